@@ -1,5 +1,5 @@
-// Buys from stampede. Needs Go 1.18 or later, and nothing else. README.md beside it has the server,
-// and the environment, output and exit codes of all buyers.
+// Buys from stampede. Needs only Go 1.18 or later. README.md in this folder describes the server, and
+// the environment, output and exit codes of all buyers.
 //
 //	BUYER=ann go run examples/buyer.go buy ticket   # then: show ticket~…, cancel ticket~…
 package main
@@ -17,7 +17,7 @@ import (
 
 const nothingDone = "busy unavailable allowance_exhausted rate_limited"
 
-// Method, path, body, and the outcomes with which a command is done.
+// Method, path, body, and the outcomes that mean success.
 var commands = map[string][4]string{
 	"buy":    {"POST", "/v1/sales/%s/reservations", `{"quantity":` + env("QUANTITY", "1") + `}`, "held confirmed"},
 	"show":   {"GET", "/v1/reservations/%s", "", "held confirmed cancelled expired refunded"},
@@ -31,8 +31,8 @@ func env(name, otherwise string) string {
 	return otherwise
 }
 
-// Asks until the answer says what happened, for PATIENCE_S at the most. To repeat is safe: a purchase
-// has its key, and nothing else changes anything the second time.
+// Repeats the request until the outcome is known, for at most PATIENCE_S. Repeating is safe: a purchase
+// has its key, and the other requests change nothing the second time.
 func ask(request *http.Request) map[string]any {
 	client := http.Client{Timeout: 10 * time.Second} // for one attempt
 	patience, _ := time.ParseDuration(env("PATIENCE_S", "30") + "s")
@@ -51,9 +51,9 @@ func ask(request *http.Request) map[string]any {
 		}
 		code := fmt.Sprint(answer["code"])
 		if perhapsDone = perhapsDone || !strings.Contains(nothingDone, code); perhapsDone {
-			answer = map[string]any{"code": "unknown", "detail": "Perhaps it was done. The same key finds out."}
+			answer = map[string]any{"code": "unknown", "detail": "It may have succeeded. Repeat it with the same key."}
 		}
-		wait += pause + time.Duration(time.Now().UnixNano())%pause // not all buyers at once
+		wait += pause + time.Duration(time.Now().UnixNano())%pause // spreads the buyers
 		if time.Now().Add(wait).After(end) {
 			return answer
 		}
@@ -73,11 +73,11 @@ func main() {
 		os.Exit(2)
 	}
 	if key := env("KEY", fmt.Sprintf("%x", random)); words[1] == "buy" {
-		fmt.Fprintln(os.Stderr, "key", key) // to be kept until the outcome is known
+		fmt.Fprintln(os.Stderr, "key", key) // keep it until the outcome is known
 		request.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {key}}
 	}
 	if token, buyer := os.Getenv("TOKEN"), os.Getenv("BUYER"); token != "" {
-		request.Header.Set("Authorization", "Bearer "+token) // of admission: it says who buys
+		request.Header.Set("Authorization", "Bearer "+token) // the admission token names the buyer
 	} else if buyer != "" && words[1] == "buy" {
 		request.Header.Set("X-User-Id", buyer)
 	}

@@ -1,19 +1,19 @@
-// Buys from stampede, in a browser and in Node. Needs Node 18 or later, and nothing else.
+// Buys from stampede, in a browser and in Node. Needs only Node 18 or later.
 //
 //     BUYER=ann node examples/buyer.mjs buy ticket    // then: show ticket~…, cancel ticket~…
 //
-// README.md beside this file has the server, environment, output and exit codes of all buyers.
+// README.md in this folder describes the server, environment, output and exit codes of all buyers.
 //
 // In a page: import { buy } from "./buyer.mjs", then await buy("ticket", { token, key }). Keep the key
-// (in localStorage) until the outcome is known. If the server has another origin, its --cors-origins
-// names the page's, and the option `server` is its URL.
+// (in localStorage) until the outcome is known. If the server has another origin, set its
+// --cors-origins to the page's origin, and the option `server` to the server's URL.
 
 const ANSWER_MS = 10_000; // for one attempt
-const PAUSE_MAX_MS = 8_000; // between two, unless the server asks for more
+const PAUSE_MAX_MS = 8_000; // between two attempts, unless the server asks for more
 const NOTHING_DONE = ["busy", "unavailable", "allowance_exhausted", "rate_limited"];
-const UNKNOWN = "Perhaps it was done. The same key finds out.";
+const UNKNOWN = "It may have succeeded. Repeat it with the same key.";
 
-// One attempt. Status 0: no answer of stampede's.
+// One attempt. Status 0: no valid answer.
 async function attempt(url, request) {
   try {
     const response = await fetch(url, { ...request, signal: AbortSignal.timeout(ANSWER_MS) });
@@ -24,12 +24,12 @@ async function attempt(url, request) {
   }
 }
 
-// Asks until the answer says what happened, within the patience. Returns the answer with its outcome:
-// status of a reservation, or a code.
+// Repeats the request until the outcome is known, for at most patience_ms. Returns the answer with its
+// outcome: the status of a reservation, or a code.
 //
-// To repeat is safe: a purchase has its key, and nothing else changes anything the second time.
-// Options: server (URL), token (of admission), user (unless token or proxy names him), patience_ms for
-// all attempts together, and again(outcome, wait_ms), which is called before each wait.
+// Repeating is safe: a purchase has its key, and the other requests change nothing the second time.
+// Options: server (URL), token (of admission), user (unless token or proxy names the user), patience_ms
+// for all attempts together, and again(outcome, wait_ms), which is called before each wait.
 async function ask(method, path, options, { key, body } = {}) {
   const { server = "", token, user, patience_ms = 30_000, again = () => {} } = options;
   const headers = {};
@@ -47,7 +47,7 @@ async function ask(method, path, options, { key, body } = {}) {
     }
     perhapsDone ||= !NOTHING_DONE.includes(answer.code);
     if (perhapsDone) answer = { code: "unknown", detail: UNKNOWN };
-    wait_ms = Math.max(wait_ms, pause_ms) * (1 + Math.random() / 4); // not all buyers at once
+    wait_ms = Math.max(wait_ms, pause_ms) * (1 + Math.random() / 4); // spreads the buyers
     if (Date.now() + wait_ms > end) return { ...answer, outcome: answer.code };
     again(answer.code, wait_ms);
     await new Promise((resolve) => setTimeout(resolve, wait_ms));
@@ -56,16 +56,16 @@ async function ask(method, path, options, { key, body } = {}) {
 
 const reservation = (id) => `/v1/reservations/${encodeURIComponent(id)}`;
 
-// Holds units. Done if the outcome is held, or confirmed.
+// Holds units. It succeeded if the outcome is held or confirmed.
 export function buy(sale, { quantity = 1, key = crypto.randomUUID(), ...options } = {}) {
   const path = `/v1/sales/${encodeURIComponent(sale)}/reservations`;
   return ask("POST", path, options, { key, body: { quantity } });
 }
 
-// How a reservation stands.
+// Shows a reservation.
 export const show = (id, options = {}) => ask("GET", reservation(id), options);
 
-// Gives a reservation back. Done if the outcome is cancelled, or already_cancelled.
+// Cancels a reservation. It succeeded if the outcome is cancelled or already_cancelled.
 export const cancel = (id, options = {}) => ask("POST", `${reservation(id)}/cancel`, options);
 
 // The command, in Node.
@@ -82,7 +82,7 @@ if (globalThis.process?.argv[1]?.endsWith("buyer.mjs")) {
     process.exit(2);
   }
   const key = env.KEY || crypto.randomUUID();
-  if (run === buy) console.error(`key ${key}`); // to be kept until the outcome is known
+  if (run === buy) console.error(`key ${key}`); // keep it until the outcome is known
   const answer = await run(argv[3], {
     server: env.SERVER || "http://127.0.0.1:3005",
     token: env.TOKEN,

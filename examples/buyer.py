@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Buys from stampede. Needs Python 3.9 or later, and nothing else.
+"""Buys from stampede. Needs only Python 3.9 or later.
 
     BUYER=ann examples/buyer.py buy ticket      # then: show ticket~…, cancel ticket~…
 
-README.md beside this file has the server, environment, output and exit codes of all buyers.
+README.md in this folder describes the server, environment, output and exit codes of all buyers.
 """
 
 import http.client
@@ -19,11 +19,11 @@ from urllib.parse import quote
 
 SERVER = os.environ.get("SERVER", "http://127.0.0.1:3005")
 PATIENCE_S = float(os.environ.get("PATIENCE_S", "30"))  # for all attempts together
-ANSWER_S, PAUSE_MAX_S = 10, 8  # for one attempt; between two, unless the server asks for more
+ANSWER_S, PAUSE_MAX_S = 10, 8  # per attempt; between attempts, unless the server asks for more
 NOTHING_DONE = ["busy", "unavailable", "allowance_exhausted", "rate_limited"]
-UNKNOWN = "Perhaps it was done. The same key finds out."
+UNKNOWN = "It may have succeeded. Repeat it with the same key."
 MEMBERS = "id quantity expires_at opens_at limit_per_user free max field detail".split()
-# Method, path, and the outcomes with which a command is done.
+# Method, path, and the outcomes that mean success.
 COMMANDS = {
     "buy": ("POST", "/v1/sales/{}/reservations", ["held", "confirmed"]),
     "show": ("GET", "/v1/reservations/{}", ["held", "confirmed", "cancelled", "expired", "refunded"]),
@@ -32,7 +32,7 @@ COMMANDS = {
 
 
 def attempt(request):
-    """One attempt: status, answer, seconds of Retry-After. Status 0: no answer of stampede's."""
+    """One attempt. Returns status, answer, seconds of Retry-After. Status 0: no valid answer."""
     try:
         try:
             response = urllib.request.urlopen(request, timeout=ANSWER_S)
@@ -46,10 +46,10 @@ def attempt(request):
 
 
 def ask(method, path, body=None, key=None, token=None):
-    """Asks until the answer says what happened, for PATIENCE_S at most. Returns the outcome (status of
-    a reservation, or a code) and the answer.
+    """Repeats the request until the outcome is known, for at most PATIENCE_S. Returns the outcome (the
+    status of a reservation, or a code) and the answer.
 
-    To repeat is safe: a purchase has its key, and nothing else changes anything the second time."""
+    Repeating is safe: a purchase has its key, and other requests change nothing the second time."""
     data, headers = None, {}
     if body is not None:
         data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
@@ -66,7 +66,7 @@ def ask(method, path, body=None, key=None, token=None):
         if perhaps_done := perhaps_done or answer.get("code") not in NOTHING_DONE:
             answer = {"code": "unknown", "detail": UNKNOWN}
         pause_s = min(2 * pause_s, PAUSE_MAX_S)
-        wait_s = max(wait_s, pause_s) * random.uniform(1, 1.25)  # not all buyers at once
+        wait_s = max(wait_s, pause_s) * random.uniform(1, 1.25)  # spreads the buyers
         if time.monotonic() + wait_s > end:
             return answer["code"], answer
         print(f"{answer['code']}: again in {wait_s:.1f} s", file=sys.stderr)
@@ -74,14 +74,14 @@ def ask(method, path, body=None, key=None, token=None):
 
 
 def main(command, subject):
-    """One command. Returns the exit code."""
+    """Runs one command. Returns the exit code."""
     method, path, done = COMMANDS[command]
     token, buyer, key, body = os.environ.get("TOKEN"), os.environ.get("BUYER"), None, None
     if command == "buy":
         key = os.environ.get("KEY") or str(uuid.uuid4())
-        print(f"key {key}", file=sys.stderr)  # to be kept until the outcome is known
+        print(f"key {key}", file=sys.stderr)  # keep it until the outcome is known
         body = {"quantity": int(os.environ.get("QUANTITY", "1"))}
-        if buyer and not token:  # a token of admission says who buys
+        if buyer and not token:  # an admission token names the buyer
             body["user"] = buyer
     outcome, answer = ask(method, path.format(quote(subject, safe="")), body, key, token)
     print("; ".join([outcome] + [f"{name} {answer[name]}" for name in MEMBERS if name in answer]))

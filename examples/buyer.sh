@@ -3,29 +3,29 @@
 #
 #     BUYER=ann examples/buyer.sh buy ticket      # then: show ticket~…, cancel ticket~…
 #
-# README.md beside this file has the server, environment, output and exit codes of all buyers.
+# README.md in this folder describes the server, environment, output and exit codes of all buyers.
 set -u
 
 server=${SERVER:-http://127.0.0.1:3005}
 patience_s=${PATIENCE_S:-30} # for all attempts together
-answer_s=10 pause_max_s=8    # for one attempt; between two, unless the server asks for more
+answer_s=10 pause_max_s=8    # per attempt; between attempts, unless the server asks for more
 key=
 
-# The value of a member of the answer.
+# Prints the value of a member of the answer.
 member() { sed -nE "s/.*\"$1\":(\"([^\"]*)\"|([^\",}]*)).*/\2\3/p" <<<"$answer"; }
 
-# The header lines of a request: in a file, since every user of the machine can read a command.
+# Prints the headers. curl reads them from a pipe, since other users can read its command line.
 headers() {
     if [[ $key ]]; then echo "Idempotency-Key: $key"; fi
     if [[ ${TOKEN-} ]]; then
-        echo "Authorization: Bearer $TOKEN" # of admission: it says who buys
+        echo "Authorization: Bearer $TOKEN" # the admission token names the buyer
     elif [[ $key && ${BUYER-} ]]; then
         echo "X-User-Id: $BUYER"
     fi
 }
 
-# One attempt, with these words for curl. Sets status, answer, outcome (status of a reservation, or a
-# code) and wait_s (of Retry-After). Status 0: no answer of stampede's.
+# One attempt, with these arguments for curl. Sets status, answer, outcome (the status of a
+# reservation, or a code) and wait_s (from Retry-After). Status 0: no valid answer.
 attempt() {
     local reply
     if reply=$(curl -s --max-time "$answer_s" -w '\n%{http_code} %header{retry-after}' \
@@ -39,9 +39,9 @@ attempt() {
     status=0 answer={} outcome=unknown wait_s=0
 }
 
-# Asks until the answer says what happened, within the patience. Sets outcome and answer.
+# Repeats the request until the outcome is known, for at most patience_s. Sets outcome and answer.
 #
-# To repeat is safe: a purchase has its key, and nothing else changes anything the second time.
+# Repeating is safe: a purchase has its key, and the other requests change nothing the second time.
 ask() {
     local end=$((SECONDS + patience_s)) pause_s=1 perhaps_done=
     while attempt "$@" && ((status < 200 || status >= 500 || status == 429)); do
@@ -50,13 +50,13 @@ ask() {
             *) perhaps_done=yes ;;
         esac
         if [[ $perhaps_done ]]; then
-            outcome=unknown answer='{"detail":"Perhaps it was done. The same key finds out."}'
+            outcome=unknown answer='{"detail":"It may have succeeded. Repeat it with the same key."}'
         fi
         [[ $wait_s =~ ^[0-9]{1,6}$ ]] || wait_s=0
         wait_s=$((wait_s > pause_s ? wait_s : pause_s))
         if ((SECONDS + wait_s >= end)); then return; fi
         echo "$outcome: again in $wait_s s" >&2
-        sleep "$wait_s.$((RANDOM % 250 + 100))" # not all buyers at once
+        sleep "$wait_s.$((RANDOM % 250 + 100))" # spreads the buyers
         pause_s=$((pause_s * 2 < pause_max_s ? pause_s * 2 : pause_max_s))
     done
 }
@@ -64,7 +64,7 @@ ask() {
 case $#,${1-} in
     2,buy)
         key=${KEY:-$(</proc/sys/kernel/random/uuid)}
-        echo "key $key" >&2 # to be kept until the outcome is known
+        echo "key $key" >&2 # keep it until the outcome is known
         ask "$server/v1/sales/$2/reservations" --json "{\"quantity\":${QUANTITY:-1}}"
         done="held confirmed" ;;
     2,show)

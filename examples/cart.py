@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A cart over several sales, in the shop's back end: all or nothing. Needs Python 3.9 or later.
+"""Buys a cart from several sales in the shop's back end, all or nothing. Needs Python 3.9 or later.
 
     examples/cart.py shop.token ann ticket=2 poster=1 festival=adult:2+child:1
 
-Holds each line, and cancels what it holds if one is refused. Then takes the payment and confirms each.
-If one has expired and its units are gone, refunds what is confirmed, cancels the rest, and pays back.
-CART names the cart: the same command goes on after a crash or `unknown`. README.md has the rest.
+Holds each line. If one is refused, cancels the held ones. Then takes the payment, confirms each line.
+If one has expired and its units are sold, refunds the confirmed lines, cancels the others, and pays
+back. CART names the cart: after a crash or `unknown`, run the same command again. See README.md.
 """
 
 import os
@@ -19,7 +19,7 @@ LOST = ("expired", "limit_reached", "already_cancelled", "already_refunded", "no
 
 
 def pay(user, cart):
-    """Takes the money, once: the cart is the key of the payment at your provider."""
+    """Takes the money, once: the cart's name is the idempotency key at your payment provider."""
     print(f"charged {user} for {cart}")
 
 
@@ -39,7 +39,7 @@ class Cart:
 
     def __init__(self, token, user, name):
         self.token, self.user, self.name = token, user, name
-        self.ids = []  # of the reservations that it holds, or has confirmed
+        self.ids = []  # of its held and confirmed reservations
 
     def hold(self, sale, wanted):
         """Holds units of a sale. Keys belong to a user and a sale, so one serves all lines."""
@@ -54,7 +54,7 @@ class Cart:
         return ask("POST", f"/v1/reservations/{quote(id)}/{what}", token=self.token)[0]
 
     def give_back(self):
-        """Gives back all that it has. Returns the ids for which that is not certain."""
+        """Gives back all reservations. Returns the ids for which that is not certain."""
         left = []
         for id in self.ids:
             if (outcome := self.change(id, "cancel")) == "already_confirmed":
@@ -66,7 +66,7 @@ class Cart:
     def fail(self, why):
         """Gives back reservations and money. Returns the exit code."""
         left = self.give_back()
-        if not left:  # else the money is for a person to look at
+        if not left:  # otherwise a person must check before money is returned
             pay_back(self.user, self.name)
         print("; ".join([why, *(f"not given back {id}" for id in left)]))
         return 1
@@ -75,7 +75,7 @@ class Cart:
 def main(token_file, user, *lines):
     """Buys all lines. Returns the exit code."""
     name = os.environ.get("CART") or str(uuid.uuid4())
-    print(f"cart {name}", file=sys.stderr)  # to be kept until the outcome is known
+    print(f"cart {name}", file=sys.stderr)  # keep it until the outcome is known
     cart = Cart(open(token_file).read().strip(), user, name)
     for line in lines:
         sale, _, wanted = line.partition("=")
@@ -86,7 +86,7 @@ def main(token_file, user, *lines):
         if (outcome := cart.change(id, "confirm")) in LOST:
             return cart.fail(f"{outcome}; id {id}")
         if outcome != "confirmed":
-            print(f"{outcome}; id {id}; the same CART goes on")
+            print(f"{outcome}; id {id}; run again with the same CART")
             return 1
     print("; ".join(["confirmed", *(f"id {id}" for id in cart.ids)]))
     return 0

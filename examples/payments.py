@@ -1,7 +1,7 @@
-"""The payments of shop.py: each is taken, confirmed at stampede, and paid back if it was too late.
+"""The payments of shop.py: takes each, confirms it at stampede, and pays it back if it was too late.
 
-A payment is `open` before anything is charged, so a shop that was killed finds it and goes on. Then it
-is `paid`, or `lost` (the units went to somebody else, or the shop has refunded) and `paid_back`.
+A payment is `open` before anything is charged, so a shop that was killed finds and continues it. Then
+it is `paid`, or `lost` (other buyers got the units, or the shop has refunded) and then `paid_back`.
 """
 
 import threading
@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 from buyer import ask
 
-AGAIN_S = 2  # between two looks at what is left to do
+AGAIN_S = 2  # between two checks for unfinished payments
 SCHEMA = "CREATE TABLE IF NOT EXISTS payments (reservation TEXT PRIMARY KEY, state TEXT)"
 LOST = ("expired", "limit_reached", "already_cancelled", "already_refunded", "not_found")
 NOT_NOW = ("unknown", "busy", "unavailable")
 
 
 def charge(reservation):
-    """Takes the money, once: the reservation is the key of the payment at your provider."""
+    """Takes the money, once: the reservation is the idempotency key at your payment provider."""
     print(f"charged {reservation}", flush=True)
 
 
@@ -40,7 +40,7 @@ class Payments:
             return 503, None
         if found.get("user") != user:
             return 404, None
-        if outcome in ("held", "expired"):  # late, but there may be units left for it
+        if outcome in ("held", "expired"):  # an expired one can be confirmed if units are left
             self.sql("INSERT OR IGNORE INTO payments VALUES (?, 'open')", reservation)
         state = self.settle(reservation)
         return {"paid": 200, "open": 202}.get(state, 409), state
@@ -49,7 +49,7 @@ class Payments:
         """Brings a payment to its end, if that is possible now. Returns its state, or None."""
         with self.settling[hash(reservation) % len(self.settling)]:
             if self.state(reservation) == "open":
-                self.change(reservation, "extend")  # while the money is taken, if it can be
+                self.change(reservation, "extend")  # if possible, for the time of the charge
                 charge(reservation)
                 outcome = self.change(reservation, "confirm")
                 if outcome == "confirmed":
@@ -70,17 +70,17 @@ class Payments:
         return rows[0][0] if rows else None
 
     def become(self, new, old, reservation):
-        """Changes a state, unless a webhook has done so meanwhile: a refund may overtake us."""
+        """Changes a state, unless a webhook has changed it meanwhile: a refund may come first."""
         update = "UPDATE payments SET state = ? WHERE reservation = ? AND state = ?"
         self.sql(update, new, reservation, old)
 
     def refunded(self, database, reservation):
-        """The shop has refunded it. In the transaction of the caller."""
+        """Notes that the shop has refunded it, in the caller's transaction."""
         update = "UPDATE payments SET state = 'lost' WHERE reservation = ? AND state <> 'paid_back'"
         database.execute(update, (reservation,))
 
     def settle_all(self):
-        """Goes on with what a crash or an outage has left, without end."""
+        """Continues unfinished payments, such as after a crash or an outage, forever."""
         while True:
             left = self.sql("SELECT reservation FROM payments WHERE state IN ('open', 'lost')")
             for (reservation,) in left:

@@ -3,14 +3,14 @@
 
     examples/shop.py keys.json shop.token webhooks.secret shop.db 8000
 
-    POST /token/SALE         a token of admission, with which the user buys
+    POST /token/SALE         an admission token, with which the user buys
     POST /pay/RESERVATION    takes the payment and confirms: payments.py
-    GET  /mine               what the user has, as the webhooks say: webhooks.py
+    GET  /mine               the user's reservations, from the webhooks: webhooks.py
     GET  /mine/SALE          the same from the ledger, for customer service
-    POST /hooks              for the webhooks of stampede
+    POST /hooks              receives the webhooks of stampede
 
-README.md beside this file shows how to make the files and how to start the server. The header X-Login
-stands for your login.
+README.md in this folder shows how to create the files and start the server. The header X-Login stands
+for your login.
 """
 
 import base64
@@ -36,13 +36,13 @@ DB.executescript(webhooks.SCHEMA + payments.SCHEMA)
 
 
 def sql(statement, *values):
-    """A transaction of one statement. Returns its rows."""
+    """Runs one statement in a transaction. Returns its rows."""
     with LOCK, DB:
         return DB.execute(statement, values).fetchall()
 
 
 def mint(user, sale):
-    """A token of admission: a JSON Web Token (RFC 7519), signed with HS256."""
+    """Returns an admission token: a JSON Web Token (RFC 7519), signed with HS256."""
     claims = {"sub": user, "aud": "stampede", "sales": [sale], "exp": int(time.time()) + TOKEN_S}
     base64url = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
     parts = {"alg": "HS256", "kid": KEY["kid"]}, claims
@@ -52,7 +52,7 @@ def mint(user, sale):
 
 
 def take_webhook(headers, body):
-    """Returns the HTTP status. 200: what the webhook says is durable."""
+    """Returns the HTTP status. 200: the webhook's change is durable."""
     if not webhooks.is_genuine(SECRETS, headers, body):
         return 401
     with LOCK, DB:
@@ -63,7 +63,7 @@ def take_webhook(headers, body):
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """What the shop answers."""
+    """Answers the shop's requests."""
 
     timeout = 30  # seconds for a client to send its request
 

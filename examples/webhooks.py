@@ -1,8 +1,8 @@
-"""Webhooks of stampede, for shop.py: verified, taken once, and kept in order (Standard Webhooks).
+"""Webhooks of stampede, for shop.py: verifies them, applies each once and in order (Standard Webhooks).
 
 The id of a webhook and its change are written in one transaction, which is durable before the answer.
-A webhook that comes twice changes nothing the second time. One that is older than what is known of its
-reservation changes nothing at all.
+A webhook that comes twice changes nothing the second time. One that is older than the known state of
+its reservation changes nothing at all.
 """
 
 import base64
@@ -10,7 +10,7 @@ import hmac
 import json
 import time
 
-AGE_MAX_S = 300  # an older one was recorded, and is played back
+AGE_MAX_S = 300  # an older webhook may be a replay of a recorded one
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, received_at INTEGER);
     CREATE TABLE IF NOT EXISTS reservations (id TEXT PRIMARY KEY, user TEXT, sale TEXT,
@@ -20,13 +20,13 @@ SCHEMA = """
 
 
 def secrets(path):
-    """The secrets in a file, one per line: two while one is replaced by the other."""
+    """Returns the secrets in a file, one per line: two while one replaces the other."""
     with open(path) as file:
         return [base64.b64decode(line.strip().removeprefix("whsec_")) for line in file]
 
 
 def is_genuine(secrets, headers, body):
-    """Whether a holder of a secret has sent this body, within the last minutes."""
+    """Whether a holder of a secret sent this body within the last AGE_MAX_S."""
     id, sent_at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not sent_at.isdecimal() or abs(time.time() - int(sent_at)) > AGE_MAX_S:
         return False
@@ -37,8 +37,8 @@ def is_genuine(secrets, headers, body):
 
 
 def take(database, id, event):
-    """Writes what a genuine webhook says, in the caller's transaction. Returns its reservation. None:
-    the webhook, or something newer, is known already."""
+    """Writes the change of a genuine webhook, in the caller's transaction. Returns its reservation, or
+    None if this webhook or a newer change is known already."""
     new = database.execute("INSERT OR IGNORE INTO webhooks VALUES (?, ?)", (id, int(time.time())))
     if new.rowcount == 0:
         return None
@@ -54,7 +54,7 @@ def take(database, id, event):
 
 
 def of_user(sql, user):
-    """What a user has or had, in the order in which the shop heard of it."""
+    """Returns all reservations of a user, in the order of their first webhook."""
     columns = ("id", "sale", "quantity", "status")
     rows = sql(f"SELECT {', '.join(columns)} FROM reservations WHERE user = ? ORDER BY rowid", user)
     return [dict(zip(columns, row)) for row in rows]

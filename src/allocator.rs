@@ -1,17 +1,17 @@
-//! What the allocator has of the system's memory.
+//! The allocator's memory.
 
 use std::ptr::null_mut;
 
-/// Memory that the allocator may use without asking the system, what is in use and what is not.
+/// Memory that the allocator may use without a system call, whether in use or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     /// Now.
     pub now_bytes: u64,
-    /// The most that it was.
+    /// The maximum so far.
     pub max_bytes: u64,
 }
 
-/// As of now. All 0 in a program that has another allocator.
+/// The current values. All 0 in a program with another allocator.
 pub fn committed() -> Committed {
     let (mut now, mut max) = (0usize, 0usize);
     // SAFETY: each pointer is null, which is allowed, or points to a `usize` of this stack that lives
@@ -28,6 +28,6 @@ pub fn committed() -> Committed {
             null_mut(),
         );
     }
-    // Another thread may have more by now, and not have noted yet that it is the most.
+    // Another thread may have added to it, and not have updated the maximum yet.
     Committed { now_bytes: now as u64, max_bytes: max.max(now) as u64 }
 }

@@ -1,13 +1,13 @@
-//! `stampede audit`: compares what the ledger has of each sale, and that with the orders.
+//! `stampede audit`: compares the data of each sale in the ledger with itself and with the orders.
 //!
-//! The ledger looks at itself ([`Client::audit`]); here its reservations are held against the rows of
-//! the database, the places of a split sale against each other, and the sales against those that the
-//! rows and the names of keys tell of. Everything becomes one [`Report`]. What the orders have not
-//! been told yet is counted as on its way and is no difference. A row without a reservation is told
-//! of and never deleted.
+//! The ledger checks its own data ([`Client::audit`]). Here its reservations are compared with the
+//! rows of the database, the places of a split sale with each other, and the list of sales with the
+//! sales in the rows and in the names of keys. All results become one [`Report`]. Changes that have
+//! not been delivered to the orders yet are counted as on their way and are no difference. A row
+//! without a reservation is reported and never deleted.
 //!
-//! A repair raises what can be sold only if nothing tells of somebody who has it, so the rows are
-//! read before the ledger repairs anything: see [`Repair`].
+//! A repair makes more units available only if no evidence says that somebody has them, so the rows
+//! are read before the ledger repairs anything: see [`Repair`].
 //!
 //! Architecture invariant: knows no kind of ledger or database, and prints nothing.
 
@@ -32,7 +32,7 @@ use mode::REPAIR_ROUNDS_MAX;
 /// Audits these sales, or all if none is named.
 ///
 /// # Errors
-/// See [`AuditError`]. What was repaired before stays repaired.
+/// See [`AuditError`]. Earlier repairs stay.
 pub fn audit(
     client: &mut dyn Client,
     mut orders: Option<&mut dyn Database>,
@@ -50,7 +50,7 @@ pub fn audit(
         known.sort_unstable();
         known.dedup();
     }
-    // A split sale that is named means its parts as well.
+    // The name of a split sale includes its parts.
     let named = |id: &&SaleId| sales.is_empty() || sales.contains(&id.whole());
     let mut all: Vec<SaleId> = known.iter().filter(named).cloned().collect();
     all.extend(sales.iter().filter(|id| !known.contains(id)).cloned());
@@ -91,14 +91,14 @@ pub fn audit(
     Ok(report)
 }
 
-/// The sales that there are, and the versions that nobody gave.
+/// The existing sales, and the versions that were never assigned.
 type Known<'a> = (&'a HashSet<SaleId>, &'a Gaps);
 
 fn reborrow<'a>(orders: &'a mut Option<&mut dyn Database>) -> Option<&'a mut dyn Database> {
     orders.as_mut().map(|orders| &mut **orders as &mut dyn Database)
 }
 
-/// One sale, and whether somebody writes its orders. `None`: there is no such sale.
+/// Audits one sale, and returns whether a worker writes its orders. `None`: there is no such sale.
 fn one(
     client: &mut dyn Client,
     orders: Option<&mut dyn Database>,
@@ -114,7 +114,7 @@ fn one(
             (sale_report(sale, &audit, checks), audit.has_orders)
         }));
     };
-    // Read before the audit: what is written meanwhile is newer, and is known to be.
+    // Read before the audit: what is written meanwhile is newer, and recognised as such.
     if let Some(source) = client.orders_source()
         && let Some(version) = database.position(&source)?
     {
@@ -161,13 +161,14 @@ fn sale_report(sale: &SaleId, audit: &SaleAudit, checks: Vec<CheckReport>) -> Sa
     }
 }
 
-/// A sale of which there is nothing to count.
+/// The report of a sale without data.
 fn empty_report(sale: impl Into<String>, checks: Vec<CheckReport>) -> SaleReport {
     let (total, held, confirmed, free, reservations) = (0, 0, 0, 0, 0);
     SaleReport { sale: sale.into(), total, held, confirmed, free, reservations, checks }
 }
 
-/// A sale that the ledger lists, or of which it has keys, and has not. It may have been removed since.
+/// A sale that the ledger lists, or has keys of, but does not have. It may have been removed
+/// meanwhile.
 fn gone(client: &mut dyn Client, sale: &SaleId, unlisted: bool) -> Result<SaleReport, AuditError> {
     let listed = !unlisted && client.sales()?.binary_search(sale).is_ok();
     let differs = listed || client.remains(sale)?;
@@ -179,8 +180,8 @@ fn gone(client: &mut dyn Client, sale: &SaleId, unlisted: bool) -> Result<SaleRe
     Ok(empty_report(sale.as_str(), checks.into_iter().collect()))
 }
 
-/// A sale that is there and that the index lacks: who looks for sales does not find it, and nobody
-/// returns what is held of it. Listing it takes nothing from anybody.
+/// An existing sale that the index lacks: no list contains it, and no sweep returns its expired
+/// units. Listing it takes nothing from anybody.
 fn index(client: &mut dyn Client, sale: &SaleId, mode: Mode) -> Result<CheckReport, AuditError> {
     if mode.repairs() {
         client.list(std::slice::from_ref(sale))?;
@@ -193,7 +194,7 @@ fn index(client: &mut dyn Client, sale: &SaleId, mode: Mode) -> Result<CheckRepo
     })
 }
 
-/// Sales that the rows tell of and the ledger has not, unless they were removed.
+/// Sales in the rows that the ledger does not have, unless they were removed.
 fn lost_sales(
     client: &mut dyn Client,
     database: &mut dyn Database,
@@ -201,12 +202,12 @@ fn lost_sales(
 ) -> Result<Vec<SaleReport>, AuditError> {
     let known: HashSet<SaleId> = known.iter().map(SaleId::whole).collect();
     let names = database.sales()?;
-    // One may have been created since the sales were read.
+    // A sale may have been created since the list was read.
     let now: HashSet<SaleId> = client.sales()?.iter().map(SaleId::whole).collect();
     let mut lost = Vec::new();
     for name in names {
         let Some(sale) = name.as_deref().and_then(|name| SaleId::new(name).ok()) else {
-            // Whatever stands there, on one line.
+            // Whatever the text is, on one line.
             let shown = name.map_or_else(|| "NULL".to_owned(), |name| format!("{name:?}"));
             let check = CheckReport {
                 differences: 1,
@@ -216,7 +217,7 @@ fn lost_sales(
             lost.push(empty_report(shown, vec![check]));
             continue;
         };
-        // Orders of one that was moved are the other ledger's.
+        // Orders of a moved sale belong to the other ledger.
         if known.contains(&sale) || now.contains(&sale) || client.moved_to(&sale)?.is_some() {
             continue;
         }

@@ -1,8 +1,8 @@
-//! Time as a core sees it: read once a round of events, not once a request.
+//! Time as a core sees it: read once per round of events, not once per request.
 //!
-//! Deadlines run on a monotonic clock in milliseconds since the process began; dates and the
-//! ledger's times are wall-clock milliseconds since 1970. The embedded ledger's own time is
-//! [`SteadyClock`]'s: a deadline must not come early because somebody set the machine's clock.
+//! Deadlines use a monotonic clock in milliseconds since the process began. Dates and the ledger's
+//! times are wall-clock milliseconds since 1970. The embedded ledger has its own time,
+//! [`SteadyClock`], so that a deadline does not come early when the machine's clock is set.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -18,6 +18,31 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// The time on the monotonic clock.
+#[cfg(not(feature = "simulation"))]
+#[inline(always)]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The time that this thread was set to.
+#[cfg(feature = "simulation")]
+pub fn now() -> Instant {
+    *START + std::time::Duration::from_micros(SIMULATED_US.get())
+}
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    /// See [`set_now_us`].
+    static SIMULATED_US: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Sets the time of [`now`] on this thread, in microseconds.
+#[cfg(feature = "simulation")]
+pub fn set_now_us(us: u64) {
+    SIMULATED_US.set(us);
+}
+
 /// Milliseconds on the monotonic clock since the process began.
 pub fn monotonic_ms() -> u64 {
     START.elapsed().as_millis() as u64
@@ -28,25 +53,25 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds. What is later than the year 9999,
-/// which RFC 3339 can't say, is shown as its end.
+/// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds. Times after the year 9999, which
+/// RFC 3339 can't express, are shown as its end.
 pub fn rfc3339(ms: u64) -> String {
     Rfc3339::new(ms).as_str().to_owned()
 }
 
-/// The same in the room of an array.
+/// The same in an array.
 #[derive(Clone, Copy)]
 pub struct Rfc3339([u8; TIME_BYTES]);
 
 const TIME_BYTES: usize = "2030-01-01T10:00:00.000Z".len();
-/// Where its milliseconds stand.
+/// Position of the milliseconds.
 const MILLIS_AT: usize = "2030-01-01T10:00:00.".len();
 
 impl Rfc3339 {
-    /// Of a time in ms since 1970.
+    /// Formats a time in ms since 1970.
     pub fn new(ms: u64) -> Self {
         thread_local! {
-            /// A second as text: most times that are told after each other are of the same.
+            /// The last formatted second: most consecutive times are in the same one.
             static LAST: Cell<(u64, [u8; TIME_BYTES])> = const { Cell::new((u64::MAX, [0; TIME_BYTES])) };
         }
         let ms = ms.min(TIME_MS_MAX);
@@ -69,11 +94,12 @@ impl Rfc3339 {
     }
 }
 
-/// A time by RFC 3339, in ms since 1970; `None` if it is none from 1970 to the end of 9999 (in UTC).
-/// A leap second is taken where one can be, at the end of a June or December in UTC, and is the same
-/// as the second after it, as in Unix time.
+/// Parses RFC 3339 to ms since 1970; `None` if it is not a time from 1970 to the end of 9999 (in
+/// UTC). A leap second is accepted at the end of a June or December in UTC, and equals the second
+/// after it, as in Unix time.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
-    // Only what the RFC has: jiff would take more, such as a space for the `T`, `+08` or `+24:00`.
+    // Only the forms of the RFC: jiff would accept more, such as a space for the `T`, `+08` or
+    // `+24:00`.
     let (time, zone) = text.split_at_checked("2030-01-01T10:00:00".len())?;
     let shape = |text: &str, shape: &str| {
         text.len() == shape.len()
@@ -119,37 +145,50 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
         }
         ms += 1000;
     }
-    // Digits beyond the milliseconds are cut off.
+    // Digits beyond milliseconds are truncated.
     let digits = fraction.bytes().skip(1).chain(std::iter::repeat(b'0')).take(3);
     ms += digits.fold(0, |ms, digit| ms * 10 + u64::from(digit - b'0'));
     (ms <= TIME_MS_MAX).then_some(ms)
 }
 
-/// Difference between the machine's clock and a [`SteadyClock`] that is worth a line in the log.
+/// Difference between the machine's clock and a [`SteadyClock`] that is logged.
 const DRIFT_LOG_MS: i64 = 1000;
 
-/// Milliseconds since 1970 that go on evenly, whatever happens to the machine's clock: they begin
-/// with that clock, or later if the one they continue was ahead, and count the time that has passed
-/// since (`CLOCK_BOOTTIME`, which runs also while the machine sleeps).
+/// Milliseconds since 1970 that advance evenly, even if the machine's clock is set. They begin with
+/// that clock, or later if the predecessor was ahead, and add the time that has passed since
+/// (`CLOCK_BOOTTIME`, which also runs while the machine sleeps).
 pub struct SteadyClock {
     wall_ms: Box<dyn FnMut() -> u64 + Send>,
+    boot_ms: Box<dyn FnMut() -> u64 + Send>,
     start_ms: u64,
     start_boot_ms: u64,
-    /// How far ahead of the machine's clock it was when that was last logged.
+    /// How far it was ahead of the machine's clock when that was last logged.
     logged_ahead_ms: i64,
 }
 
 impl SteadyClock {
-    /// A clock that continues one which had come to `last_ms`. `wall_ms` reads the machine's.
-    pub fn new(last_ms: u64, mut wall_ms: impl FnMut() -> u64 + Send + 'static) -> Self {
-        let (start_ms, start_boot_ms) = (last_ms.max(wall_ms()), boot_ms());
-        Self { wall_ms: Box::new(wall_ms), start_ms, start_boot_ms, logged_ahead_ms: 0 }
+    /// A clock that continues one which had reached `last_ms`. `wall_ms` reads the machine's clock.
+    pub fn new(last_ms: u64, wall_ms: impl FnMut() -> u64 + Send + 'static) -> Self {
+        Self::with(last_ms, wall_ms, boot_ms)
     }
 
-    /// The time. Says in the log when the machine's clock has come to differ.
+    /// The same with another clock that nobody sets: `boot_ms` returns the milliseconds since the
+    /// machine started.
+    pub fn with(
+        last_ms: u64,
+        mut wall_ms: impl FnMut() -> u64 + Send + 'static,
+        mut boot_ms: impl FnMut() -> u64 + Send + 'static,
+    ) -> Self {
+        let (start_ms, start_boot_ms) = (last_ms.max(wall_ms()), boot_ms());
+        let (wall_ms, boot_ms) = (Box::new(wall_ms), Box::new(boot_ms));
+        Self { wall_ms, boot_ms, start_ms, start_boot_ms, logged_ahead_ms: 0 }
+    }
+
+    /// The time. Logs when the difference to the machine's clock changes.
     pub fn now_ms(&mut self) -> u64 {
         let wall_ms = (self.wall_ms)();
-        self.at(boot_ms().saturating_sub(self.start_boot_ms), wall_ms)
+        let boot_ms = (self.boot_ms)();
+        self.at(boot_ms.saturating_sub(self.start_boot_ms), wall_ms)
     }
 
     fn at(&mut self, passed_ms: u64, wall_ms: u64) -> u64 {
@@ -167,7 +206,7 @@ impl SteadyClock {
     }
 }
 
-/// Milliseconds since the machine was started.
+/// Milliseconds since the machine started.
 fn boot_ms() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
@@ -178,7 +217,7 @@ fn boot_ms() -> u64 {
 pub struct Clock {
     monotonic_ms: Cell<u64>,
     wall_ms: Cell<u64>,
-    /// It has a test's own time.
+    /// Whether a test has set the time.
     #[cfg(test)]
     is_set: Cell<bool>,
 }
@@ -194,12 +233,19 @@ impl Clock {
         self.wall_ms.set(wall_ms());
     }
 
-    /// A test's own time, from now on.
+    /// Sets the time, for tests.
     #[cfg(test)]
     pub fn set(&self, now_ms: u64) {
         self.is_set.set(true);
         self.monotonic_ms.set(now_ms);
         self.wall_ms.set(now_ms);
+    }
+
+    /// Sets both times. [`refresh`](Self::refresh) would overwrite them.
+    #[cfg(feature = "simulation")]
+    pub fn set_times(&self, monotonic_ms: u64, wall_ms: u64) {
+        self.monotonic_ms.set(monotonic_ms);
+        self.wall_ms.set(wall_ms);
     }
 
     /// Milliseconds for deadlines.
@@ -220,7 +266,7 @@ mod tests {
     const HOUR_MS: u64 = 3_600_000;
 
     #[test]
-    fn times_by_rfc_3339() {
+    fn times_are_read_and_written_as_rfc_3339() {
         for (text, ms) in [
             ("1970-01-01T00:00:00Z", 0),
             ("2030-01-01T10:00:00+08:00", 1_893_463_200_000),
@@ -275,12 +321,12 @@ mod tests {
         }
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(TIME_MS_MAX), "9999-12-31T23:59:59.999Z");
-        // As somebody may have set it in Redis by hand.
+        // An operator may have set this value in Redis by hand.
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
-    fn the_steady_clock_does_not_follow_jumps() {
+    fn the_steady_clock_ignores_wall_clock_jumps() {
         let mut clock = SteadyClock::new(0, || 10 * HOUR_MS);
         for (passed_ms, wall_ms) in
             [(0, 10 * HOUR_MS), (5, 11 * HOUR_MS), (6, 9 * HOUR_MS), (7, 0), (8, u64::MAX)]
@@ -290,8 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn the_steady_clock_goes_on_from_the_last_one() {
-        // The machine's clock went back while nobody was there: time neither goes back nor stands.
+    fn the_steady_clock_continues_from_the_last_time() {
+        // The wall clock went back while no server ran: time neither goes back nor stops.
         let mut clock = SteadyClock::new(10 * HOUR_MS, || 9 * HOUR_MS);
         assert_eq!(clock.at(0, 9 * HOUR_MS), 10 * HOUR_MS);
         assert_eq!(clock.at(250, 9 * HOUR_MS + 250), 10 * HOUR_MS + 250);

@@ -1,14 +1,14 @@
-//! What buyers can be told, and how it is said: the one table from a stable code to a status, a
-//! sentence, a time to come back, and the number and message that `/buy/ticket` uses for it.
+//! The answers to buyers: one table from a stable code to a status, a sentence, `Retry-After`, and
+//! the number and message of `/buy/ticket`.
 
 pub mod control;
 
 use crate::engine::http::{Kind, Problem, Remedy, Status};
 
-/// A stable code, as clients match on it. Names are in snake case on the wire.
+/// A stable code that clients match on. In snake case on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // Each one is said in words in `row`.
-pub enum Code {
+pub enum ErrorCode {
     SoldOut,
     LimitReached,
     NotOpen,
@@ -45,10 +45,10 @@ pub enum Code {
     Internal,
 }
 
-/// How `/buy/ticket` says a [`Code`].
+/// The answer of `/buy/ticket` for an [`ErrorCode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuyAnswer {
-    /// The member `code`: negative, 1 is a grant.
+    /// The member `code`: negative; 1 is a grant.
     pub code: i8,
     /// The HTTP status. Sold out is 200, as in the article; the rest is as for a problem.
     pub status: Status,
@@ -56,13 +56,13 @@ pub struct BuyAnswer {
     pub msg: &'static str,
 }
 
-/// A code as a problem, and what `/buy/ticket` says for it.
+/// A code as a problem, and the answer of `/buy/ticket`.
 struct Row {
     kind: &'static Kind,
     buy: Option<BuyAnswer>,
 }
 
-/// A kind that buyers alone are told of.
+/// A kind of problem for buyers.
 macro_rules! kind {
     ($code:literal, $status:ident, $detail:literal $(, $retry_after_s:literal s)?) => {{
         const KIND: &Kind =
@@ -87,8 +87,8 @@ impl Row {
     }
 }
 
-impl Code {
-    /// Every code.
+impl ErrorCode {
+    /// All codes.
     pub const ALL: [Self; 34] = [
         Self::SoldOut,
         Self::LimitReached,
@@ -129,9 +129,9 @@ impl Code {
     #[rustfmt::skip]
     const fn row(self) -> Row {
         match self {
-            Self::SoldOut => row(kind!("sold_out", Conflict, "The sale has fewer units left than were asked for."))
+            Self::SoldOut => row(kind!("sold_out", Conflict, "The sale has fewer units left than were requested."))
                 .buy_ok(-1, "已售罄"),
-            Self::LimitReached => row(kind!("limit_reached", Conflict, "The user would have more units than the sale allows one user."))
+            Self::LimitReached => row(kind!("limit_reached", Conflict, "The user would have more units than the sale allows per user."))
                 .buy(-2, "超过每人限购数量"),
             Self::NotOpen => row(kind!("not_open", Conflict, "The sale is not open yet."))
                 .buy(-3, "尚未开售"),
@@ -139,9 +139,9 @@ impl Code {
                 .buy(-4, "已停售"),
             Self::Busy => row(kind!("busy", ServiceUnavailable, "Too many purchases are waiting; nothing was reserved.", 1 s))
                 .buy(-5, "排队人数过多，请稍后再试"),
-            Self::Unavailable => row(kind!("unavailable", ServiceUnavailable, "The ledger is out of reach; nothing was reserved.", 1 s))
+            Self::Unavailable => row(kind!("unavailable", ServiceUnavailable, "The ledger is unreachable; nothing was reserved.", 1 s))
                 .buy(-6, "服务暂不可用，请稍后再试"),
-            Self::Unknown => row(kind!("unknown", ServiceUnavailable, "The ledger did not answer in time; the same request with the same Idempotency-Key finds out.", 1 s))
+            Self::Unknown => row(kind!("unknown", ServiceUnavailable, "The ledger did not answer in time; repeat the request with the same Idempotency-Key to learn the outcome.", 1 s))
                 .buy(-7, "结果未知，请用同一幂等键重试"),
             Self::AllowanceExhausted => row(kind!("allowance_exhausted", ServiceUnavailable, "This instance has used up its own allowance; another may still sell.", 1 s))
                 .buy(-8, "本节点名额已用完，请重试"),
@@ -161,28 +161,28 @@ impl Code {
                 .buy(-14, "预订已确认"),
             Self::AlreadyCancelled => row(kind!("already_cancelled", Conflict, "The reservation is cancelled already."))
                 .buy(-15, "预订已取消"),
-            Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
+            Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation is refunded already."))
                 .buy(-16, "预订已退款"),
-            Self::ReservationsExhausted => row(kind!("reservations_exhausted", Conflict, "As many reservations were made in the sale, or came back to it, as it allows."))
+            Self::ReservationsExhausted => row(kind!("reservations_exhausted", Conflict, "The sale has reached its maximum number of reservations, cancelled and expired ones included."))
                 .buy(-19, "预订次数已用完"),
             Self::ExtensionLimitReached => row(kind!("extension_limit_reached", Conflict, "The reservation would be held for longer than the sale allows; nothing changed.")),
-            Self::RemainingTooLarge => row(kind!("remaining_too_large", Conflict, "The reservation was made with fewer units than are to remain; nothing changed.")),
-            Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
-            Self::ShopOnly => row(kind!("shop_only", Unauthorized, "Only the shop may ask for this, with its token.")),
-            Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, and only the proxies that the server trusts, the shop or a token may.")).buy(-18, "用户身份不可信"),
+            Self::RemainingTooLarge => row(kind!("remaining_too_large", Conflict, "The reservation has fewer units than would remain; nothing changed.")),
+            Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop can confirm, with its token or at the control port; --public-confirm lets buyers confirm at this port, for demonstrations.")),
+            Self::ShopOnly => row(kind!("shop_only", Unauthorized, "Only the shop can make this request, with its token.")),
+            Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, but only trusted proxies, the shop or a token can name users.")).buy(-18, "用户身份不可信"),
             Self::TokenMissing => row(kind!("token_missing", Unauthorized, "The request needs a token: Authorization: Bearer TOKEN."))
                 .buy(-20, "缺少购票令牌"),
-            Self::TokenMalformed => row(kind!("token_malformed", Unauthorized, "The token can't be used."))
+            Self::TokenMalformed => row(kind!("token_malformed", Unauthorized, "The token is malformed."))
                 .buy(-21, "购票令牌格式错误"),
-            Self::TokenAlgorithm => row(kind!("token_algorithm", Unauthorized, "The token is not signed in the way that its key signs."))
+            Self::TokenAlgorithm => row(kind!("token_algorithm", Unauthorized, "The token's algorithm is not that of its key."))
                 .buy(-22, "购票令牌签名算法不符"),
-            Self::TokenUnknownKey => row(kind!("token_unknown_key", Unauthorized, "The token names no key (kid) that is known here."))
+            Self::TokenUnknownKey => row(kind!("token_unknown_key", Unauthorized, "The token's key (kid) is unknown."))
                 .buy(-23, "购票令牌密钥未知"),
-            Self::TokenSignature => row(kind!("token_signature", Unauthorized, "The token's signature is not that of its key."))
+            Self::TokenSignature => row(kind!("token_signature", Unauthorized, "The token's signature is not valid."))
                 .buy(-24, "购票令牌签名无效"),
-            Self::TokenExpired => row(kind!("token_expired", Unauthorized, "The token's time (exp) is over."))
+            Self::TokenExpired => row(kind!("token_expired", Unauthorized, "The token has expired (exp)."))
                 .buy(-25, "购票令牌已过期"),
-            Self::TokenNotYetValid => row(kind!("token_not_yet_valid", Unauthorized, "The token's time (nbf) has not begun."))
+            Self::TokenNotYetValid => row(kind!("token_not_yet_valid", Unauthorized, "The token is not valid yet (nbf)."))
                 .buy(-26, "购票令牌尚未生效"),
             Self::TokenAudience => row(kind!("token_audience", Unauthorized, "The token is for another service (aud)."))
                 .buy(-27, "购票令牌受众不符"),
@@ -194,12 +194,12 @@ impl Code {
         }
     }
 
-    /// How a problem says it.
+    /// The kind of problem.
     pub const fn kind(self) -> &'static Kind {
         self.row().kind
     }
 
-    /// The problem with its own sentence, and with what `WWW-Authenticate` says.
+    /// The problem with its own sentence and its `WWW-Authenticate`.
     pub fn problem(self) -> Problem {
         let problem = Problem::of(self);
         match self.challenge() {
@@ -208,7 +208,7 @@ impl Code {
         }
     }
 
-    /// What `WWW-Authenticate` says with it (RFC 6750, section 3), if it is about a token.
+    /// The value of `WWW-Authenticate` (RFC 6750, section 3), if the code is about a token.
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::TokenMissing | Self::ShopOnly => Some("Bearer"),
@@ -224,14 +224,14 @@ impl Code {
         }
     }
 
-    /// How `/buy/ticket` says it. `None`: it has no words for it and answers with the problem.
+    /// The answer of `/buy/ticket`. `None`: it has none and answers with the problem.
     pub const fn buy(self) -> Option<BuyAnswer> {
         self.row().buy
     }
 }
 
-impl From<Code> for &'static Kind {
-    fn from(code: Code) -> Self {
+impl From<ErrorCode> for &'static Kind {
+    fn from(code: ErrorCode) -> Self {
         code.kind()
     }
 }
@@ -243,16 +243,16 @@ mod tests {
 
     #[test]
     fn the_table_is_consistent() {
-        let names: HashSet<_> = Code::ALL.iter().map(|code| code.kind().code).collect();
-        assert_eq!(names.len(), Code::ALL.len(), "each code has a name of its own");
-        let buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
+        let names: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.kind().code).collect();
+        assert_eq!(names.len(), ErrorCode::ALL.len(), "each code has a name of its own");
+        let buy: Vec<_> = ErrorCode::ALL.iter().filter_map(|code| code.buy()).collect();
         let codes: HashSet<_> = buy.iter().map(|answer| answer.code).collect();
         assert_eq!(codes.len(), buy.len(), "each code has a number of its own");
         assert!(codes.iter().all(|code| *code < 0));
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             let come_back = matches!(code.kind().status.code(), 429 | 503);
             assert_eq!(code.kind().retry_after_s.is_some(), come_back, "{code:?}");
             let challenges = code.kind().status == Status::Unauthorized;
@@ -261,30 +261,30 @@ mod tests {
     }
 
     #[test]
-    fn statuses_as_documented() {
+    fn statuses_are_as_documented() {
         for (code, status) in [
-            (Code::SoldOut, 409),
-            (Code::LimitReached, 409),
-            (Code::NotOpen, 409),
-            (Code::Expired, 409),
-            (Code::AlreadyConfirmed, 409),
-            (Code::AlreadyCancelled, 409),
-            (Code::AlreadyRefunded, 409),
-            (Code::ReservationsExhausted, 409),
-            (Code::ExtensionLimitReached, 409),
-            (Code::RemainingTooLarge, 409),
-            (Code::Closed, 410),
-            (Code::ConfirmNotPublic, 403),
-            (Code::Invalid, 422),
-            (Code::UserRequired, 422),
-            (Code::KeyReused, 422),
-            (Code::RateLimited, 429),
-            (Code::AllowanceExhausted, 503),
+            (ErrorCode::SoldOut, 409),
+            (ErrorCode::LimitReached, 409),
+            (ErrorCode::NotOpen, 409),
+            (ErrorCode::Expired, 409),
+            (ErrorCode::AlreadyConfirmed, 409),
+            (ErrorCode::AlreadyCancelled, 409),
+            (ErrorCode::AlreadyRefunded, 409),
+            (ErrorCode::ReservationsExhausted, 409),
+            (ErrorCode::ExtensionLimitReached, 409),
+            (ErrorCode::RemainingTooLarge, 409),
+            (ErrorCode::Closed, 410),
+            (ErrorCode::ConfirmNotPublic, 403),
+            (ErrorCode::Invalid, 422),
+            (ErrorCode::UserRequired, 422),
+            (ErrorCode::KeyReused, 422),
+            (ErrorCode::RateLimited, 429),
+            (ErrorCode::AllowanceExhausted, 503),
         ] {
             assert_eq!(code.kind().status.code(), status, "{code:?}");
         }
-        assert_eq!(Code::SoldOut.buy().unwrap().status, Status::Ok);
-        assert_eq!(Code::LimitReached.buy().unwrap().status.code(), 409);
-        assert_eq!(Code::Closed.buy().unwrap().status.code(), 410);
+        assert_eq!(ErrorCode::SoldOut.buy().unwrap().status, Status::Ok);
+        assert_eq!(ErrorCode::LimitReached.buy().unwrap().status.code(), 409);
+        assert_eq!(ErrorCode::Closed.buy().unwrap().status.code(), 410);
     }
 }

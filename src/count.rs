@@ -1,20 +1,20 @@
-//! Numbers that one thread counts up and that any other may read: no lock, and no write that is shared.
+//! Counters that one thread writes and any thread reads: no lock, and no shared write.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A number that only grows. One thread adds to it; who reads it sees what it was a moment ago.
+/// A number that only grows. One thread adds; readers may see a slightly older value.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds to it. Only the thread that it belongs to may: what two add at a time is lost.
+    /// Adds to it. Only its own thread may call this: concurrent additions would be lost.
     #[inline]
     pub fn add(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 
-    /// How much it is.
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -25,27 +25,27 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// It is so much from now on.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// How much it is.
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A point in time, or none. One thread sets it; who reads it learns how long ago it was. So what waits
-/// for a thread that stands still is seen to become older.
+/// A point in time, or none. One thread sets it; readers get its age. So the age shows when a
+/// thread is stuck.
 #[derive(Debug)]
 pub struct Moment {
-    /// What the number counts from.
+    /// The zero of the number.
     origin: Instant,
     ms: AtomicI64,
 }
 
-/// The number of a [`Moment`] that is none.
+/// The number for none.
 const NO_MOMENT: i64 = i64::MIN;
 
 impl Default for Moment {
@@ -55,7 +55,7 @@ impl Default for Moment {
 }
 
 impl Moment {
-    /// It is that point in time from now on.
+    /// Sets the point in time.
     pub fn set(&self, at: Instant) {
         let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let after = at.checked_duration_since(self.origin).map(ms);
@@ -63,24 +63,24 @@ impl Moment {
         self.ms.store(ms, Ordering::Relaxed);
     }
 
-    /// It is so long ago.
+    /// Sets it to this long ago.
     pub fn set_ago(&self, ago: Duration) {
         let now = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         self.ms.store(now.saturating_sub(ago).max(NO_MOMENT + 1), Ordering::Relaxed);
     }
 
-    /// It is none from now on.
+    /// Sets it to none.
     pub fn clear(&self) {
         self.ms.store(NO_MOMENT, Ordering::Relaxed);
     }
 
-    /// Whether it is any.
+    /// Whether it is set.
     pub fn is_set(&self) -> bool {
         self.ms.load(Ordering::Relaxed) != NO_MOMENT
     }
 
-    /// How long ago it was. Of one that has yet to come, no time at all.
+    /// Its age. Zero for a time in the future.
     pub fn elapsed(&self) -> Option<Duration> {
         let ms = self.ms.load(Ordering::Relaxed);
         let now = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -89,19 +89,19 @@ impl Moment {
     }
 }
 
-/// Bounds of a histogram, each twice the one before it, from 1 on.
+/// Number of bounds of a histogram: powers of two from 1 on.
 pub const BOUNDS: usize = 23;
 
-/// How many values there were, by size.
+/// A histogram of values by size.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// Those that are larger than any bound come last.
+    /// The last one has the values above all bounds.
     buckets: [Counter; BOUNDS + 1],
     sum: Counter,
 }
 
 impl Histogram {
-    /// Counts a value. Only the thread that it belongs to may.
+    /// Counts a value. Only its own thread may call this.
     pub fn record(&self, value: u64) {
         let bound = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bound.min(BOUNDS)].add(1);
@@ -109,16 +109,16 @@ impl Histogram {
     }
 }
 
-/// What histograms of several threads hold together.
+/// The sum of several threads' histograms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     buckets: [u64; BOUNDS + 1],
-    /// All values.
+    /// Sum of all values.
     pub sum: u64,
 }
 
 impl Tally {
-    /// Of all these.
+    /// The sum of these histograms.
     pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
         histograms.fold(Self::default(), |mut tally, histogram| {
             for (all, more) in tally.buckets.iter_mut().zip(&histogram.buckets) {
@@ -129,13 +129,14 @@ impl Tally {
         })
     }
 
-    /// How many values there were.
+    /// Number of values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// Bounds from this power of two on, each with how many values were larger than the one before it;
-    /// of the first, all that are not larger than itself. What is larger than all has none.
+    /// Bounds from this power of two on, each with the number of values above the bound before it;
+    /// the first one also has all smaller values. The last number counts the values above all
+    /// bounds.
     pub fn from_power(&self, power: usize) -> (Vec<(u64, u64)>, u64) {
         let power = power.min(BOUNDS - 1);
         let small: u64 = self.buckets[..power].iter().sum();
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_counts_at_the_first_bound_that_is_no_smaller() {
+    fn a_value_counts_at_the_smallest_bound_not_below_it() {
         let histogram = Histogram::default();
         for value in [0, 1, 2, 3, 4, 5, 64, 65, 1 << 22, (1 << 22) + 1, u64::MAX / 2] {
             histogram.record(value);
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_tells_how_long_ago_it_was_also_before_there_was_one() {
+    fn a_moment_reports_its_elapsed_time_once_set() {
         let moment = Moment::default();
         assert!(moment.elapsed().is_none() && !moment.is_set());
         let hour = Duration::from_secs(3600);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_is_that_of_all_threads() {
+    fn a_tally_sums_all_threads() {
         let histograms: Vec<Histogram> = (0..3).map(|_| Histogram::default()).collect();
         std::thread::scope(|scope| {
             for histogram in &histograms {

@@ -1,22 +1,28 @@
-//! Durations as people write and read them: a whole number and a unit, as in 30s.
+//! Parses and formats durations: a whole number and a unit, as in 30s.
 
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// A duration in ms: a whole number and a unit.
+/// Parses a duration, in ms.
 pub fn parse_duration(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
-    number
-        .parse::<u64>()
-        .ok()
-        .zip(unit_ms)
-        .and_then(|(number, ms)| number.checked_mul(ms))
-        .ok_or_else(|| "must be a whole number and a unit: 500ms, 30s, 5m, 2h or 1d".to_owned())
+    let value_ms =
+        number.parse::<u64>().ok().zip(unit_ms).and_then(|(number, ms)| number.checked_mul(ms));
+    value_ms.ok_or_else(|| {
+        let problem = match unit {
+            "" if digits > 0 => "; the unit is missing".to_owned(),
+            _ if digits > 0 && unit_ms.is_none() && unit.chars().all(char::is_alphabetic) => {
+                format!("; {unit} is not a unit")
+            }
+            _ => String::new(),
+        };
+        format!("must be a whole number and a unit: 500ms, 30s, 5m, 2h or 1d{problem}")
+    })
 }
 
-/// A duration as it would be set, in the largest unit that is exact.
+/// Formats a duration for a setting, in the largest exact unit.
 pub fn format_duration(ms: u64) -> String {
     let exact = |(_, unit_ms): &&(&str, u64)| ms.is_multiple_of(*unit_ms);
     match UNITS.iter().rev().find(exact) {
@@ -46,5 +52,8 @@ mod tests {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_duration("213503982335d").is_err(), "overflow");
+        assert!(parse_duration("5").unwrap_err().ends_with("or 1d; the unit is missing"));
+        assert!(parse_duration("1y").unwrap_err().ends_with("or 1d; y is not a unit"));
+        assert!(parse_duration("1.5s").unwrap_err().ends_with("or 1d"));
     }
 }

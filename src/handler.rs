@@ -1,87 +1,106 @@
-//! From what a request asks to what it is answered. The only place where HTTP meets purchases.
+//! From a request to its answer: the only place where HTTP meets purchases.
 //!
-//! A core's [`Buyers`] are the engine's service at the public port: whatever needs no ledger is
-//! answered at once. What needs one is put into the ledger's queue, and a [`Waiting`] is returned, which
-//! owns all that the answer will need, so that nothing of the request is borrowed while it waits.
+//! A core's [`Buyers`] are the engine's service at the public port. A request that needs no ledger
+//! is answered at once. For any other, a command goes into the ledger's queue and a [`Waiting`] is
+//! returned. It owns everything that the answer will need, so that nothing of the request is
+//! borrowed while it waits.
 
 mod answer;
 mod buy;
-mod desk;
-mod passing;
+mod control_threads;
+mod entry_check;
 mod refusal;
 mod reservations;
 mod sales;
+mod storefront;
+mod storefront_requests;
 
 pub use buy::BUY_SALE;
+pub use storefront::{PAY_PATH, Storefront};
+
+/// Actions on reservations without a connection.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use crate::handler::reservations::{CompletedAction, PendingAction, ReservationAction};
+}
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::control::catalogue::CoreCatalogue;
 use crate::control::request::{Reply, Request, reply_or_gone};
 use crate::engine::core::{Action, Core, Service};
-use crate::engine::gate::Token;
 use crate::engine::http::{
-    Canned, Envelope, Head, Method, Problem, write_cross_origin, write_json_bytes, write_options,
-    write_request_id,
+    Head, Method, Preencoded, Problem, ResponseContext, write_cross_origin, write_json_bytes,
+    write_options, write_request_id,
 };
-use crate::engine::manner::Manner;
-use crate::engine::promise::{Promise, Promised};
-use crate::ledger::batch::Asker;
+use crate::engine::oneshot::{Receiver, Sender};
+use crate::engine::reactor::Token;
+use crate::engine::response_options::ResponseOptions;
+use crate::gatekeeper::Gatekeeper;
+use crate::ledger::batch::WaiterId;
+use crate::log_throttle::LogThrottle;
 use crate::openapi;
-use crate::purchase::{Asked, Progress, Seller};
+use crate::purchase::{PendingPurchase, PendingView, Progress, Seller, ViewProgress};
 use crate::route::table::{self, Found, Port};
-use crate::route::{Namer, Route, buyer, percent, route};
-use crate::seldom::Seldom;
+use crate::route::{Route, UserSources, buyer, percent, route};
 use crate::trace::Trace;
 use crate::trust::CoreTrust;
-use crate::turnstile::Turnstile;
 use answer::{write_plaintext, write_techempower_json};
-use passing::Passing;
-use reservations::{Asking, Declined, Wish};
+use entry_check::EntryCheck;
+use reservations::{EarlyRejection, PendingAction, ReservationAction};
 
-/// Leaves a request to a control thread, which keeps the promise; or says why that can't be.
-pub type AskDesk = Box<dyn Fn(Request, Promise<Reply>) -> Result<(), Problem>>;
+/// Submits a request to a control thread, which answers through the sender. An error: it can't be
+/// submitted.
+pub type SubmitToControl = Box<dyn Fn(Request, Sender<Reply>) -> Result<(), Problem>>;
 
-/// What a core answers to buyers.
+/// The service of a core for buyers.
 pub struct Buyers {
     seller: &'static Seller,
     /// Whether buyers may confirm their own reservations.
     public_confirm: bool,
-    /// Whom the port believes.
+    /// Which callers the port trusts.
     trust: CoreTrust,
-    /// What stands before a purchase.
-    turnstile: Turnstile,
-    /// Where the shop's requests go that are no purchases.
-    desk: AskDesk,
-    /// All sales, for everybody.
+    /// Rate limits and admission before a purchase.
+    gatekeeper: Gatekeeper,
+    /// Carries out the shop's requests that are not purchases.
+    control_threads: SubmitToControl,
+    /// The list of all sales, open to every caller.
     catalogue: CoreCatalogue,
-    /// What is the same for everybody, encoded once.
-    buy_refusals: buy::Refusals,
-    sold_out: Canned,
+    /// The pages that a demonstration serves besides the API.
+    storefront: Option<&'static Storefront>,
+    /// Answers that are the same for all buyers, encoded once.
+    buy_preencoded: buy::PreencodedRejections,
+    sold_out: Preencoded,
 }
 
 impl Buyers {
-    /// Sells with this core's seller.
+    /// A service that sells with this core's seller.
     pub fn new(
         seller: &'static Seller,
         public_confirm: bool,
         trust: CoreTrust,
-        turnstile: Turnstile,
-        desk: AskDesk,
+        gatekeeper: Gatekeeper,
+        control_threads: SubmitToControl,
         catalogue: CoreCatalogue,
     ) -> Self {
         Self {
             seller,
             public_confirm,
             trust,
-            turnstile,
-            desk,
+            gatekeeper,
+            control_threads,
             catalogue,
-            buy_refusals: buy::Refusals::default(),
-            sold_out: Canned::problem(&refusal::sold_out(0)),
+            storefront: None,
+            buy_preencoded: buy::PreencodedRejections::default(),
+            sold_out: Preencoded::problem(&refusal::sold_out(0)),
         }
+    }
+
+    /// Adds a storefront.
+    pub fn with_storefront(self, storefront: Option<&'static Storefront>) -> Self {
+        Self { storefront, ..self }
     }
 }
 
@@ -97,69 +116,72 @@ impl Service for Buyers {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let asker = Asker(asker.to_number());
-        // Whoever has conditions, or wants his request to be found again, goes the longer way, so that it
-        // costs all others nothing but this question.
-        let answered = match head.asks_more() {
+        let asker = WaiterId(asker.to_number());
+        // Requests with preconditions, ids or origins take the slow path. All others pay only for
+        // this check.
+        let answered = match head.has_rare_headers() {
             false => self.answer::<false>(core, asker, head, body, None, out),
             true => None,
         };
         match answered {
             Some(action) => action,
-            None => self.answer_elsewhere(core, asker, head, body, out),
+            None => self.answer_slow_path(core, asker, head, body, out),
         }
     }
 
-    fn go_on(
+    fn resume(
         &self,
         core: &'static Core,
         asker: Token,
         waiting: Waiting,
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let Waiting { manner, question, trace, origin } = waiting;
-        let (seller, asker) = (self.seller, Asker(asker.to_number()));
+        let Waiting { options, pending, trace, origin } = waiting;
+        let (seller, asker) = (self.seller, WaiterId(asker.to_number()));
         let start = out.len();
-        let on = |question| {
-            Action::Wait(Waiting { manner, question, trace: trace.clone(), origin: origin.clone() })
+        let on = |pending| {
+            Action::Wait(Waiting { options, pending, trace: trace.clone(), origin: origin.clone() })
         };
-        match question {
-            Question::Buy(asked) => match asked.go_on(seller, asker) {
-                Progress::Waits(asked) => return on(Question::Buy(asked)),
-                Progress::Done(done) => manner.answer(core, out, |envelope, out| {
-                    buy::write(&self.buy_refusals, &done, envelope, out);
+        match pending {
+            PendingReply::Buy(asked) => match asked.resume(seller, asker) {
+                Progress::Waits(asked) => return on(PendingReply::Buy(asked)),
+                Progress::Done(done) => options.answer(core, out, |context, out| {
+                    buy::write(&self.buy_preencoded, &done, context, out);
                 }),
             },
-            Question::Reserve(asked) => match asked.go_on(seller, asker) {
-                Progress::Waits(asked) => return on(Question::Reserve(asked)),
-                Progress::Done(done) => manner.answer(core, out, |envelope, out| {
-                    reservations::write_created_or_not(&self.sold_out, &done, envelope, out);
+            PendingReply::Reserve(asked) => match asked.resume(seller, asker) {
+                Progress::Waits(asked) => return on(PendingReply::Reserve(asked)),
+                Progress::Done(done) => options.answer(core, out, |context, out| {
+                    reservations::write_created_or_not(&self.sold_out, &done, context, out);
                 }),
             },
-            Question::ShowSale(showing) => match showing.go_on(seller) {
-                Err(showing) => return on(Question::ShowSale(showing)),
-                Ok((answer, slot)) => manner.answer(core, out, |envelope, out| {
-                    sales::write_answer(seller, &slot, answer, envelope, out);
+            PendingReply::ShowSale(pending) => match pending.resume(seller, asker) {
+                ViewProgress::Waits(pending) => return on(PendingReply::ShowSale(pending)),
+                ViewProgress::Done(slot, answer) => options.answer(core, out, |context, out| {
+                    sales::write_answer(seller, slot.id(), &answer, context, out);
                 }),
             },
-            Question::Desk(reply) => match reply.take() {
-                Err(reply) => return on(Question::Desk(reply)),
-                Ok(reply) => manner.answer(core, out, |envelope, out| {
-                    reply_or_gone(reply).write(envelope, out);
+            PendingReply::Control(reply) => match reply.try_recv() {
+                Err(reply) => return on(PendingReply::Control(reply)),
+                Ok(reply) => options.answer(core, out, |context, out| {
+                    reply_or_gone(reply).write(context, out);
                 }),
             },
-            Question::Reservation(asking) => match asking.go_on(seller, asker) {
-                Err(asking) => return on(Question::Reservation(asking)),
-                Ok(told) => {
-                    told.failure().into_iter().for_each(|failure| seller.note_failure(failure));
-                    manner.answer(core, out, |envelope, out| {
-                        reservations::write_told(told, envelope, out);
+            PendingReply::Reservation(pending) => match pending.poll(seller, asker) {
+                Err(pending) => return on(PendingReply::Reservation(pending)),
+                Ok(completed) => {
+                    completed
+                        .failure()
+                        .into_iter()
+                        .for_each(|failure| seller.note_failure(failure));
+                    options.answer(core, out, |context, out| {
+                        reservations::write_action_result(completed, context, out);
                     });
                 }
             },
         }
         if let Some(trace) = trace {
-            answer_traced(&trace, start, out);
+            finish_traced(&trace, start, out);
         }
         if let Some(origin) = origin {
             write_cross_origin(&origin, None, start, out);
@@ -167,26 +189,26 @@ impl Service for Buyers {
         Action::Answered
     }
 
-    fn give_up(&self, waiting: Waiting) {
-        match waiting.question {
-            Question::Buy(asked) | Question::Reserve(asked) => asked.give_up(self.seller),
-            Question::ShowSale(showing) => showing.give_up(self.seller),
-            Question::Reservation(asking) => asking.give_up(self.seller),
-            // It may be carried out by now.
-            Question::Desk(reply) => drop(reply),
+    fn cancel(&self, waiting: Waiting) {
+        match waiting.pending {
+            PendingReply::Buy(asked) | PendingReply::Reserve(asked) => asked.give_up(self.seller),
+            PendingReply::ShowSale(pending) => pending.give_up(self.seller),
+            PendingReply::Reservation(pending) => pending.cancel(self.seller),
+            // The control thread may be carrying it out by now.
+            PendingReply::Control(reply) => drop(reply),
         }
     }
 
     fn send(&self) -> bool {
-        self.seller.batcher.kick()
+        self.seller.batcher.wake_link()
     }
 
     fn end_round(&self) -> bool {
-        self.seller.batcher.kick_or_wait()
+        self.seller.batcher.end_of_round()
     }
 
     fn tick(&self) {
-        self.turnstile.tick();
+        self.gatekeeper.tick();
         self.seller.tick();
     }
 
@@ -196,199 +218,207 @@ impl Service for Buyers {
 }
 
 impl Buyers {
-    /// Answers a request. `None`: there is no such path. `ASKS_MORE`: it may have conditions.
+    /// Answers a request. `None`: there is no such path. `RARE_HEADERS`: it may have preconditions.
     #[inline(always)]
-    fn answer<const ASKS_MORE: bool>(
+    fn answer<const RARE_HEADERS: bool>(
         &self,
         core: &'static Core,
-        asker: Asker,
+        asker: WaiterId,
         head: &Head<'_>,
         body: &[u8],
         trace: Option<&Arc<Trace>>,
         out: &mut Vec<u8>,
     ) -> Option<Action<Waiting>> {
-        let mut manner = Manner::of(core, head);
+        let mut options = ResponseOptions::of(core, head);
         let mut route = route(head);
-        let unmet = if ASKS_MORE { head.unmet(route.has_representation()) } else { None };
+        let unmet =
+            if RARE_HEADERS { head.unmet_precondition(route.has_representation()) } else { None };
         if let Some(status) = unmet {
-            (manner, route) = (manner.instead(status), looked_at(route));
+            (options, route) = (options.with_status(status), read_only_route(route));
         }
         let date = core.date.borrow();
-        let envelope = &manner.envelope(&date);
+        let context = &options.context(&date);
         let seller = self.seller;
-        let wait = |question| {
-            Action::Wait(Waiting { manner, question, trace: trace.cloned(), origin: None })
+        let wait = |pending| {
+            Action::Wait(Waiting { options, pending, trace: trace.cloned(), origin: None })
         };
         let ask = |id: &str, wish, out: &mut Vec<u8>| {
-            let asking = match self.turnstile.is_on() {
-                true => self.ask_passing(core, asker, head, (id, wish), envelope, out),
-                false => reservations::ask(seller, asker, id, (wish, None), envelope, out),
+            let pending = match self.gatekeeper.is_on() {
+                true => self.act_checked(core, asker, head, (id, wish), context, out),
+                false => reservations::ask(seller, asker, id, (wish, None), context, out),
             };
-            match asking {
-                Some(asking) => wait(Question::Reservation(asking)),
+            match pending {
+                Some(pending) => wait(PendingReply::Reservation(pending)),
                 None => Action::Answered,
             }
         };
-        if let Some(name) = head.query.and_then(|query| route.stray_parameter(query)) {
-            let detail = "This path takes no parameters; nothing was done.";
-            Problem::invalid(name.into_owned(), detail).write(envelope, out);
+        if let Some(name) = head.query.and_then(|query| route.unexpected_parameter(query)) {
+            let detail = "This path has no query parameters; nothing was done.";
+            Problem::invalid(name.into_owned(), detail).write(context, out);
             return Some(Action::Answered);
         }
         let action = match route {
             Route::NotFound => return None,
-            Route::BuyTicket if self.turnstile.is_on() => {
-                match self.buy_passing(core, asker, head, trace, envelope, out) {
-                    Some(waiting) => wait(Question::Buy(waiting)),
+            Route::BuyTicket if self.gatekeeper.is_on() => {
+                match self.buy_checked(core, asker, head, trace, context, out) {
+                    Some(waiting) => wait(PendingReply::Buy(waiting)),
                     None => Action::Answered,
                 }
             }
             Route::BuyTicket => {
                 let user = match head.user.is_none() && head.query.is_none() {
                     true => Ok(None),
-                    false => buyer(head, self.namer(core, asker, head)),
+                    false => buyer(head, self.user_sources(core, asker, head)),
                 };
-                let (refusals, bid) = (&self.buy_refusals, buy::Bid { head, user, trace });
-                match buy::begin(seller, asker, refusals, bid, envelope, out) {
-                    Some(waiting) => wait(Question::Buy(waiting)),
+                let (preencoded, request) =
+                    (&self.buy_preencoded, buy::BuyRequest { head, user, trace });
+                match buy::begin(seller, asker, preencoded, request, context, out) {
+                    Some(waiting) => wait(PendingReply::Buy(waiting)),
                     None => Action::Answered,
                 }
             }
-            Route::CreateReservation { sale } if self.turnstile.is_on() => {
-                match self.reserve_passing(core, asker, (head, body), &sale, trace) {
-                    Ok(asked) => return Some(wait(Question::Reserve(asked))),
-                    Err(declined) => declined.write(&self.sold_out, envelope, out),
+            Route::CreateReservation { sale } if self.gatekeeper.is_on() => {
+                match self.reserve_checked(core, asker, (head, body), &sale, trace) {
+                    Ok(asked) => return Some(wait(PendingReply::Reserve(asked))),
+                    Err(rejection) => rejection.write(&self.sold_out, context, out),
                 }
                 Action::Answered
             }
             Route::CreateReservation { sale } => {
-                let namer = self.namer(core, asker, head);
-                match reservations::begin(seller, asker, head, body, &sale, namer, trace) {
-                    Ok(asked) => return Some(wait(Question::Reserve(asked))),
-                    Err(declined) => declined.write(&self.sold_out, envelope, out),
+                let user_sources = self.user_sources(core, asker, head);
+                match reservations::begin(seller, asker, head, body, &sale, user_sources, trace) {
+                    Ok(asked) => return Some(wait(PendingReply::Reserve(asked))),
+                    Err(rejection) => rejection.write(&self.sold_out, context, out),
                 }
                 Action::Answered
             }
-            Route::ShowSale { sale } => match sales::show(seller, asker, &sale, envelope, out) {
-                Some(showing) => wait(Question::ShowSale(showing)),
+            Route::ShowSale { sale } => match sales::show(seller, asker, &sale, context, out) {
+                Some(pending) => wait(PendingReply::ShowSale(pending)),
                 None => Action::Answered,
             },
-            Route::ShowReservation { id } => ask(&id, Ok(Wish::Show), out),
+            Route::ShowReservation { id } => ask(&id, Ok(ReservationAction::Show), out),
             Route::ConfirmReservation { id } => match self.may_confirm(head) {
-                Ok(()) => ask(&id, Ok(Wish::Confirm), out),
+                Ok(()) => ask(&id, Ok(ReservationAction::Confirm), out),
                 Err(problem) => {
-                    problem.write(envelope, out);
+                    problem.write(context, out);
                     Action::Answered
                 }
             },
-            Route::CancelReservation { id } => ask(&id, Wish::to_cancel(head, body), out),
+            Route::CancelReservation { id } => {
+                ask(&id, ReservationAction::to_cancel(head, body), out)
+            }
             Route::ListSales { endpoint } => {
-                match self.list_sales(core, asker, (head, endpoint), envelope, out) {
-                    Some(reply) => wait(Question::Desk(reply)),
+                match self.list_sales(core, asker, (head, endpoint), context, out) {
+                    Some(reply) => wait(PendingReply::Control(reply)),
                     None => Action::Answered,
                 }
             }
-            Route::AtDesk { endpoint, name } => {
+            Route::ControlThread { endpoint, name } => {
                 let wanted = Found::Endpoint(endpoint, name).into();
-                match self.ask_desk(core, asker, (head, wanted, body), unmet, trace) {
-                    Ok(reply) => wait(Question::Desk(reply)),
+                match self.ask_control_thread(core, asker, (head, wanted, body), unmet, trace) {
+                    Ok(reply) => wait(PendingReply::Control(reply)),
                     Err(problem) => {
-                        problem.write(envelope, out);
+                        problem.write(context, out);
                         Action::Answered
                     }
                 }
             }
             route => {
-                write_fixed(route, envelope, out);
+                write_fixed(route, context, out);
                 Action::Answered
             }
         };
         Some(action)
     }
 
-    /// The local step of a purchase that something stands before.
+    /// The local step of a purchase with rate limits or admission.
     #[inline(never)]
-    fn buy_passing(
+    fn buy_checked(
         &self,
         core: &'static Core,
-        asker: Asker,
+        asker: WaiterId,
         head: &Head<'_>,
         trace: Option<&Arc<Trace>>,
-        envelope: &Envelope<'_>,
+        context: &ResponseContext<'_>,
         out: &mut Vec<u8>,
-    ) -> Option<Asked> {
+    ) -> Option<PendingPurchase> {
         let trust = self.trust.get();
-        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
-        let bid = (&passing, head, trace);
-        buy::begin_passing(self.seller, asker, &self.buy_refusals, bid, envelope, out)
+        let entry = EntryCheck::of(core, asker, head, &self.gatekeeper, &trust);
+        let request = (&entry, head, trace);
+        buy::begin_checked(self.seller, asker, &self.buy_preencoded, request, context, out)
     }
 
-    /// The same of a reservation.
+    /// The local step of a reservation with rate limits or admission.
     #[inline(never)]
-    fn reserve_passing(
+    fn reserve_checked(
         &self,
         core: &'static Core,
-        asker: Asker,
+        asker: WaiterId,
         (head, body): (&Head<'_>, &[u8]),
         sale: &str,
         trace: Option<&Arc<Trace>>,
-    ) -> Result<Asked, Declined> {
+    ) -> Result<PendingPurchase, EarlyRejection> {
         let trust = self.trust.get();
-        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
-        reservations::begin_passing(self.seller, asker, (&passing, head, body), sale, trace)
+        let entry = EntryCheck::of(core, asker, head, &self.gatekeeper, &trust);
+        reservations::begin_checked(self.seller, asker, (&entry, head, body), sale, trace)
     }
 
-    /// Asks about a reservation for who may.
+    /// Starts an action on a reservation for a caller who passes the entry check.
     #[inline(never)]
-    fn ask_passing(
+    fn act_checked(
         &self,
         core: &'static Core,
-        asker: Asker,
+        asker: WaiterId,
         head: &Head<'_>,
-        (id, wish): (&str, Result<Wish, Problem>),
-        envelope: &Envelope<'_>,
+        (id, wish): (&str, Result<ReservationAction, Problem>),
+        context: &ResponseContext<'_>,
         out: &mut Vec<u8>,
-    ) -> Option<Asking> {
+    ) -> Option<PendingAction> {
         let trust = self.trust.get();
-        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
-        reservations::ask(self.seller, asker, id, (wish, Some(&passing)), envelope, out)
+        let entry = EntryCheck::of(core, asker, head, &self.gatekeeper, &trust);
+        reservations::ask(self.seller, asker, id, (wish, Some(&entry)), context, out)
     }
 
-    /// Whose word counts for the user of a request.
+    /// Which sources may name the user of a request.
     #[inline(always)]
-    fn namer(&self, core: &Core, asker: Asker, head: &Head<'_>) -> Namer {
+    fn user_sources(&self, core: &Core, asker: WaiterId, head: &Head<'_>) -> UserSources {
         let trust = self.trust.get();
-        trust.namer(|| trust.is_shop(head), || core.origin(Token::from_number(asker.0)))
+        trust.user_sources(|| trust.is_shop(head), || core.peer(Token::from_number(asker.0)))
     }
 
-    /// Whether whoever asks may confirm a reservation.
+    /// Whether the caller may confirm a reservation.
     fn may_confirm(&self, head: &Head<'_>) -> Result<(), Problem> {
         match self.public_confirm {
             true => Ok(()),
-            false => self.trust.get().shop(head, Code::ConfirmNotPublic).map(drop),
+            false => self.trust.get().shop(head, ErrorCode::ConfirmNotPublic).map(drop),
         }
     }
 
-    /// Answers a request that asks more, or whose path may be another's, written otherwise.
+    /// Answers a request with rare headers, or with a path that is not in its normal form.
     #[cold]
-    fn answer_elsewhere(
+    fn answer_slow_path(
         &self,
         core: &'static Core,
-        asker: Asker,
+        asker: WaiterId,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
         let (start, trace) = (out.len(), head.trace().map(Arc::new));
         let path = percent::normalized(head.path);
-        // Any other head was tried as it is.
-        let as_it_is = head.asks_more().then_some(*head);
+        // A request without rare headers was already tried with its path as sent.
+        let as_it_is = head.has_rare_headers().then_some(*head);
         let elsewhere = path.as_deref().map(|path| Head { path, ..*head });
         let mut heads = as_it_is.into_iter().chain(elsewhere);
         let answered = heads
             .find_map(|head| self.answer::<true>(core, asker, &head, body, trace.as_ref(), out));
+        let answered = answered.or_else(|| {
+            let head = Head { path: path.as_deref().unwrap_or(head.path), ..*head };
+            self.answer_at_storefront(core, asker, &head, trace.as_ref(), out)
+        });
         let action = answered.unwrap_or_else(|| {
-            let manner = Manner::of(core, head);
-            Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);
+            let options = ResponseOptions::of(core, head);
+            Problem::of(ErrorCode::NotFound).write(&options.context(&core.date.borrow()), out);
             Action::Answered
         });
         let origin = self.trust.get().allowed_origin(head);
@@ -396,7 +426,7 @@ impl Buyers {
             Action::Wait(waiting) => Action::Wait(Waiting { origin, ..waiting }),
             Action::Answered => {
                 if let Some(trace) = trace {
-                    answer_traced(&trace, start, out);
+                    finish_traced(&trace, start, out);
                 }
                 if let Some(origin) = origin {
                     let asks = (head.method == Method::Options).then(|| allowed_at(head.path));
@@ -408,7 +438,7 @@ impl Buyers {
     }
 }
 
-/// The methods that a path takes.
+/// The methods of a path.
 fn allowed_at(path: &str) -> &'static str {
     match table::find(Port::Public, Method::Options, path) {
         Found::Path(methods) => &methods.allow,
@@ -416,11 +446,12 @@ fn allowed_at(path: &str) -> &'static str {
     }
 }
 
-/// Puts into an answer, which begins at `start`, what its request is called. One that the server could
-/// not serve is logged, since whoever names requests looks for them; once in a while, since all may be so.
+/// Inserts the request id into the answer that begins at `start`. If it is a 5xx, it is logged,
+/// since a client that sends ids looks for them in the log. The log line is throttled, since every
+/// request may fail.
 #[cold]
-fn answer_traced(trace: &Trace, start: usize, out: &mut Vec<u8>) {
-    static NOT_SERVED: Seldom = Seldom::new();
+fn finish_traced(trace: &Trace, start: usize, out: &mut Vec<u8>) {
+    static NOT_SERVED: LogThrottle = LogThrottle::new();
     let (request_id, traceparent) = (trace.request_id(), trace.parent());
     let status = write_request_id(request_id, start, out);
     if let Some(status) = status.filter(|status| *status >= 500)
@@ -431,7 +462,7 @@ fn answer_traced(trace: &Trace, start: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// The `code` in an answer's body: a word, or what `/buy/ticket` has in its place.
+/// The `code` in an answer's body: a word, or the number of `/buy/ticket`.
 fn code_of(answer: &[u8]) -> Option<&str> {
     let at = memchr::memmem::find(answer, b"\"code\":")? + "\"code\":".len();
     let rest = &answer[at..];
@@ -439,9 +470,10 @@ fn code_of(answer: &[u8]) -> Option<&str> {
     str::from_utf8(&rest[..end]).ok().map(|code| code.trim_matches('"'))
 }
 
-/// What a request comes to that must do nothing since a condition is not met: a look at what it is about,
-/// which finds out whether that exists. Where it does, there is a success to be answered otherwise.
-fn looked_at(route: Route<'_>) -> Route<'_> {
+/// The route for a request whose precondition is not met, so that it must do nothing: a read of the
+/// same resource, which finds out whether it exists. If it does, its success is replaced by the
+/// status of the precondition.
+fn read_only_route(route: Route<'_>) -> Route<'_> {
     match route {
         Route::BuyTicket => Route::ShowSale { sale: BUY_SALE.into() },
         Route::CreateReservation { sale } => Route::ShowSale { sale },
@@ -452,49 +484,50 @@ fn looked_at(route: Route<'_>) -> Route<'_> {
     }
 }
 
-/// Answers what has nothing to do with sales.
-fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+/// Answers requests that have nothing to do with sales.
+fn write_fixed(route: Route<'_>, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
     match route {
-        Route::Plaintext => write_plaintext(envelope, out),
-        Route::Json => write_techempower_json(envelope, out),
-        Route::Describe => write_json_bytes(openapi::document(Port::Public), envelope, out),
-        Route::Options { allow } => write_options(allow, envelope, out),
+        Route::Plaintext => write_plaintext(context, out),
+        Route::Json => write_techempower_json(context, out),
+        Route::Describe => write_json_bytes(openapi::document(Port::Public), context, out),
+        Route::Options { allow } => write_options(allow, context, out),
         Route::MethodNotAllowed { allow } => {
-            Problem::method_not_allowed(allow).write(envelope, out);
+            Problem::method_not_allowed(allow).write(context, out);
         }
-        _ => Problem::of(Code::NotFound).write(envelope, out),
+        _ => Problem::of(ErrorCode::NotFound).write(context, out),
     }
 }
 
 /// A request that waits for the ledger.
 pub struct Waiting {
-    manner: Manner,
-    question: Question,
-    /// How it is found again.
+    options: ResponseOptions,
+    pending: PendingReply,
+    /// The request id and trace.
     trace: Option<Arc<Trace>>,
     /// The web page that may read the answer.
     origin: Option<Rc<str>>,
 }
 
-enum Question {
-    Buy(Asked),
-    Reserve(Asked),
-    ShowSale(sales::Showing),
-    Reservation(reservations::Asking),
-    Desk(Promised<Reply>),
+enum PendingReply {
+    Buy(PendingPurchase),
+    Reserve(PendingPurchase),
+    ShowSale(PendingView),
+    Reservation(reservations::PendingAction),
+    Control(Receiver<Reply>),
 }
 
 #[cfg(test)]
 impl Buyers {
-    /// Without a shop.
+    /// Without a shop token.
     fn alone(seller: &'static Seller, public_confirm: bool) -> Self {
-        let trust = crate::renewed::Renewed::new(crate::trust::Trust::default());
-        let desk: AskDesk = Box::new(|request, _| panic!("nobody is at the desk: {request:?}"));
-        let turnstile = crate::turnstile::SharedTurnstile::open(1);
-        let turnstile = Turnstile::new(0, Arc::new(turnstile));
+        let trust = crate::reloadable::Reloadable::new(crate::trust::Trust::default());
+        let control_threads: SubmitToControl =
+            Box::new(|request, _| panic!("no control thread here: {request:?}"));
+        let gatekeeper = crate::gatekeeper::SharedGatekeeper::open(1);
+        let gatekeeper = Gatekeeper::new(0, Arc::new(gatekeeper));
         let trust = CoreTrust::of(Arc::new(trust));
         let catalogue = CoreCatalogue::empty();
-        Self::new(seller, public_confirm, trust, turnstile, desk, catalogue)
+        Self::new(seller, public_confirm, trust, gatekeeper, control_threads, catalogue)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the machine and whoever started the process allow: cores and open files.
+//! What the machine and the process' limits allow: cores and open files.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::limits;
 pub struct Host {
     /// The processor cores of its affinity mask, ascending; at least one.
     pub cores: Vec<usize>,
-    /// How many of them its control group pays for (`cpu.max`, or of version 1 `cpu.cfs_quota_us`),
-    /// rounded down, at least one; all of them where there is no quota. More workers than that would
-    /// all be stopped for the rest of each period.
+    /// Number of cores that the quota of its control group allows (`cpu.max`, or `cpu.cfs_quota_us`
+    /// of version 1), rounded down, at least one; all cores without a quota. With more workers, all
+    /// of them would be stopped for the rest of each period.
     pub cores_paid: usize,
-    /// Files it may have open once [`raise_file_limit`] is done.
+    /// Maximum number of open files after [`raise_file_limit`].
     pub file_limit: u64,
 }
 
@@ -33,18 +33,18 @@ impl Host {
             cores.extend(0..num_cpus::get());
         }
         let file_limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        // It looks at the quota of the control group and of those above it, of both versions.
+        // It reads the quota of the control group and of its parents, of both versions.
         let paid = std::thread::available_parallelism().map_or(cores.len(), usize::from);
         Self { cores_paid: paid.min(cores.len()), cores, file_limit }
     }
 
-    /// The processor cores that a server takes unless told otherwise.
+    /// The cores that a server uses by default.
     pub fn default_cores(&self) -> &[usize] {
         &self.cores[..self.cores_paid.clamp(1, self.cores.len())]
     }
 
-    /// Connections that the file limit leaves room for on this many cores, with a ledger of many
-    /// nodes or of one. 0: none.
+    /// Number of connections that the file limit leaves room for on this many cores, with a ledger
+    /// of many nodes or of one. 0: none.
     pub fn connections_max(&self, cores: usize, many_nodes: bool) -> u64 {
         let nodes = if many_nodes { limits::DESCRIPTORS_RESERVE_CLUSTER } else { 0 };
         let per_core = limits::DESCRIPTORS_RESERVE_PER_CORE + nodes;
@@ -64,16 +64,18 @@ pub fn raise_file_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Has done at the start what would make a core stand still while it serves, for a process that may have
-/// so many connections.
+/// Does the work at the start that would otherwise stall a core while it serves, for a process with
+/// up to this many connections.
 ///
 /// # Errors
-/// The system does not want to. The process can go on without.
+/// The system refuses it. The process can continue.
 pub fn avoid_stalls(connections_max: u64) -> io::Result<()> {
-    // To clear a huge page at its first touch takes milliseconds, which are those of all who wait.
+    // Clearing a huge page at its first touch takes milliseconds, for which all requests of the
+    // core wait.
     disable_transparent_huge_pages(true)?;
-    // A table of descriptors doubles when it is full, and whoever has opened the last one waits until
-    // every processor has noticed. One descriptor far behind makes it as large as it will ever be.
+    // The table of descriptors doubles when it is full, and the thread that opens the next
+    // descriptor waits until every processor has noticed. Opening one high descriptor gives the
+    // table its final size.
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let last = connections_max.saturating_mul(2).min(limit).saturating_sub(1);
     let descriptor = eventfd(0, EventfdFlags::CLOEXEC)?;
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_leave_a_reserve() {
+    fn connections_leave_a_reserve_of_descriptors() {
         let host = |file_limit| Host { cores: vec![0], cores_paid: 1, file_limit };
         assert_eq!(host(64).connections_max(1, false), 0);
         assert_eq!(host(1024).connections_max(2, false), 1024 - 64 - 16);

@@ -1,17 +1,18 @@
-//! stampede, a flash-sale reservation server: sells exactly the total, tells everyone else the truth
-//! at once, and loses nothing.
+//! stampede, a flash-sale reservation server: sells exactly the total, gives everyone else a true
+//! answer at once, and loses nothing.
 //!
-//! A request reads top to bottom, one verb a layer. The [`engine`] accepts a connection on the core it
-//! will live on, reads, and makes sense of the bytes ([`engine::http`]). Its service for buyers is
-//! [`handler`]: [`route`] says what is asked, a [`purchase`] takes the local step ([`stock`]) and, if
-//! that allows, joins the batch of its core's [`ledger`], which decides by the rules of [`sale`].
-//! The answer goes the same way back. A hot sale may be kept in parts, between which [`splits`] moves
-//! units.
+//! A request passes the layers from top to bottom, one verb per layer. The [`engine`] accepts a
+//! connection on the core where it will stay, reads, and parses the bytes ([`engine::http`]). Its
+//! service for buyers is [`handler`]. [`route`] determines what is requested. A [`purchase`] takes
+//! the local step ([`stock`]) and, if that succeeds, joins the batch of its core's [`ledger`],
+//! which decides by the rules of [`sale`]. The answer goes the same way back. A hot sale may be
+//! split into parts; [`splits`] moves units between them.
 //!
-//! [`sweep`] returns what expires in Redis to stock, [`members`] knows the other servers there,
-//! [`status`] is what others see of this one. [`server`] starts, drains and stops the cores.
-//! [`control`] is the port for operators, [`operator`] their commands, [`metrics`] what they are told
-//! that the cores have counted ([`count`]), and what the threads beside them say ([`upkeep`]).
+//! [`sweep`] returns expired reservations in Redis to stock. [`members`] knows the other servers
+//! that share the ledger. [`status`] is the state of this server that other parts read. [`server`]
+//! starts, drains and stops the cores. [`control`] is the port for operators, and [`operator`] has
+//! their commands. [`metrics`] reports what the cores count ([`count`]) and what background threads
+//! report ([`background`]).
 
 pub mod engine;
 pub mod tls;
@@ -19,11 +20,11 @@ pub mod handler;
 pub mod code;
 pub mod trust;
 pub mod route;
-pub mod views;
+pub mod api_json;
 pub mod openapi;
 pub mod admission;
 pub mod limiter;
-pub mod turnstile;
+pub mod gatekeeper;
 pub mod purchase;
 pub mod stock;
 pub mod splits;
@@ -35,13 +36,14 @@ pub mod audit;
 pub mod sweep;
 pub mod members;
 pub mod clock;
-pub mod patience;
+pub mod queue_limits;
 pub mod sync;
 pub mod status;
 pub mod metrics;
 pub mod server;
 pub mod control;
 
+pub mod demo;
 pub mod cli;
 pub mod operator;
 pub mod config;
@@ -54,12 +56,15 @@ pub mod logging;
 pub mod signals;
 pub mod output;
 pub mod count;
-pub mod upkeep;
+pub mod background;
 pub mod slab;
+pub mod random;
+pub mod planted;
 pub mod stat_log;
 pub mod trace;
-mod renewed;
-pub mod seldom;
+mod reloadable;
+pub mod log_throttle;
+mod file_lock;
 #[cfg(test)]
 mod test_answers;
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! How often a user, or an address, may buy: so many purchases per second, and so many at once.
+//! Rate limits: how many purchases per second, and how many at once, per user and per address.
 //!
-//! A [`Limiter`] is shared by all cores, so that what it allows is allowed per server and not per core:
-//! a client with a connection to each core gets no more than one with a single connection. Cores meet at
+//! All cores share a [`Limiter`], so its rate is per server and not per core: a client with a
+//! connection to each core gets no more than one with a single connection. Cores contend only for
 //! single words of its table, without a lock.
 //!
-//! Architecture invariant: knows no HTTP, no sale and no clock. Its memory is fixed when it is turned on.
+//! Architecture invariant: knows no HTTP, no sale and no clock. Its memory is fixed when it is
+//! turned on.
 
 mod rate;
 mod table;

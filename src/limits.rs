@@ -1,9 +1,10 @@
-//! Every bound of the server, in one place, with the relations between them checked at compile time.
+//! All bounds of the server, with the relations between them checked at compile time.
 //!
-//! A bound that can be set by the operator has its default here; a bound that can't is a constant
-//! and nothing else. Units stand last in the name.
+//! For a bound that the operator can set, this file has its default and range; every other bound is
+//! a constant. Units come last in the names.
 
 mod admission;
+mod demo;
 mod life;
 mod logs;
 mod moving;
@@ -12,6 +13,7 @@ mod sale;
 mod webhooks;
 
 pub use admission::*;
+pub use demo::*;
 pub use life::*;
 pub use logs::*;
 pub use moving::*;
@@ -34,177 +36,178 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Most bytes of chunk framing (sizes, extensions, trailers) a body may carry. Beyond it: 400.
 pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Input that one read can bring in, unless it is a body's: a head, and the empty lines that may stand
-/// before it. So much of what a client pipelines is kept with its connection while a request waits.
+/// Input per read, unless it is for a body: a head, and the empty lines before it. This much
+/// pipelined input is kept with a connection while a request waits.
 pub const READ_BUFFER_BYTES: usize = HEAD_BYTES_MAX + 2 * EMPTY_LINES_MAX;
-/// A core's buffer for responses, as it begins.
+/// Initial size of a core's buffer for responses.
 pub const OUT_BUFFER_BYTES: usize = 32 * 1024;
-/// Responses a connection may have waiting; at this much it stops reading.
+/// Bytes of unsent responses per connection; beyond it, reading stops.
 pub const OUT_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Longest response we produce; an out-buffer grows past its bound by one of these at the most.
+/// Longest response; an out-buffer exceeds its bound by at most one of these.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024;
 
-/// Longest record of TLS on its way to us, its header included (RFC 5246, section 6.2.3). So much of one
-/// that is not whole, or of a message in several, is kept with a connection.
+/// Longest TLS record that is received, its header included (RFC 5246, section 6.2.3). This much of
+/// an incomplete record, or of a message in several records, is kept with a connection.
 pub const TLS_RECEIVED_BYTES_MAX: usize = (1 << 14) + 2048 + 5;
-/// A core's buffer for records: what a connection keeps of one, and what a read brings in.
+/// A core's buffer for records: the kept part of one, and the input of one read.
 pub const RECORDS_BUFFER_BYTES: usize = 24 * 1024;
-/// What a balancer says of a connection at most before the client's own bytes (the PROXY protocol): its
-/// addresses, and a few things more that are passed over.
+/// Longest PROXY header: the addresses, and a few more fields that are ignored.
 pub const PROXY_HEADER_BYTES_MAX: usize = 1024;
-/// Connections of a core that may wait for their handshake: a core makes some thousands a second, one
-/// between two rounds of what else there is to do.
+/// Connections of a core that may wait for their handshake. A core completes some thousands per
+/// second, one between two rounds of its other work.
 pub const HANDSHAKES_WAITING_MAX: usize = 1024;
 
-/// Sales that metrics name; the others are told together.
+/// Sales with their own label in metrics; all others share one.
 pub const NAMED_SALES_MAX: usize = 100;
-/// Time for which a sale that nobody asks for keeps its name there, if another needs it.
+/// Time without a request after which a sale may lose its label, if another sale needs it.
 pub const NAMED_SALES_IDLE_S: u64 = 600;
 
-/// Certificates, each with a key, of which one is shown to a client by the host that it names.
+/// Certificates with their keys; a client gets the one for the host that it names.
 pub const TLS_PAIRS_MAX: usize = 64;
-/// Days before its end from which on a certificate is warned of.
+/// Days before the end of a certificate from which on a warning is logged.
 pub const CERTIFICATE_ENDS_SOON_DAYS: u64 = 14;
-/// Keys of tickets in a file: one that seals, and those before and after it.
+/// Ticket keys in a file: the current one, and those before and after it.
 pub const TICKET_KEYS_MAX: usize = 16;
-/// Time for which a client may resume with a ticket, in seconds. The keys' file says when it really ends.
+/// Time for which a client may resume with a ticket, in seconds. The file of keys decides when it
+/// really ends.
 pub const TICKET_LIFETIME_S: u32 = 12 * 3600;
-/// Longest ticket that is looked at.
+/// Longest ticket that is accepted.
 pub const TICKET_BYTES_MAX: usize = 2048;
 
 /// Time for a whole head, from its first byte. Beyond it: 408.
 pub const HEAD_DEADLINE_MS: u64 = 10_000;
 /// Time for a whole body, from the end of its head. Beyond it: 408.
 pub const BODY_DEADLINE_MS: u64 = 10_000;
-/// Time a connection may stay silent between requests. Beyond it: closed.
+/// Time a connection may be idle between requests. Beyond it: closed.
 pub const IDLE_DEADLINE_MS: u64 = 75_000;
-/// Time a client may refuse to take what we write. Beyond it: closed.
+/// Time a client may not read its answers. Beyond it: closed.
 pub const WRITE_STALL_DEADLINE_MS: u64 = 10_000;
-/// Time we go on reading (and discarding) after a closing error, so that the client sees the answer.
+/// Time for reading (and discarding) after a closing error, so that the client sees the answer.
 pub const LINGER_DEADLINE_MS: u64 = 2_000;
-/// Bytes we discard while lingering.
+/// Bytes discarded while lingering.
 pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
-/// Reads a connection may do before the others of its core have their turn.
+/// Reads per turn of a connection.
 pub const READS_PER_TURN_MAX: usize = 4;
-/// Connections that give way, at most, for each that is accepted while places run out.
-pub const GIVE_WAY_PER_ACCEPT: usize = 2;
-/// Time in which a new connection that has sent nothing yet is no silent one: its request is on its way.
+/// Maximum number of connections closed to make room per accepted connection.
+pub const EVICTIONS_PER_ACCEPT: usize = 2;
+/// Age up to which a new connection without input does not count as silent: its request is on its
+/// way.
 pub const NEWCOMER_MS: u64 = 100;
-/// Connections that give way at one tick, at most.
-pub const GIVE_WAY_PER_TICK: usize = 256;
-/// Bytes of its answers a second that a client must take at least, as long as there are any that the
-/// system does not take from us.
+/// Maximum number of connections closed to make room per tick.
+pub const EVICTIONS_PER_TICK: usize = 256;
+/// Bytes of its answers per second that a client must read while the system's buffer is full.
 pub const TAKEN_BYTES_PER_S_MIN: u64 = 1024;
-/// Requests of one connection that are answered at once: more than clients pipeline who mean well. One
-/// that has more comes after the others from then on.
+/// Requests of one connection that are answered in one turn: more than well-behaved clients
+/// pipeline. A connection with more waits for the others from then on.
 pub const REQUESTS_AT_ONCE_MAX: u32 = 17;
-/// Requests that such a one has answered before others have their turn again.
+/// Requests per turn of such a connection.
 pub const REQUESTS_PER_TURN_MAX: u32 = 64;
-/// Time that they may take, about: requests that take long end a turn sooner.
+/// Approximate time of a turn: slow requests end it sooner.
 pub const TURN_TIME_US: u64 = 250;
-/// Time between two lines in the log about connections that can't be accepted.
+/// Time between two log lines about failing accepts.
 pub const ACCEPT_LOG_INTERVAL_MS: u64 = 10_000;
-/// Connections that a core looks at in one tick because they may be past their deadline: each takes
-/// less than a tenth of a microsecond.
+/// Connections per tick that a core checks for their deadline: each takes less than a tenth of a
+/// microsecond.
 pub const CONNECTION_LOOKS_MAX: usize = 16 * 1024;
-/// Connections that a core ends in one tick because they are: each takes some microseconds.
+/// Connections per tick that a core closes for their deadline: each takes some microseconds.
 pub const CONNECTION_ENDS_MAX: usize = 1024;
-/// Time that a drain leaves a client to finish a request, or to take its answers. Beyond it: 408, or
+/// Time in a drain for a client to complete a request, or to read its answers. Beyond it: 408, or
 /// closed.
 pub const DRAIN_CLIENT_MS: u64 = 2_000;
-/// Time we go on reading in a drain, after an answer that closes.
+/// Time in a drain for reading after an answer that closes.
 pub const DRAIN_LINGER_MS: u64 = 1_000;
-/// Time after which a container's runtime kills what it has told to end.
+/// Time after which a container runtime kills a container that it has asked to stop.
 pub const CONTAINER_STOP_MS: u64 = 10_000;
 /// Time between two ticks of a core: time-outs of connections and batches, latches, buffered logs.
 pub const TICK_INTERVAL_MS: u64 = 50;
 
-/// Answers after which a purchase goes on no more. One from a split sale that has not found units by then
-/// is told `busy`: others were quicker each time.
+/// Ledger answers after which a purchase gives up. A purchase from a split sale that has found no
+/// units by then is answered `busy`: others were quicker each time.
 pub const PURCHASE_STEPS_MAX: u32 = 64;
-/// Looks for units that take several steps and run at a time on one core, each with a stack; more wait.
+/// Concurrent searches for units per core. A search takes several steps and a stack; more searches
+/// wait.
 pub const FLOWS_MAX: usize = 64;
-/// Times that one of them looks anew: others may be quicker each time.
+/// Rounds of one search: others may be quicker each time.
 pub const SPLIT_ROUNDS_MAX: usize = 16;
 
-/// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
-/// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
+/// A sale may have up to this many times as many of a core's waiting slots as are free. Alone it
+/// gets 8 of 9; two hot sales get 8 of 17 each; a slot is always left for the next sale.
 pub const WAITING_SHARE: usize = 8;
-/// Queues of sales that wait for nothing which a core keeps for the next who asks.
-pub const LINES_IDLE_MAX: usize = 4_096;
-/// Answered requests that go on between two rounds of events, at most; and of one batch, those that go
-/// on before all others.
-pub const TOLD_AT_ONCE_MAX: usize = 64;
+/// Empty queues of sales that a core keeps for reuse.
+pub const IDLE_QUEUES_MAX: usize = 4_096;
+/// Maximum number of woken requests that are resumed between two rounds of events; also the maximum
+/// per batch that are resumed before all others.
+pub const RESUMED_AT_ONCE_MAX: usize = 64;
 /// Commands in one batch.
 pub const BATCH_MAX: usize = 512;
-/// Scripts that a ledger runs for one batch at the most, each sale in a call that several share counted:
-/// Redis takes 20 to 40 us for each, whatever it does.
+/// Maximum number of scripts per batch. In a call for several sales each sale counts: Redis takes 20
+/// to 40 us for each, whatever it does.
 pub const BATCH_SCRIPTS_MAX: usize = 128;
-/// Glances of one batch for Redis, which takes some 15 us for each: whoever buys waits for no more of
-/// them, however many sales a tick looks at.
-pub const BATCH_GLANCES_MAX: usize = 24;
-/// Time for which a core may serve connections before it looks whether its ledger has answered, in
-/// microseconds: a look that finds nothing takes less than one of them.
+/// Peeks per batch for Redis, which takes some 15 us for each: buyers wait for no more of them,
+/// however many sales a tick refreshes.
+pub const BATCH_PEEKS_MAX: usize = 24;
+/// Interval at which a core polls the urgent events within a round, in microseconds: a poll without
+/// an event takes less time than serving one connection.
 pub const URGENT_LOOK_INTERVAL_US: u64 = 500;
 /// Time for the ledger's answer. Beyond it: 503 `unknown` (sent) or `busy` (not sent).
 pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
-/// First and longest pause between two attempts to reach a ledger that is away.
+/// First and longest pause between two attempts to reach the ledger.
 pub const RECONNECT_BACKOFF_MS_MIN: u64 = 50;
 /// See [`RECONNECT_BACKOFF_MS_MIN`].
 pub const RECONNECT_BACKOFF_MS_MAX: u64 = 1_000;
-/// Time for a blocking client of the ledger (operator, sweep, orders) to connect and introduce itself.
+/// Time for a blocking client of the ledger (operator, sweep, orders) to connect and log in.
 pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
-/// Time for a blocking client's answer, unless it asks for something that may take longer.
+/// Time for an answer to a blocking client, unless the command may take longer.
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
-/// Time between two lines in the log about batches that the ledger refuses.
+/// Time between two log lines about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
-/// Time between two lines in the log about the same sale's being gone from the ledger.
+/// Time between two log lines about the same sale that is gone from the ledger.
 pub const VANISHED_LOG_INTERVAL_MS: u64 = 60_000;
-/// A connection to Redis that ends while nothing is outstanding is made anew without a word if it has
-/// stood for so long.
+/// Minimum age of an idle connection to Redis that is replaced silently when it ends.
 pub const IDLE_CLOSE_MS_MIN: u64 = 500;
-/// Most sales whose keys are looked at when a connection to Redis is made.
+/// Maximum number of sales whose keys are checked when a connection to Redis is made.
 pub const REDIS_SALES_CHECKED_MAX: usize = 16;
-/// Most different things of a Redis that are warned of in a process.
+/// Maximum number of different warnings about a Redis per process.
 pub const REDIS_WARNINGS_MAX: usize = 64;
-/// Most servers that a Redis URL may name: some of them will do to find the others.
+/// Most servers that a Redis URL may name: a few are enough to find the others.
 pub const REDIS_ENDPOINTS_MAX: usize = 32;
 /// Longest name of a primary that Sentinels watch.
 pub const PRIMARY_NAME_BYTES_MAX: usize = 128;
 /// Nodes of a Cluster to which one core keeps connections.
 pub const CLUSTER_LANES_MAX: usize = 128;
-/// Time after which a core closes its connection to a node that has no slots any more.
+/// Time after which a core closes its connection to a node without slots.
 pub const CLUSTER_LANE_IDLE_MS: u64 = 10_000;
-/// Redirections of a command that are followed at once; the next one after a pause.
+/// Redirections of a command that are followed at once; the next one waits for a pause.
 pub const CLUSTER_REDIRECTS_MAX: u32 = 4;
-/// Shortest and longest time between two questions which node has which slot.
+/// Shortest and longest time between two queries of the slot map.
 pub const CLUSTER_REFRESH_MS_MIN: u64 = 100;
 /// See [`CLUSTER_REFRESH_MS_MIN`].
 pub const CLUSTER_REFRESH_MS_MAX: u64 = 30_000;
-/// Longest pause between two such questions while something is wrong and the answer stays the same.
+/// Longest pause between two such queries while something is wrong and the answer stays the same.
 pub const CLUSTER_REFRESH_PAUSE_MS_MAX: u64 = 2_000;
-/// Time for a thread to connect to one node of a Cluster, and for its answer to that question.
+/// Time to connect to one node of a Cluster, and for its answer to that query.
 pub const CLUSTER_NODE_DEADLINE_MS: u64 = 1_000;
-/// Time for which a blocking client tries a command again whose slot is on its way, or whose node
-/// is away: others of its round trip wait as long.
+/// Time for which a blocking client retries a command whose slot is migrating, or whose node is
+/// down; other commands of its round trip wait as long.
 pub const CLUSTER_PATIENCE_MS: u64 = 500;
-/// Pause between two such tries.
+/// Pause between two such attempts.
 pub const CLUSTER_RETRY_MS: u64 = 20;
 /// Time for a connection to a Sentinel, and for an answer of one.
 pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
-/// How often each Sentinel is asked, also if it tells nothing.
+/// Interval at which each Sentinel is polled, in addition to its messages.
 pub const SENTINEL_POLL_INTERVAL_MS: u64 = 250;
 /// How long the first Sentinel that answers waits for a majority of them.
 pub const SENTINEL_MAJORITY_WAIT_MS: u64 = 1_000;
-/// How long most Sentinels name another primary, in an earlier epoch, before nothing is sent to ours.
+/// Time for which most Sentinels must name another primary, in an earlier epoch, before nothing is
+/// sent to ours.
 pub const SENTINEL_DISSENT_MS: u64 = 5_000;
 /// How long a fresh connection waits for the replicas that a batch would wait for.
 pub const REPLICAS_FIND_MS: u64 = 50;
-/// How often a blocking connection looks whether its primary still is one.
+/// Interval at which a blocking connection checks that its primary still is one.
 pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
-/// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
+/// Greatest epoch of Sentinels for a sale: a Lua number is exact up to it.
 pub const EPOCH_MAX: u64 = (1 << 53) - 1;
-/// Greatest number of a sale's making: what a script's number holds exactly.
+/// Greatest creation number of a sale: a Lua number is exact up to it.
 pub const CREATION_MAX: u64 = (1 << 53) - 1;
 /// Most replicas that `--redis-wait` may ask for.
 pub const REDIS_WAIT_MAX: u64 = 16;
@@ -212,20 +215,21 @@ pub const REDIS_WAIT_MAX: u64 = 16;
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Longest time that an audit may be given.
 pub const AUDIT_TIMEOUT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
-/// Keys at whose names an audit looks to find sales that the index does not list.
+/// Maximum number of keys that an audit scans to find sales that are missing in the index.
 pub const AUDIT_KEYS_MAX: u64 = 50_000_000;
-/// Entries about sales that were just made which are kept for the sweeps, about: they read them every
-/// [`SWEEP_COUNT_INTERVAL_MS`].
+/// Approximate number of entries about new sales that are kept for the sweeps, which read them
+/// every [`SWEEP_COUNT_INTERVAL_MS`].
 pub const MADE_ENTRIES_MAX: u64 = 4_096;
-/// Sales that the cores may have told their server's sweep to look at; beyond, it looks at all.
-pub const SWEEP_TOLD_MAX: usize = 1_024;
-/// Sales of which a server keeps that the ledger refuses them, and why.
+/// Sales that the cores may have reported to their server's sweep; beyond it, the sweep checks all
+/// sales.
+pub const SWEEP_NOTIFIED_MAX: usize = 1_024;
+/// Sales that the ledger refuses and that a server remembers with the reason.
 pub const REFUSED_SALES_MAX: usize = 1_024;
-/// Time between two lines in the log about one sale that the ledger refuses.
+/// Time between two log lines about one refused sale.
 pub const REFUSED_SALE_LOG_INTERVAL_MS: u64 = 60_000;
-/// Longest reason of those that is kept, in bytes.
+/// Longest kept reason, in bytes.
 pub const REFUSED_REASON_BYTES_MAX: usize = 1_024;
-/// Sales that `/readyz` names of those.
+/// Refused sales that `/readyz` names.
 pub const REFUSED_SALES_SHOWN_MAX: usize = 8;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
@@ -233,27 +237,27 @@ pub const VIEW_AGE_MS_MAX: u64 = 100;
 pub const SALES_MAX: usize = 16 * 1024;
 /// Time without a request after which a core may forget a sale to make room for another.
 pub const SALE_IDLE_MS: u64 = 10_000;
-/// Time for which a core keeps a closed latch fresh when no request meets it any more.
+/// Time for which a core keeps a closed latch fresh without requests.
 pub const LATCH_KEPT_MS: u64 = 60_000;
-/// Latches that a core keeps so.
+/// Latches that a core keeps fresh so.
 pub const LATCHES_KEPT_MAX: usize = 16;
-/// Sales that a core asks the ledger about in the background at one tick.
+/// Sales per tick that a core queries in the background.
 pub const VIEWS_PER_TICK_MAX: usize = 256;
 
-/// Default of the changes that are written to the orders in one transaction, about.
+/// Default number of changes per transaction of the orders, approximately.
 pub const ORDERS_BATCH: usize = 10_000;
-/// Largest setting of it: some 30 MB of rows on their way.
+/// Largest setting of it: some 30 MB of rows in memory.
 pub const ORDERS_BATCH_MAX: usize = 100_000;
-/// Default of the time after which a worker's unfinished entries go to another.
+/// Default time after which a worker's unfinished entries are claimed by another.
 pub const CLAIM_AFTER_MS: u64 = 30_000;
 /// Shortest and longest setting of it.
 pub const CLAIM_AFTER_MS_MIN: u64 = 100;
 /// See [`CLAIM_AFTER_MS_MIN`].
 pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
-/// A worker without entries that Redis has not heard of for this long is dead: its name is removed
-/// from the group. Living ones ask every second, of a sale that was removed every minute.
+/// Time after which a worker without entries that Redis has not heard of is dead and removed from
+/// the group. Live workers send a command every second, for a removed sale every minute.
 pub const CONSUMER_GONE_MS: u64 = 3_600_000;
-/// Of a group with a worker that was heard of within this time somebody makes use.
+/// Time within which a worker of a group was active, so that the group counts as in use.
 pub const CONSUMER_ALIVE_MS: u64 = 10_000;
 /// Default of the time without Redis or database after which `stampede orders --once` gives up.
 pub const ORDERS_ONCE_AWAY_MS: u64 = 60_000;
@@ -264,94 +268,96 @@ pub const ORDERS_AWAY_MS_MAX: u64 = 86_400_000;
 /// Longest name of a consumer group and of a worker in it.
 pub const GROUP_BYTES_MAX: usize = 128;
 
-/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+/// Age up to which trimming keeps entries of a stream: an audit may still have to read them.
 pub const STREAM_KEEP_MS: u64 = 60_000;
-/// Entries that one trimming of a stream takes, about.
+/// Approximate number of entries per trimming of a stream.
 pub const STREAM_TRIM_MAX: usize = 10_000;
 
-/// Default time for which a server that was told to end serves on, not ready any more.
+/// Default time for which a server that is shutting down serves on without being ready.
 pub const DRAIN_DELAY_MS: u64 = 0;
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
-/// Descriptors kept back from connections: ledger, logs, listeners, control, and those of connections
-/// that are refused.
+/// Descriptors reserved for other uses than connections: ledger, logs, listeners, control, refused
+/// connections.
 pub const DESCRIPTORS_RESERVE: u64 = 64;
-/// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
+/// Connections beyond the limit that are answered with a refusal; of still more connections nothing
+/// is read.
 pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 /// Stack of a coroutine. Only touched pages cost memory, and a core has a few coroutines, so this is
-/// generous: see ARCHITECTURE.md for the measurement.
+/// generous: docs/internals/measurements.md has what they touch.
 pub const STACK_BYTES: usize = 64 * 1024;
 /// Stack of a coroutine on which a TLS handshake may run: a core's leader, its link to the ledger.
 pub const HANDSHAKE_STACK_BYTES: usize = 256 * 1024;
-/// Reservations that one sweep returns to stock, about.
+/// Approximate number of reservations that one sweep returns to stock.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
-/// Time between two looks of the sweep at how many sales there are.
+/// Interval at which the sweep counts the sales.
 pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
-/// Time between two looks of the sweep at which sales there are, if their number is the same.
+/// Interval at which the sweep lists the sales, if their number is the same.
 pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
-/// Time for an answer to the sweep with a Cluster, where one node's must not hold up those of others
-/// for long. What it asks for takes some milliseconds.
+/// Time for an answer to the sweep with a Cluster, where one node must not delay the others. Its
+/// commands take some milliseconds.
 pub const SWEEP_CLUSTER_ANSWER_DEADLINE_MS: u64 = 2_000;
-/// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
+/// Sales that the sweep checks per round trip, during which Redis serves nothing else: some
 /// milliseconds.
 pub const SWEEP_SALES_MAX: usize = 64;
-/// Fewest reservations that the sweep returns to stock for one of many sales, about.
+/// Approximate minimum of reservations that the sweep returns to stock for one of many sales.
 pub const SWEEP_EXPIRE_MIN: u32 = 16;
-/// Shortest time between two looks of the sweep at a sale with nothing left to return: what
-/// expires meanwhile returns together.
+/// Shortest time between two checks of a sale with nothing left to return: what expires meanwhile
+/// is returned together.
 pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
-/// Longest time between two looks of the sweep at a sale: the ledger's clock may be set, and what
-/// the sale was defined as may be changed by hand.
+/// Longest time between two checks of a sale: the ledger's clock may be set, and the sale may be
+/// changed by hand.
 pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
-/// Time after which the sweep looks again at a sale that the ledger refuses.
+/// Time after which the sweep checks a refused sale again.
 pub const SWEEP_RETRY_MS: u64 = 1_000;
-/// Time for which a member's lease is good after it was renewed, by the ledger's clock.
+/// Duration of a member's lease, by the ledger's clock.
 pub const LEASE_MS: u64 = 5_000;
 /// Time between two renewals of a lease.
 pub const LEASE_RENEW_INTERVAL_MS: u64 = 1_000;
-/// Time for the ledger's answer to a renewal: there is time left for another before the lease ends.
+/// Time for the ledger's answer to a renewal: there is time for another one before the lease
+/// expires.
 pub const LEASE_ANSWER_DEADLINE_MS: u64 = 1_000;
-/// Time that the end of the server waits until its lease is given up. Else it ends by itself.
+/// Time at the end of the server for releasing its lease. Otherwise the lease expires by itself.
 pub const LEASE_END_DEADLINE_MS: u64 = 1_000;
-/// Members that share a ledger. Each reads all of them at every renewal, so what they cost grows
-/// with the square of their number. One more sells as well as they do, but is not listed.
+/// Members that share a ledger. Each reads all of them at every renewal, so the cost grows with the
+/// square of their number. A further server can sell, but is not listed.
 pub const MEMBERS_MAX: usize = 256;
-/// Most cores that a member is believed to have.
+/// Most cores that are accepted for a member.
 pub const MEMBER_CORES_MAX: u64 = 4_096;
 /// Longest name of a member, in bytes.
 pub const MEMBER_NAME_BYTES_MAX: usize = 128;
-/// Addresses that a member tells of those it listens on.
+/// Listening addresses that a member publishes.
 pub const MEMBER_ADDRESSES_MAX: usize = 8;
-/// Default of the allowance beyond an instance's fair share, in percent: the article's, whose
-/// hundred servers have 150 for a share of 100. A third of them may die, and the others may still
-/// ask for everything.
+/// Default of the allowance beyond an instance's fair share, in percent, as in the article: its
+/// hundred servers have 150 each for a share of 100. So a third of them may fail, and the others
+/// can still ask for all units.
 pub const STOCK_BUFFER_PERCENT: u64 = 50;
 /// Largest setting of it.
 pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
-/// Sales of the configuration that are looked after at the same time.
+/// Configured sales that are created or checked at the same time.
 pub const START_SALES_MAX: usize = 256;
-/// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
+/// More descriptors reserved per core: its poll, its waker, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
-/// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a
-/// connection to each of so many primaries. Beyond, they share what connections leave.
+/// More descriptors reserved per core, and per each of [`CLUSTER_CLIENTS`], with a Cluster:
+/// connections to this many primaries. Beyond it, they use what connections leave.
 pub const DESCRIPTORS_RESERVE_CLUSTER: u64 = 16;
-/// Threads of a server that speak to the ledger beside its cores: the sweep, the control port, and
-/// two to spare.
+/// Threads of a server with a client of the ledger, besides its cores: the sweep, the control port,
+/// and two to spare.
 pub const CLUSTER_CLIENTS: u64 = 4;
 
-/// Shortest and longest setting of a connection's deadlines (idle, head, body, write): half a second,
-/// of which a tick is little, and an hour.
+/// Shortest and longest setting of a connection's deadlines (idle, head, body, write): half a
+/// second, which is many ticks, and an hour.
 pub const CONNECTION_DEADLINE_MS_MIN: u64 = 500;
 /// See [`CONNECTION_DEADLINE_MS_MIN`].
 pub const CONNECTION_DEADLINE_MS_MAX: u64 = 3_600_000;
-/// Shortest and longest setting of the ledger's answer time: what the tick can tell apart, and a
+/// Shortest and longest setting of the ledger's answer time: the resolution of the tick, and a
 /// minute.
 pub const LEDGER_DEADLINE_MS_MIN: u64 = 2 * TICK_INTERVAL_MS;
 /// See [`LEDGER_DEADLINE_MS_MIN`].
 pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
 /// Longest setting of the drain: an hour. The shortest is 0: stop at once.
 pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
-/// Longest setting of the time before it: a balancer that asks every minute has noticed.
+/// Longest setting of the delay before it: enough for a balancer that checks every minute.
 pub const DRAIN_DELAY_MS_MAX: u64 = 300_000;
 /// Largest setting of the connections of an instance, whatever the file limit.
 pub const CONNECTIONS_MAX: u64 = 1 << 24;
@@ -366,65 +372,76 @@ pub const COUNTER_NAME_BYTES_MAX: usize = 128;
 /// Largest configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Connections that the control port may have. Each takes a descriptor of [`DESCRIPTORS_RESERVE`].
+/// Connections of the control port. Each takes a descriptor of [`DESCRIPTORS_RESERVE`].
 pub const CONTROL_CONNECTIONS_MAX: usize = 20;
-/// Connections beyond that which are told so.
+/// Connections beyond that which are answered with a refusal.
 pub const CONTROL_REFUSED_MAX: usize = 4;
-/// Memory that a silent or idle connection takes: what is kept of it, and its place in the table of its
-/// core, with the room that the table sets aside when it grows.
+/// Memory per silent or idle connection: its state, and its slot in the table of its core, with the
+/// room that the table reserves when it grows.
 pub const IDLE_CONNECTION_BYTES: usize = 272;
-/// Memory that a connection without TLS takes at most: it also keeps input, of which that for a body is
-/// most, and a buffer of answers, which grows by doubling.
+/// Maximum memory per connection without TLS: it also keeps input, of which a body is the largest,
+/// and a buffer of answers, which grows by doubling.
 pub const CONNECTION_BYTES_MAX: usize =
     IDLE_CONNECTION_BYTES + 2 * READ_BUFFER_BYTES + BODY_BYTES_MAX + 2 * OUT_BUFFER_BYTES_MAX;
-/// Memory that rustls keeps for a connection that has begun its handshake: 5.2 KiB with TLS 1.3, 3.1
-/// with 1.2, and some to spare.
+/// Memory that rustls keeps per connection in its handshake: 5.2 KiB with TLS 1.3, 3.1 with 1.2;
+/// rounded up.
 pub const TLS_HANDSHAKE_BYTES: usize = 7 * 1024;
 /// The same after the handshake: 4.1 KiB.
 pub const TLS_SESSION_BYTES: usize = 5 * 1024;
-/// Memory that [`TLS_RECEIVED_BYTES_MAX`] take: the allocator's next larger block.
+/// Memory block for [`TLS_RECEIVED_BYTES_MAX`]: the allocator's next larger size.
 pub const TLS_RECEIVED_BLOCK_BYTES: usize = 20 * 1024;
-/// Memory that a connection takes at most until its handshake is over: also a message that lacks its end.
+/// Maximum memory per connection in its handshake, with an incomplete message.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize =
     IDLE_CONNECTION_BYTES + TLS_HANDSHAKE_BYTES + TLS_RECEIVED_BLOCK_BYTES;
-/// Memory that a connection over TLS takes at most: also a record that lacks its end, and more of input,
-/// since a record is opened as a whole.
+/// Maximum memory per connection over TLS: also an incomplete record, and more input, since a
+/// record is decrypted as a whole.
 pub const TLS_CONNECTION_BYTES_MAX: usize =
     CONNECTION_BYTES_MAX + TLS_SESSION_BYTES + TLS_RECEIVED_BLOCK_BYTES + RECORDS_BUFFER_BYTES;
-/// Memory that a request takes while it waits for the ledger, beyond its connection, if its user and its
-/// key have the usual length (13 and 36 bytes): its record, its command, and how it is to be answered.
+/// Memory of a request that waits for the ledger, beyond its connection, with a user and a key of
+/// usual length (13 and 36 bytes): its record, its command, and its response options.
 pub const WAITING_BYTES: usize = 512;
-/// The most that it takes: with the longest user and key, and all that its client may have sent behind
-/// it. With TLS that may be [`RECORDS_BUFFER_BYTES`] more.
+/// Maximum of that: with the longest user and key, and all pipelined input. With TLS that may be
+/// [`RECORDS_BUFFER_BYTES`] more.
 pub const WAITING_BYTES_MAX: usize =
     WAITING_BYTES + USER_BYTES_MAX + KEY_BYTES_MAX + READ_BUFFER_BYTES;
-/// Memory that the allocator of a process holds without need, and what code and stacks touch first when
-/// there is much to do.
+/// Memory that the allocator holds without need, and that code and stacks touch first under load.
 pub const ALLOCATOR_SLACK_BYTES: usize = 4 * 1024 * 1024;
 
-/// The most by which the server's memory grows while strangers hold so many silent connections to the
-/// public port and do whatever they like at the control port: the silent connections, each place of the
-/// control port with full buffers, and the allocator's slack.
+/// The most by which the server's memory grows while strangers hold this many silent connections to
+/// the public port and do what they like at the control port: the silent connections, all
+/// connections of the control port with full buffers, and the allocator's slack.
 pub const fn strangers_bytes_max(silent_connections: usize) -> usize {
     silent_connections * IDLE_CONNECTION_BYTES
         + (CONTROL_CONNECTIONS_MAX + CONTROL_REFUSED_MAX) * CONNECTION_BYTES_MAX
         + ALLOCATOR_SLACK_BYTES
 }
 
-/// Requests to the control port that wait for each of its threads. Beyond it: 503 `busy`.
+/// Requests that wait for each control thread. Beyond it: 503 `busy`.
 pub const CONTROL_WAITING_MAX: usize = 64;
-/// Time between two looks at what a control thread keeps for a client.
+/// Interval at which a control thread drops old snapshots.
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
-/// Time that the end of the server waits for what the control port has under way.
+/// Time at the end of the server for the control port's pending requests.
 pub const CONTROL_STOP_MS: u64 = 2_000;
-/// Age up to which the public list of sales is shown without a look at the ledger.
+/// Age up to which the public list of sales is shown without reading the ledger.
 pub const CATALOGUE_AGE_MS: u64 = 1_000;
 /// Requests that may wait for it to be read.
 pub const CATALOGUE_WAITING_MAX: usize = 1_024;
-/// Sales in a list of the control port, unless asked for.
+/// Default number of sales in a list of the control port.
 pub const CONTROL_PAGE_DEFAULT: usize = 100;
 /// Most sales in a list of the control port.
 pub const CONTROL_PAGE_MAX: usize = 1_000;
+/// Sales in the table of the live page, unless asked for.
+pub const LIVE_PAGE_DEFAULT: usize = 20;
+/// Most sales in the table of the live page.
+pub const LIVE_PAGE_MAX: usize = 100;
+/// Age up to which the numbers of the server are shown to one more live page.
+pub const LIVE_AGE_MS: u64 = 500;
+/// Servers that the live page lists.
+pub const LIVE_SERVERS_MAX: usize = 64;
+/// Shortest and longest time between two refreshes of `sale show --watch`.
+pub const WATCH_INTERVAL_MS_MIN: u64 = 100;
+/// See [`WATCH_INTERVAL_MS_MIN`].
+pub const WATCH_INTERVAL_MS_MAX: u64 = 3_600_000;
 /// Most reservations in a list of the control port.
 pub const CONTROL_RESERVATIONS_PAGE_MAX: usize = 10_000;
 /// Time for which the control port keeps a sale's reservations for the next page of a list.
@@ -435,9 +452,9 @@ pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
 pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
 /// Origins of web pages that may read answers.
 pub const CORS_ORIGINS_MAX: usize = 64;
-/// Tokens that a shop may have at a time: the one in use, the next one, and some to spare.
+/// Tokens of a shop at a time: the current one, the next one, and some to spare.
 pub const SHOP_TOKENS_MAX: usize = 8;
-/// Longest answer of a control port that a command takes, in bytes.
+/// Longest answer of a control port that a command accepts, in bytes.
 pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
@@ -445,14 +462,16 @@ const _: () = assert!(TLS_RECEIVED_BYTES_MAX <= TLS_RECEIVED_BLOCK_BYTES);
 const _: () = assert!(TLS_RECEIVED_BYTES_MAX + READ_BUFFER_BYTES / 2 <= RECORDS_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(0 < REQUESTS_AT_ONCE_MAX && REQUESTS_AT_ONCE_MAX < REQUESTS_PER_TURN_MAX);
-// Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.
+// A lingering connection has one turn per tick, and time to be read to the last discarded byte.
 const _: () = assert!(
     LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * OUT_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS
         < LINGER_DEADLINE_MS
 );
 const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
-const _: () = assert!(0 < BATCH_GLANCES_MAX && BATCH_GLANCES_MAX <= BATCH_SCRIPTS_MAX);
+const _: () = assert!(0 < BATCH_PEEKS_MAX && BATCH_PEEKS_MAX <= BATCH_SCRIPTS_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
+const _: () = assert!(DEMO_TICKETS <= TOTAL_MAX);
+const _: () = assert!(DEMO_HOLD_MS_MIN <= DEMO_HOLD_MS && DEMO_HOLD_MS <= HOLD_MS_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(CLUSTER_RETRY_MS < CLUSTER_PATIENCE_MS);
 const _: () = assert!(CLUSTER_REFRESH_MS_MIN < CLUSTER_PATIENCE_MS);
@@ -463,12 +482,12 @@ const _: () = assert!(2 * (LEASE_RENEW_INTERVAL_MS + LEASE_ANSWER_DEADLINE_MS) <
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(4 * TICK_INTERVAL_MS <= CONNECTION_DEADLINE_MS_MIN);
 const _: () = assert!(DRAIN_CLIENT_MS < HEAD_DEADLINE_MS && DRAIN_LINGER_MS < LINGER_DEADLINE_MS);
-// What clients can hold up: a request until its last moment, its answer, and the time after it.
+// What clients can delay: a request until its last moment, its answer, and the time after it.
 const _: () = assert!(
     DRAIN_CLIENT_MS + LEDGER_ANSWER_DEADLINE_MS + DRAIN_LINGER_MS < CONTAINER_STOP_MS / 3 * 2
 );
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
-const _: () = assert!(LINES_IDLE_MAX < SALES_MAX);
+const _: () = assert!(IDLE_QUEUES_MAX < SALES_MAX);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(
@@ -476,15 +495,16 @@ const _: () = assert!(
         <= DESCRIPTORS_RESERVE - 24
 );
 const _: () = assert!(CONTROL_CONNECTIONS_MAX <= CONTROL_WAITING_MAX);
-// A server of 20,000 descriptors, whoever has them: a small part of the smallest machine.
+// A server with 20,000 descriptors in the hands of strangers: a small part of the smallest machine.
 const _: () = assert!(strangers_bytes_max(20_000) <= 16 * 1024 * 1024);
 const _: () = assert!(REPLICAS_FIND_MS < LEDGER_DEADLINE_MS_MIN);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
-// A promotion is followed within a second, also where nothing is told and everything must be noticed.
+// A promotion is followed within a second, even without a message, when everything must be noticed
+// by polling.
 const _: () =
     assert!(SENTINEL_POLL_INTERVAL_MS + TERM_LOOK_INTERVAL_MS + RECONNECT_BACKOFF_MS_MIN <= 500);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
 const _: () = assert!(ADMISSION_TOKEN_BYTES_MAX < HEAD_BYTES_MAX / 2);
-// Checks of tokens take a quarter of a core at the most.
+// Verifying tokens takes at most a quarter of a core.
 const _: () = assert!(ADMISSION_CHECKS_PER_TICK_US as u64 * 4 <= TICK_INTERVAL_MS * 1000);

@@ -1,57 +1,60 @@
-//! Log lines for operators: to standard error, as text, as JSON or for systemd's journal, as much as the
-//! filter lets through; and the last words of a process.
+//! Log lines for operators, to standard error: as text, as JSON or for systemd's journal, according
+//! to the filter. Also the last words of a process.
 //!
-//! A log never stops a sale. A line is formatted where it arises and put into a bounded queue; one
-//! thread writes, and nobody else ever waits for standard error, also not at the end of the process.
-//! What standard error does not take is dropped, counted, and reported when it takes lines again.
-//! `tracing-appender` has such a queue, but it does not count what could not be written, prints
-//! (and so panics) when it ends, and knows nothing of what libraries write themselves.
+//! Logging never stops a sale. A line is formatted by its thread and put into a bounded queue. One
+//! thread writes; no other thread ever waits for standard error, not even at the end of the
+//! process. Lines that standard error does not take are dropped, counted, and reported later.
+//! `tracing-appender` has such a queue, but it does not count lines that could not be written,
+//! prints (and so panics) when it ends, and does not cover output of libraries.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
-use crate::output::Aside;
+use crate::output::Detached;
 
+mod filter;
 mod journal;
 mod queue;
 mod standard_error;
 mod target;
 
+pub use filter::check as check_filter;
 use journal::{Journal, with_priorities};
 use queue::Queue;
 pub use standard_error::real as real_standard_error;
 pub use target::AUDIT;
 
-/// What all lines go through once logging has started.
+/// The queue of all lines once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
-/// The filter that lines go through before.
-static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+/// The filter of lines.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// How lines look from now on.
+/// The format of lines.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For systemd's journal: each line with its priority, without the time.
     Journal,
 }
 
 impl LogFormat {
-    /// What suits standard error: [`Journal`](Self::Journal) if systemd says that it is the journal, else
-    /// text. To be asked once before logging starts: then it says the same also while our own pipe stands
-    /// in for it.
+    /// The default for standard error: [`Journal`](Self::Journal) if systemd says that it is the
+    /// journal, otherwise text. Call it once before logging starts; it returns the same afterwards,
+    /// although descriptor 2 is then our own pipe.
     pub fn of_standard_error() -> Self {
         static FOUND: OnceLock<LogFormat> = OnceLock::new();
         *FOUND.get_or_init(|| {
@@ -67,9 +70,9 @@ impl LogFormat {
 /// Why logging can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is not one.
+    /// The filter is malformed.
     #[error("log filter {0}: {1}")]
-    Filter(String, tracing_subscriber::filter::ParseError),
+    Filter(String, String),
     /// The process has a logger already.
     #[error("can't start logging: {0}")]
     Taken(Box<dyn std::error::Error + Send + Sync>),
@@ -78,9 +81,9 @@ pub enum LoggingError {
     System(#[from] io::Error),
 }
 
-/// Starts logging to standard error, of panics too: with their place and text, but without a
-/// backtrace, which takes more stack than a coroutine has. Colours only on a terminal, and not with
-/// `NO_COLOR`.
+/// Starts logging to standard error, including panics. Panics have their place and text, but no
+/// backtrace, which needs more stack than a coroutine has. Colours are used only on a terminal, and
+/// not with `NO_COLOR`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     let parsed = parse(filter)?;
     let colours = has_colours();
@@ -88,7 +91,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     let _ = FORMAT.set(format);
     let prepare = if format == LogFormat::Journal { with_priorities } else { <[u8]>::to_vec };
     standard_error::take(queue, prepare, |lines| {
-        tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
+        tracing::warn!(lines, "log lines dropped: standard error did not take them");
     })?;
     let lines = fmt::layer().with_writer(ToQueue(queue)).log_internal_errors(false);
     let lines = match format {
@@ -108,35 +111,35 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Logs what this filter lets through from now on.
+/// Replaces the filter.
 ///
 /// # Errors
-/// It is no filter, or logging has not started; the old one stays.
+/// The filter is malformed, or logging has not started; the old filter stays.
 pub fn change_filter(filter: &str) -> Result<(), LoggingError> {
     let parsed = parse(filter)?;
     let Some(current) = FILTER.get() else { return Ok(()) };
     current.reload(parsed).map_err(|error| LoggingError::Taken(error.into()))
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
-    // What is below us says much at `info`; a filter that names it has the last word.
+fn parse(filter: &str) -> Result<Targets, LoggingError> {
+    // Libraries log much at `info`; a filter that names them takes precedence.
     let audit = if filter.trim() == "off" { "off" } else { "info" };
-    EnvFilter::try_new(format!("may=warn,{AUDIT}={audit},{filter}"))
+    filter::parse(&format!("may=warn,{AUDIT}={audit},{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))
 }
 
-/// Whether what goes to standard error may have colours. To be asked before logging starts.
+/// Whether output to standard error may have colours. Call it before logging starts.
 pub fn has_colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Log lines that standard error did not take, since logging has started.
+/// Log lines that standard error did not take since logging started.
 pub fn lines_lost() -> u64 {
     QUEUE.get().map_or(0, Queue::lost)
 }
 
-/// Ends the process at once, with what it has to say on standard error if that can be had in time.
-/// Runs no destructor: one of them might wait for what is stuck.
+/// Ends the process at once, after writing the last words to standard error if that is possible in
+/// time. Runs no destructor, since one might wait for something that is stuck.
 pub fn end(code: u8, last_words: &str) -> ! {
     let format = FORMAT.get().copied().unwrap_or_else(LogFormat::of_standard_error);
     let words = match format {
@@ -149,14 +152,14 @@ pub fn end(code: u8, last_words: &str) -> ! {
             queue.flush(Duration::from_millis(LAST_WORDS_MS));
         }
         None => {
-            let say = Aside::start(move || _ = io::stderr().write_all(&words));
+            let say = Detached::start(move || _ = io::stderr().write_all(&words));
             say.wait(Duration::from_millis(COMMAND_LAST_WORDS_MS));
         }
     }
     signal_hook::low_level::exit(code.into())
 }
 
-/// A way into the queue that never fails.
+/// A writer into the queue that never fails.
 #[derive(Clone, Copy)]
 struct ToQueue(&'static Queue);
 

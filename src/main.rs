@@ -1,46 +1,48 @@
-//! The `stampede` program: reads the command line, does what it says and prints what came of it.
-//! The only module that prints.
+//! The `stampede` program: parses the command line, runs the command and prints its result. The only
+//! module that prints.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
+use clap::error::{ContextKind, ContextValue};
+use stampede::cli::{Cli, Command, DemoOptions, OrdersOptions, ServeOptions};
 use stampede::clock::{rfc3339, wall_ms};
 use stampede::config::{
-    Config, ConfigError, LedgerAction, LettersAction, Listen, OrdersAction, OrdersCommand,
-    RedisSetting, avoid_stalls, raise_file_limit,
+    Config, ConfigError, DeadLettersAction, LedgerAction, Listen, OrdersAction, OrdersCommand,
+    RedisSetting, avoid_stalls, local_address, raise_file_limit,
 };
+use stampede::demo::{Demo, DemoError};
 use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
 use stampede::logging::{self, LogFormat};
 use stampede::operator::{self, Failure};
 use stampede::orders::webhooks::{self, LettersError};
 use stampede::orders::{self, OrdersError};
-use stampede::output::Aside;
-use stampede::sale::{SaleId, SaleView, State};
+use stampede::output::Detached;
+use stampede::sale::{SaleId, SaleState, SaleView};
 use stampede::server::{self, Predecessor, Ready, SaleStart};
 use stampede::signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit code of a failure that is not the command line's or the configuration's.
+/// Exit code of a failure that is no usage error.
 const FAILURE: u8 = 1;
 /// Exit code of a wrong option or setting. clap uses the same.
 const USAGE: u8 = 2;
-/// Exit code of an audit that could not look.
-const NOT_LOOKED: u8 = 3;
+/// Exit code of an audit that could not be carried out.
+const AUDIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| explain(&error));
     match cli.into_command() {
         Command::Serve(options) => serve(options),
         Command::CheckConfig(options) => check_config(&options),
+        Command::Demo(options) => demo(&options),
         Command::Orders(options) => write_orders(&options),
         Command::Audit(options) => operate(|out| operator::audit(*options, out)),
         Command::Backup(options) => operate(|out| operator::backup(&options, out)),
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
         Command::Token(options) => operate(|out| operator::token(&options, out)),
         Command::TokenKeys(action) => operate(|out| operator::token_keys(&action, out)),
         Command::Instances(options) => operate(|out| operator::instances(&options, out)),
+        Command::Completions(options) => operate(|out| operator::completions(&options, out)),
+        Command::Man(options) => operate(|out| operator::man(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {
             operate(|out| operator::reservation(&action, &options, out))
@@ -56,12 +60,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends with what clap has to say: help or the version, or what is wrong.
+/// Prints the help, the version or the error of clap, and exits.
 fn explain(error: &clap::Error) -> ! {
     if error.use_stderr() {
         let text = error.render();
         let colours = logging::has_colours();
-        let text = if colours { text.ansi().to_string() } else { text.to_string() };
+        let mut text = if colours { text.ansi().to_string() } else { text.to_string() };
+        // `stampede ticket=100` looks like a command to clap.
+        if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+            && word.contains('=')
+        {
+            text += &format!("\n  tip: to sell, write '--sale {word}'\n");
+        }
         logging::end(USAGE, &text)
     }
     error.exit()
@@ -69,27 +79,16 @@ fn explain(error: &clap::Error) -> ! {
 
 fn serve(options: Box<ServeOptions>) -> ExitCode {
     let config = Config::load(&options).unwrap_or_else(|error| usage(&error));
-    logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
-    for warning in &config.warnings {
-        tracing::warn!(%warning, "configuration needs attention");
-    }
+    start_logging(&config);
     let predecessor = Predecessor::find().unwrap_or_else(|error| failure(&error));
-    let (hang_up, hang_ups) = channel();
-    signals::at_hang_up(move || _ = hang_up.send(()));
-    signals::ignore_others().unwrap_or_else(|error| failure(&error));
-    if let Err(error) = raise_file_limit() {
-        tracing::warn!(%error, "the limit on open files can't be raised");
-    }
-    if let Err(error) = avoid_stalls(config.connections_max) {
-        tracing::warn!(%error, "cores may stand still while many connections are new");
-    }
+    let hang_ups = prepare_process(&config);
     let mut printed = None;
     let read = Box::new(move || Config::load(&options));
-    let beginning = server::Beginning { read, hang_ups, predecessor };
-    let ended = server::run(config, beginning, |config, ready| {
+    let startup = server::Startup { read, hang_ups, predecessor, storefront: None };
+    let ended = server::run(config, startup, |config, ready| {
         let text = announcement(config, ready);
-        // Nobody may be there to read it, or nobody who reads, which is no reason not to sell.
-        printed = Some(Aside::start(move || _ = io::stdout().lock().write_all(text.as_bytes())));
+        // Standard output may be closed, or nobody may read it. The server sells all the same.
+        printed = Some(Detached::start(move || _ = io::stdout().lock().write_all(text.as_bytes())));
     });
     if let Some(printed) = printed {
         printed.wait(Duration::from_millis(LAST_WORDS_MS));
@@ -100,7 +99,47 @@ fn serve(options: Box<ServeOptions>) -> ExitCode {
     }
 }
 
-/// That the server listens, what it sells and how to buy one.
+fn start_logging(config: &Config) {
+    logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "configuration needs attention");
+    }
+}
+
+/// Sets up signals and limits for a server. Returns the receiver of SIGHUP.
+fn prepare_process(config: &Config) -> Receiver<()> {
+    let (hang_up, hang_ups) = channel();
+    signals::at_hang_up(move || _ = hang_up.send(()));
+    signals::ignore_others().unwrap_or_else(|error| failure(&error));
+    if let Err(error) = raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
+    if let Err(error) = avoid_stalls(config.connections_max) {
+        tracing::warn!(%error, "cores may stall while many connections arrive");
+    }
+    hang_ups
+}
+
+fn demo(options: &DemoOptions) -> ExitCode {
+    let demo = Demo::prepare(options).unwrap_or_else(|error| end_demo(&error));
+    start_logging(demo.config());
+    let hang_ups = prepare_process(demo.config());
+    // As with `serve`, another thread writes to stdout: nobody may read it.
+    match demo.run(hang_ups, Box::new(io::stdout())) {
+        Ok(()) => logging::end(0, ""),
+        Err(error) => end_demo(&error),
+    }
+}
+
+fn end_demo(error: &DemoError) -> ! {
+    match error {
+        DemoError::Usage(error) => usage(error),
+        DemoError::NotAudited(_) => end_with(AUDIT_INCOMPLETE, error),
+        _ => failure(error),
+    }
+}
+
+/// The addresses of the server, its sales, and a command that buys a unit.
 fn announcement(config: &Config, ready: &Ready) -> String {
     let mut text = format!("stampede {}\n", env!("CARGO_PKG_VERSION"));
     let cores: Vec<String> = config.cores.iter().map(usize::to_string).collect();
@@ -142,7 +181,7 @@ fn announcement(config: &Config, ready: &Ready) -> String {
                 format!("  sale       {id}: refused, nobody can buy\n             {reason}\n")
             }
             SaleStart::Missing => {
-                format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
+                format!("  sale       {id}: missing; --sale {id}=10000 creates it\n")
             }
         };
         if let SaleStart::Existing(view) = start
@@ -153,17 +192,18 @@ fn announcement(config: &Config, ready: &Ready) -> String {
     }
     let is_tcp = |listen: &&Listen| matches!(listen, Listen::Tcp(_));
     if let Some(listen) = ready.addresses.iter().find(is_tcp).or(ready.addresses.first()) {
-        text += &how_to_buy(&curl_base(listen), &ready.sales, config.admission.is_some());
+        let is_away = ready.ledger_away.is_some();
+        text += &how_to_buy(&curl_base(listen), &ready.sales, is_away, config.admission.is_some());
     }
     text
 }
 
-/// What keeps buyers from a sale that has units left.
+/// The conditions of a sale that has units left.
 fn conditions(view: &SaleView) -> String {
     let mut conditions = match view.state() {
-        State::Scheduled => format!(", opens {}", rfc3339(view.spec.opens_at_ms)),
-        State::Open => String::new(),
-        State::Closed => ", closed".to_owned(),
+        SaleState::Scheduled => format!(", opens {}", rfc3339(view.spec.opens_at_ms)),
+        SaleState::Open => String::new(),
+        SaleState::Closed => ", closed".to_owned(),
     };
     if view.spec.limit_per_user > 0 {
         conditions += &format!(", at most {} per user", view.spec.limit_per_user);
@@ -171,9 +211,14 @@ fn conditions(view: &SaleView) -> String {
     conditions
 }
 
-/// A purchase that works as soon as the sale is open: of the sale that `/buy/ticket` sells, if it is
-/// there, or of the first one.
-fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: bool) -> String {
+/// A command that buys a unit as soon as the sale is open. It buys from the sale of `/buy/ticket`, or from
+/// the first sale if that one is missing.
+fn how_to_buy<'a>(
+    base: &str,
+    sales: &'a [(SaleId, SaleStart)],
+    is_away: bool,
+    needs_token: bool,
+) -> String {
     let there = |(id, start): &'a (SaleId, SaleStart)| match start {
         SaleStart::Created(view) | SaleStart::Existing(view) => Some((id.as_str(), view)),
         SaleStart::Refused(_) | SaleStart::Missing => None,
@@ -182,10 +227,14 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: boo
     let first = found.clone().next();
     let sale = found.find(|(id, _)| *id == BUY_SALE).or(first);
     let when = match sale {
-        Some((_, view)) if view.state() == State::Scheduled => {
+        Some((_, view)) if view.state() == SaleState::Scheduled => {
             format!(", from {} on", rfc3339(view.spec.opens_at_ms))
         }
-        Some((_, view)) if view.state() == State::Closed => ", once the sale is open".to_owned(),
+        Some((_, view)) if view.state() == SaleState::Closed => {
+            ", once the sale is open".to_owned()
+        }
+        None if is_away => ", once the ledger is back".to_owned(),
+        None if !sales.is_empty() => ", once a sale is open".to_owned(),
         _ => String::new(),
     };
     let key = match needs_token {
@@ -209,7 +258,7 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: boo
     format!("\nbuy one{when}:\n  {command}\n")
 }
 
-/// What curl must be told to reach it from this machine, up to the path.
+/// The arguments of curl for this address, up to the path.
 fn curl_base(listen: &Listen) -> String {
     let (scheme, address) = match listen {
         Listen::Tcp(address) => ("http", address),
@@ -219,13 +268,7 @@ fn curl_base(listen: &Listen) -> String {
             return format!("--unix-socket '{path}' http://localhost");
         }
     };
-    let host = match address.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
-        ip if ip.is_unspecified() => "[::1]".to_owned(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        ip => ip.to_string(),
-    };
-    format!("{scheme}://{host}:{}", address.port())
+    format!("{scheme}://{}", local_address(*address))
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {
@@ -234,7 +277,7 @@ fn write_orders(options: &OrdersOptions) -> ExitCode {
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
     let out = &mut io::stdout().lock();
     let done = match command.action {
-        OrdersAction::Letters(file, action) => tend_letters(&file, action, out),
+        OrdersAction::DeadLetters(file, action) => change_dead_letters(&file, action, out),
         OrdersAction::Ledger(from, action) => with_streams(&from, action, out),
     };
     match done {
@@ -259,9 +302,9 @@ fn with_streams(from: &RedisSetting, action: LedgerAction, out: &mut dyn Write) 
     Ok(())
 }
 
-fn tend_letters(file: &Path, action: LettersAction, out: &mut dyn Write) -> Done {
+fn change_dead_letters(file: &Path, action: DeadLettersAction, out: &mut dyn Write) -> Done {
     match action {
-        LettersAction::List { json } => {
+        DeadLettersAction::List { json } => {
             let mut out = io::BufWriter::new(out);
             match webhooks::list(file, json, &mut out).and_then(|()| Ok(out.flush()?)) {
                 // `stampede orders --dead-letters … | head`
@@ -269,14 +312,14 @@ fn tend_letters(file: &Path, action: LettersAction, out: &mut dyn Write) -> Done
                 done => done?,
             }
         }
-        LettersAction::Status { json } => webhooks::status(file, json, wall_ms(), out)?,
-        LettersAction::Replay(which) => {
+        DeadLettersAction::Status { json } => webhooks::status(file, json, wall_ms(), out)?,
+        DeadLettersAction::Replay(which) => {
             let count = webhooks::replay(file, which, wall_ms())?;
-            writeln!(out, "{count} dead letters put back: they are tried anew")?;
+            writeln!(out, "{count} dead letters will be sent again")?;
         }
-        LettersAction::Discard(which) => {
+        DeadLettersAction::Discard(which) => {
             let count = webhooks::discard(file, which)?;
-            writeln!(out, "{count} dead letters given up")?;
+            writeln!(out, "{count} dead letters deleted")?;
         }
     }
     Ok(())
@@ -295,10 +338,10 @@ fn check_config(options: &ServeOptions) -> ExitCode {
     }
 }
 
-/// Runs an operator's command on the standard output.
+/// Runs an operator's command with standard output.
 ///
-/// A command has no log: standard error is for what it has to say to who runs it. Under systemd that is the
-/// journal, where what it changes at a ledger without a server between is told as a server would.
+/// A command has no log: standard error is for messages to its user. Under systemd, standard error is
+/// the journal. A command that changes a ledger directly then logs the change as a server does.
 fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitCode {
     let logs = LogFormat::of_standard_error() == LogFormat::Journal;
     if logs {
@@ -314,14 +357,14 @@ fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitC
             ExitCode::SUCCESS
         }
         Err(error @ Failure::Usage(_)) => {
-            // What was done before it went wrong has been said.
+            // Print the results before the failure.
             let _ = out.flush();
             usage(&ConfigError { problems: vec![error.to_string()] })
         }
         Err(error) => {
             let _ = out.flush();
             match error {
-                Failure::NotLooked(_) => end_with(NOT_LOOKED, &error),
+                Failure::AuditIncomplete(_) => end_with(AUDIT_INCOMPLETE, &error),
                 _ => failure(&error),
             }
         }

@@ -1,9 +1,10 @@
-//! What this server says of itself to the others that share its ledger, and what it learns of them.
+//! The data that this server publishes to the others that share its ledger, and what it learns of
+//! them.
 //!
-//! On Redis every server has a lease, renewed each second by a thread with a blocking connection of
-//! its own: not the sweep's, which may be busy returning stock for longer than a lease lasts. Leases
-//! end by the ledger's clock, and times here are told by it too, so that no machine's clock matters.
-//! How many cores all members have is an atomic that the cores read ([`Fleet`]); nobody waits for
+//! On Redis every server has a lease, renewed each second by a thread with its own blocking
+//! connection: not that of the sweep, which may be busy for longer than a lease lasts. Leases end
+//! by the ledger's clock, and times here are of the ledger too, so no machine's clock matters. The
+//! number of cores of all members is an atomic that the cores read ([`Fleet`]). Nobody waits for
 //! anything here, and a server that can't renew its lease sells as before.
 //!
 //! Architecture invariant: decides nothing about stock. Knows no HTTP and no connection.
@@ -17,16 +18,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::background::BackgroundStats;
 use crate::clock::wall_ms;
 use crate::ledger::LedgerError;
 use crate::ledger::format::{FORMAT, FORMAT_0_1_0};
-use crate::ledger::members::{Lease, Member, MemberId, MemberState, Roll};
+use crate::ledger::members::{Lease, Member, MemberId, MemberList, MemberState};
 use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::limits::{
     LEASE_ANSWER_DEADLINE_MS, LEASE_END_DEADLINE_MS, LEASE_MS, LEASE_RENEW_INTERVAL_MS,
 };
 use crate::status::Status;
-use crate::upkeep::Upkeep;
+use crate::sync::{Mutex, lock};
 
 /// This server as a member, whether or not there are others.
 pub struct Instance {
@@ -36,15 +38,19 @@ pub struct Instance {
     addresses: Vec<String>,
     /// By this machine's clock.
     started_ms: u64,
+    /// Who shares the ledger as of the last renewal of the lease, and when that was. `None`: nobody has
+    /// said, or the ledger is not shared.
+    members: Mutex<Option<(Arc<MemberList>, Instant)>>,
 }
 
 impl Instance {
-    /// The server of these cores under this name, listening on these addresses.
+    /// For a server with this status and name, listening on these addresses.
     pub fn new(status: Arc<Status>, name: String, addresses: Vec<String>) -> Self {
-        Self { status, id: MemberId::random(), name, addresses, started_ms: wall_ms() }
+        let (id, started_ms) = (MemberId::random(), wall_ms());
+        Self { status, id, name, addresses, started_ms, members: Mutex::default() }
     }
 
-    /// Which member it is.
+    /// Its id as a member.
     pub fn id(&self) -> MemberId {
         self.id
     }
@@ -54,12 +60,18 @@ impl Instance {
         self.started_ms
     }
 
-    /// What the threads beside its cores tell.
-    pub fn upkeep(&self) -> &Upkeep {
-        &self.status.upkeep
+    /// The counters of the background threads.
+    pub fn background(&self) -> &BackgroundStats {
+        &self.status.background
     }
 
-    /// What it says of itself now.
+    /// The members that share the ledger, and the age of this list. `None`: the ledger has not
+    /// returned them yet, or is not shared.
+    pub fn members(&self) -> Option<(Arc<MemberList>, Duration)> {
+        lock(&self.members).as_ref().map(|(members, at)| (members.clone(), at.elapsed()))
+    }
+
+    /// The data that it publishes now.
     pub fn member(&self) -> Member {
         let engine = &self.status.engine;
         let draining = engine.is_leaving() || engine.handover.is_draining();
@@ -75,39 +87,39 @@ impl Instance {
     }
 }
 
-/// The thread that keeps the lease. Dropped, it gives the lease up, for which it is waited a moment.
+/// The thread that renews the lease. Dropping it ends the lease, and waits a moment for that.
 pub struct Members {
-    told: Option<Sender<Drain>>,
+    commands: Option<Sender<Drain>>,
     ended: Receiver<()>,
 }
 
-/// What the thread is told, beside that it is to end.
+/// The command to publish that this server drains.
 struct Drain;
 
 impl Members {
-    /// Starts it. It waits for a Redis that is away.
+    /// Starts the thread. It waits for a Redis that is away.
     pub fn start(ledger: Arc<RedisLedger>, instance: Arc<Instance>) -> io::Result<Self> {
-        // Until it is known who shares the ledger.
+        // Until the members are known.
         instance.status.selling.fleet.set_reads(FORMAT_0_1_0);
-        let (told, heard) = mpsc::channel();
+        let (commands, received) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
         thread::Builder::new().name("members".into()).spawn(move || {
-            Keeper::new(ledger, instance).run(&heard);
+            LeaseKeeper::new(ledger, instance).run(&received);
             drop(ends);
         })?;
-        Ok(Self { told: Some(told), ended })
+        Ok(Self { commands: Some(commands), ended })
     }
 
-    /// Says at once that this server drains.
+    /// Publishes at once that this server drains.
     pub fn drain(&self) {
-        // A thread that has panicked has said so, and its lease ends by itself.
-        let _ = self.told.as_ref().map(|told| told.send(Drain));
+        // A thread that has panicked was logged, and its lease expires.
+        let _ = self.commands.as_ref().map(|commands| commands.send(Drain));
     }
 }
 
 impl Drop for Members {
     fn drop(&mut self) {
-        self.told = None;
+        self.commands = None;
         let deadline = Duration::from_millis(LEASE_END_DEADLINE_MS);
         if self.ended.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
             tracing::info!("own lease left to expire");
@@ -115,24 +127,24 @@ impl Drop for Members {
     }
 }
 
-struct Keeper {
+struct LeaseKeeper {
     ledger: Arc<RedisLedger>,
     client: RedisClient,
     instance: Arc<Instance>,
     drains: bool,
-    /// When it came, once the ledger has said so.
+    /// When it joined, once the ledger has said so.
     since_ms: Option<u64>,
-    others: Others,
-    /// It could not be renewed the last time, which was told.
+    peers: PeerTracker,
+    /// The last renewal failed, which was logged.
     failing: bool,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     fn new(ledger: Arc<RedisLedger>, instance: Arc<Instance>) -> Self {
         Self {
             client: client(&ledger),
             ledger,
-            others: Others::new(instance.id, instance.name.clone()),
+            peers: PeerTracker::new(instance.id, instance.name.clone()),
             instance,
             drains: false,
             since_ms: None,
@@ -140,13 +152,13 @@ impl Keeper {
         }
     }
 
-    fn run(mut self, heard: &Receiver<Drain>) {
+    fn run(mut self, received: &Receiver<Drain>) {
         let interval = Duration::from_millis(LEASE_RENEW_INTERVAL_MS);
         loop {
             let next = Instant::now() + interval;
             let renewed = self.renew();
             self.note(renewed);
-            match heard.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            match received.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Drain) => self.drains = true,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -165,39 +177,40 @@ impl Keeper {
             member.state = MemberState::Draining;
         }
         let sent = Instant::now();
-        let roll = self.client.renew_lease(self.instance.id, self.since_ms, &member)?;
+        let list = self.client.renew_lease(self.instance.id, self.since_ms, &member)?;
         let fleet = &self.instance.status.selling.fleet;
-        fleet.set_cores(roll.cores());
-        fleet.set_reads(roll.reads());
-        let counts = &self.instance.upkeep().lease;
-        // Not later than the ledger has begun to count.
+        fleet.set_cores(list.cores());
+        fleet.set_reads(list.reads());
+        let counts = &self.instance.background().lease;
+        // No later than the ledger has begun to count.
         counts.renewed.set(sent);
-        counts.members.set(roll.leases.len() as u64);
-        counts.cores.set(roll.cores());
-        let own = roll.leases.iter().find(|lease| lease.id == self.instance.id);
+        counts.members.set(list.leases.len() as u64);
+        counts.cores.set(list.cores());
+        let own = list.leases.iter().find(|lease| lease.id == self.instance.id);
         let came = self.since_ms.is_none();
         self.since_ms = own.map(|lease| lease.since_ms);
         if came {
-            tracing::info!(name = %self.instance.name, members = roll.leases.len(), "joined");
-        } else if roll.is_new {
-            tracing::info!("own lease was gone; joined again");
+            tracing::info!(name = %self.instance.name, members = list.leases.len(), "joined");
+        } else if list.is_new {
+            tracing::info!("own lease had expired; joined again");
         }
-        self.others.compare(&roll).iter().for_each(Change::log);
+        self.peers.compare(&list).iter().for_each(PeerChange::log);
+        *lock(&self.instance.members) = Some((Arc::new(list), sent));
         Ok(())
     }
 
-    /// Says once that it fails, and that it no longer does.
+    /// Logs once that renewals fail, and once that they succeed again.
     fn note(&mut self, renewed: Result<(), LedgerError>) {
         let failed = std::mem::replace(&mut self.failing, renewed.is_err());
         match renewed {
             Ok(()) if failed => tracing::info!("own lease renewed again"),
             Err(error) => {
-                self.instance.upkeep().lease.failures.add(1);
+                self.instance.background().lease.failures.add(1);
                 if !failed {
                     tracing::warn!(%error, "own lease can't be renewed");
                 }
                 if error.to_string().contains("READONLY") {
-                    // It is a replica now: a connection made anew finds the primary, or says so.
+                    // It is a replica now: a new connection finds the primary, or fails.
                     self.client = client(&self.ledger);
                 }
             }
@@ -212,93 +225,95 @@ fn client(ledger: &Arc<RedisLedger>) -> RedisClient {
     client
 }
 
-/// Who else was there, so that each coming and going is told once.
-struct Others {
+/// The other members, so that each joining and leaving is logged once.
+struct PeerTracker {
     id: MemberId,
     name: String,
-    /// By id. `None`: nobody has looked yet.
-    known: Option<HashMap<MemberId, Known>>,
-    /// Until then, by the ledger's clock, who is missing may only have been forgotten, as we were.
-    doubt_until_ms: u64,
+    /// By id. `None`: the list was not read yet.
+    known: Option<HashMap<MemberId, Peer>>,
+    /// Until then, by the ledger's clock, missing members may only have been lost by the ledger,
+    /// like our own lease.
+    uncertain_until_ms: u64,
 }
 
-struct Known {
+struct Peer {
     member: Member,
     /// The end of its lease, by the ledger's clock.
     ends_ms: u64,
-    /// It has our name, and that was told.
-    namesake: bool,
+    /// It has our name, and that was logged.
+    duplicate_name: bool,
 }
 
-/// What is different from the last look.
+/// A difference from the last list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
-    Came(Member),
-    /// Before its lease was over: it said so itself.
+enum PeerChange {
+    Joined(Member),
+    /// Before its lease expired: it left by itself.
     Left(Member),
-    /// Its lease is over.
-    Lapsed(Member),
-    /// It has the name of this one.
-    Namesake(Member),
+    /// Its lease expired.
+    Expired(Member),
+    /// It has the name of this server.
+    DuplicateName(Member),
 }
 
-impl Change {
+impl PeerChange {
     fn log(&self) {
-        let (Self::Came(one) | Self::Left(one) | Self::Lapsed(one) | Self::Namesake(one)) = self;
+        let (Self::Joined(one) | Self::Left(one) | Self::Expired(one) | Self::DuplicateName(one)) =
+            self;
         let (name, addresses) = (&one.name, one.addresses.join(" "));
         match self {
-            Self::Came(_) => tracing::info!(%name, %addresses, "member joined"),
+            Self::Joined(_) => tracing::info!(%name, %addresses, "member joined"),
             Self::Left(_) => tracing::info!(%name, %addresses, "member left"),
-            Self::Lapsed(_) => tracing::warn!(%name, %addresses, "member lease expired"),
-            Self::Namesake(_) => {
-                tracing::warn!(%name, %addresses, "member has the name of this one")
+            Self::Expired(_) => tracing::warn!(%name, %addresses, "member lease expired"),
+            Self::DuplicateName(_) => {
+                tracing::warn!(%name, %addresses, "member has the name of this server")
             }
         }
     }
 }
 
-impl Others {
+impl PeerTracker {
     fn new(id: MemberId, name: String) -> Self {
-        Self { id, name, known: None, doubt_until_ms: 0 }
+        Self { id, name, known: None, uncertain_until_ms: 0 }
     }
 
-    /// Takes in who is there now, this one among them.
-    fn compare(&mut self, roll: &Roll) -> Vec<Change> {
+    /// Compares the list with the last one.
+    fn compare(&mut self, list: &MemberList) -> Vec<PeerChange> {
         let mut changes = Vec::new();
         let first = self.known.is_none();
         let known = self.known.get_or_insert_default();
-        if roll.is_new && !first {
-            self.doubt_until_ms = roll.now_ms + LEASE_MS;
+        if list.is_new && !first {
+            self.uncertain_until_ms = list.now_ms + LEASE_MS;
         }
-        let since_ms = roll.leases.iter().find(|lease| lease.id == self.id).map(|l| l.since_ms);
-        for lease in roll.leases.iter().filter(|lease| lease.id != self.id) {
+        let since_ms = list.leases.iter().find(|lease| lease.id == self.id).map(|l| l.since_ms);
+        for lease in list.leases.iter().filter(|lease| lease.id != self.id) {
             let Lease { id, member, left_ms, .. } = lease;
-            let ends_ms = roll.now_ms + left_ms;
+            let ends_ms = list.now_ms + left_ms;
             let one = known.entry(*id).or_insert_with(|| {
                 if !first {
-                    changes.push(Change::Came(member.clone()));
+                    changes.push(PeerChange::Joined(member.clone()));
                 }
-                Known { member: member.clone(), ends_ms, namesake: false }
+                Peer { member: member.clone(), ends_ms, duplicate_name: false }
             });
             one.member.clone_from(member);
             one.ends_ms = ends_ms;
-            // What was here before us under our name is what we were before a restart, unless it
-            // still renews its lease.
+            // A member that was here before us under our name is this server before a restart,
+            // unless it still renews its lease.
             let renewed_ms = ends_ms.saturating_sub(LEASE_MS);
             let beside_us = since_ms.is_some_and(|since_ms| renewed_ms > since_ms);
-            if member.name == self.name && beside_us && !one.namesake {
-                one.namesake = true;
-                changes.push(Change::Namesake(member.clone()));
+            if member.name == self.name && beside_us && !one.duplicate_name {
+                one.duplicate_name = true;
+                changes.push(PeerChange::DuplicateName(member.clone()));
             }
         }
-        if roll.now_ms >= self.doubt_until_ms {
-            let there = |id: &MemberId| roll.leases.iter().any(|lease| lease.id == *id);
+        if list.now_ms >= self.uncertain_until_ms {
+            let there = |id: &MemberId| list.leases.iter().any(|lease| lease.id == *id);
             for (_, one) in known.extract_if(|id, _| !there(id)) {
-                let left = roll.now_ms < one.ends_ms;
+                let left = list.now_ms < one.ends_ms;
                 changes.push(if left {
-                    Change::Left(one.member)
+                    PeerChange::Left(one.member)
                 } else {
-                    Change::Lapsed(one.member)
+                    PeerChange::Expired(one.member)
                 });
             }
         }
@@ -318,58 +333,58 @@ mod tests {
         [(); 4].map(|()| MemberId::random())
     }
 
-    /// A roll at this time, of members that came at some time and have some of their lease left.
-    fn roll(now_ms: u64, members: &[(MemberId, &str, u64, u64)]) -> Roll {
+    /// The member list at this time: id, name, time of joining, rest of the lease.
+    fn list(now_ms: u64, members: &[(MemberId, &str, u64, u64)]) -> MemberList {
         let lease = |&(id, name, since_ms, left_ms): &(MemberId, &str, u64, u64)| Lease {
             id,
             member: member(name),
             since_ms,
             left_ms,
         };
-        Roll { now_ms, is_new: false, leases: members.iter().map(lease).collect() }
+        MemberList { now_ms, is_new: false, leases: members.iter().map(lease).collect() }
     }
 
     #[test]
-    fn each_coming_and_going_is_told_once() {
+    fn each_join_and_leave_is_reported_once() {
         let [own, b, c, _] = ids();
-        let mut others = Others::new(own, "a".to_owned());
-        let new = Roll { is_new: true, ..roll(0, &[(own, "a", 0, 5000), (b, "b", 0, 4000)]) };
+        let mut others = PeerTracker::new(own, "a".to_owned());
+        let new = MemberList { is_new: true, ..list(0, &[(own, "a", 0, 5000), (b, "b", 0, 4000)]) };
         assert_eq!(others.compare(&new), []);
         let all = [(own, "a", 0, 5000), (b, "b", 0, 5000), (c, "c", 6000, 5000)];
-        assert_eq!(others.compare(&roll(6000, &all)), [Change::Came(member("c"))]);
-        assert_eq!(others.compare(&roll(7000, &all)), []);
+        assert_eq!(others.compare(&list(6000, &all)), [PeerChange::Joined(member("c"))]);
+        assert_eq!(others.compare(&list(7000, &all)), []);
         // Both are missing before their leases are over: they have left.
-        let mut left = others.compare(&roll(8000, &all[..1]));
+        let mut left = others.compare(&list(8000, &all[..1]));
         left.sort_by_key(|change| format!("{change:?}"));
-        assert_eq!(left, [Change::Left(member("b")), Change::Left(member("c"))]);
-        assert_eq!(others.compare(&roll(9000, &all[..1])), []);
-        assert_eq!(others.compare(&roll(10_000, &all[..2])), [Change::Came(member("b"))]);
+        assert_eq!(left, [PeerChange::Left(member("b")), PeerChange::Left(member("c"))]);
+        assert_eq!(others.compare(&list(9000, &all[..1])), []);
+        assert_eq!(others.compare(&list(10_000, &all[..2])), [PeerChange::Joined(member("b"))]);
         let late = [(own, "a", 0, 5000), (b, "b", 0, 1)];
-        assert_eq!(others.compare(&roll(14_999, &late)), []);
-        assert_eq!(others.compare(&roll(15_500, &late[..1])), [Change::Lapsed(member("b"))]);
+        assert_eq!(others.compare(&list(14_999, &late)), []);
+        assert_eq!(others.compare(&list(15_500, &late[..1])), [PeerChange::Expired(member("b"))]);
     }
 
     #[test]
-    fn a_ledger_that_forgot_everybody_took_nobody_away() {
+    fn a_ledger_that_lost_its_members_expires_nobody_at_once() {
         let [own, b, c, _] = ids();
-        let mut others = Others::new(own, "a".to_owned());
+        let mut others = PeerTracker::new(own, "a".to_owned());
         let all = [(own, "a", 0, 5000), (b, "b", 0, 5000), (c, "c", 0, 5000)];
-        others.compare(&Roll { is_new: true, ..roll(0, &all) });
-        assert_eq!(others.compare(&Roll { is_new: true, ..roll(9000, &all[..1]) }), []);
-        assert_eq!(others.compare(&roll(10_000, &all[..2])), []);
-        // The one that has not come back by then is gone.
-        assert_eq!(others.compare(&roll(14_000, &all[..2])), [Change::Lapsed(member("c"))]);
+        others.compare(&MemberList { is_new: true, ..list(0, &all) });
+        assert_eq!(others.compare(&MemberList { is_new: true, ..list(9000, &all[..1]) }), []);
+        assert_eq!(others.compare(&list(10_000, &all[..2])), []);
+        // A member that has not returned by then has expired.
+        assert_eq!(others.compare(&list(14_000, &all[..2])), [PeerChange::Expired(member("c"))]);
     }
 
     #[test]
-    fn a_namesake_is_told_unless_it_is_what_we_were() {
+    fn a_duplicate_name_is_reported_unless_it_is_our_predecessor() {
         let [own, before, twin, _] = ids();
-        let mut others = Others::new(own, "a".to_owned());
+        let mut others = PeerTracker::new(own, "a".to_owned());
         let first = [(own, "a", 1000, 5000), (before, "a", 0, 4500), (twin, "a", 500, 4990)];
-        assert_eq!(others.compare(&Roll { is_new: true, ..roll(1000, &first) }), []);
+        assert_eq!(others.compare(&MemberList { is_new: true, ..list(1000, &first) }), []);
         let then = [(own, "a", 1000, 5000), (before, "a", 0, 3500), (twin, "a", 500, 4990)];
-        assert_eq!(others.compare(&roll(2000, &then)), [Change::Namesake(member("a"))]);
+        assert_eq!(others.compare(&list(2000, &then)), [PeerChange::DuplicateName(member("a"))]);
         let last = [(own, "a", 1000, 5000), (before, "a", 0, 2500), (twin, "a", 500, 4990)];
-        assert_eq!(others.compare(&roll(3000, &last)), []);
+        assert_eq!(others.compare(&list(3000, &last)), []);
     }
 }

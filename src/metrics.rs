@@ -1,16 +1,17 @@
-//! `/metrics`: what the cores have counted, put together when somebody asks.
+//! `/metrics`: collects the counters on request.
 //!
-//! Architecture invariant: it reads what others write, and asks no core and no ledger. While it reads the
-//! lists of sales, a core that meets a sale for the first time waits for it.
+//! Architecture invariant: it reads counters that others write, and queries no core and no ledger.
+//! While it reads the lists of sales, a core that meets a sale for the first time waits for it.
 
 mod connections;
 mod format;
 mod ledger;
+mod live;
 mod process;
 mod purchases;
-mod sheet;
-mod turnstile;
-mod upkeep;
+mod writer;
+mod gatekeeper;
+mod background;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use prometheus_client::registry::Registry;
 use crate::status::Status;
 
 pub use format::Format;
+pub use live::LiveServer;
 use process::Process;
-use sheet::Sheet;
+use writer::MetricsWriter;
 
 /// See the module's header.
 pub struct Metrics(Registry);
 
 impl Metrics {
-    /// Of a running server.
+    /// The metrics of a running server.
     pub fn new(status: Arc<Status>) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process::started_now()));
@@ -38,7 +40,7 @@ impl Metrics {
         Self(registry)
     }
 
-    /// All of them, as they are now.
+    /// All metrics, as they are now.
     pub fn write(&self, format: Format) -> Vec<u8> {
         let mut open_metrics = String::new();
         if let Err(error) = text::encode(&mut open_metrics, &self.0) {
@@ -48,7 +50,7 @@ impl Metrics {
     }
 }
 
-/// The server's own.
+/// The server's own metrics.
 struct Server(Arc<Status>);
 
 impl fmt::Debug for Server {
@@ -59,13 +61,17 @@ impl fmt::Debug for Server {
 
 impl Collector for Server {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut sheet = Sheet(encoder);
+        let mut metrics = MetricsWriter(encoder);
         let status = &*self.0;
-        sheet.info("build", "The version that runs.", &[("version", env!("CARGO_PKG_VERSION"))])?;
-        purchases::write(&mut sheet, status)?;
-        turnstile::write(&mut sheet, status)?;
-        ledger::write(&mut sheet, status)?;
-        connections::write(&mut sheet, status)?;
-        upkeep::write(&mut sheet, status)
+        metrics.info(
+            "build",
+            "The version that runs.",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+        )?;
+        purchases::write(&mut metrics, status)?;
+        gatekeeper::write(&mut metrics, status)?;
+        ledger::write(&mut metrics, status)?;
+        connections::write(&mut metrics, status)?;
+        background::write(&mut metrics, status)
     }
 }

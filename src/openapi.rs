@@ -1,10 +1,11 @@
-//! `/openapi.json`: what a port can be asked, as OpenAPI 3.1, from the table that also routes.
+//! `/openapi.json`: the endpoints of a port as OpenAPI 3.1, from the routing table.
 //!
-//! The table has paths, methods, parameters and rights; `operations` says of each operation what it
-//! takes and answers, `schemas` what that looks like. The document is the same whatever the settings.
+//! The table has paths, methods, parameters and rights. `operations` describes the requests and
+//! answers of each operation, `schemas` the bodies. The document does not depend on the settings.
 
 mod operations;
 mod schemas;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,14 +13,14 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use self::operations::{Answer, Description, describe};
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::{Kind, Method};
 use crate::route::table::{ENDPOINTS, Endpoint, Operation, Port, Right};
 
-/// What a problem is said in.
+/// The media type of problems.
 const PROBLEM: &str = "application/problem+json";
 
-/// The document of a port, as it is sent.
+/// The document of a port.
 pub fn document(port: Port) -> &'static [u8] {
     static PUBLIC: LazyLock<Vec<u8>> = LazyLock::new(|| text(Port::Public));
     static CONTROL: LazyLock<Vec<u8>> = LazyLock::new(|| text(Port::Control));
@@ -48,7 +49,7 @@ fn value(port: Port) -> Value {
     let (title, description, schemes) = match port {
         Port::Public => (
             "stampede: buyers and the shop",
-            "What buyers ask, and the shop's back end with its token.",
+            "For buyers, and for the shop's back end with its token.",
             json!({
                 "buyer": {
                     "type": "http",
@@ -57,16 +58,16 @@ fn value(port: Port) -> Value {
                     "description": "A token of the shop for one user, where the server has \
                                     --admission-keys.",
                 },
-                "shop": bearer("The shop's token: the file of --shop-token-file."),
+                "shop": bearer("The shop's token, from --shop-token-file."),
             }),
         ),
         Port::Control => (
             "stampede: operators",
-            "The control port. Without a token, whoever reaches loopback may ask for everything.",
+            "The control port. Without a token, every caller on loopback may make every request.",
             json!({
-                "operator": bearer("The control port's token: the file of --control-token-file."),
-                "shop": bearer("The shop's token: the file of --shop-token-file."),
-                "reader": bearer("The token that may only look: the file of --read-token-file."),
+                "operator": bearer("The control port's token, from --control-token-file."),
+                "shop": bearer("The shop's token, from --shop-token-file."),
+                "reader": bearer("The token that can only read, from --read-token-file."),
             }),
         ),
     };
@@ -109,7 +110,7 @@ fn operation(port: Port, endpoint: &Endpoint, method: Method, right: Right) -> V
     operation
 }
 
-/// `BuyTicket` by GET is `buyTicket`; by another method that is in its name.
+/// `BuyTicket` with GET is `buyTicket`; with another method the name contains it.
 fn operation_id(endpoint: &Endpoint, method: Method) -> String {
     let name = format!("{:?}", endpoint.operation);
     let (first, rest) = name.split_at(1);
@@ -120,7 +121,7 @@ fn operation_id(endpoint: &Endpoint, method: Method) -> String {
     format!("{}{rest}{by}", first.to_ascii_lowercase())
 }
 
-/// Who must show what. An empty alternative: it may also be nothing.
+/// The required credentials. An empty alternative means that none is needed.
 fn security(port: Port, operation: Operation, right: Right) -> Value {
     let is_buyers = matches!(
         operation,
@@ -164,7 +165,7 @@ fn parameters(port: Port, endpoint: &Endpoint) -> Vec<Value> {
     parameters
 }
 
-/// What can come back: the successes, and problems by status with all codes that each may have.
+/// The possible answers: successes, and problems by status with all their codes.
 fn responses(
     port: Port,
     endpoint: &Endpoint,
@@ -175,7 +176,7 @@ fn responses(
     let mut responses = Map::new();
     let mut by_status: BTreeMap<u16, Vec<&'static Kind>> = BTreeMap::new();
     let needs_right = (right != Right::Open).then_some([Kind::UNAUTHORIZED, Kind::FORBIDDEN]);
-    // Without a token the control port looks at where a request comes from, whatever it asks.
+    // Without a token the control port checks the origin of every request.
     let guarded = (port == Port::Control).then_some([Kind::UNAUTHORIZED, Kind::FORBIDDEN]);
     let all = problems
         .iter()
@@ -205,7 +206,7 @@ fn responses(
     responses
 }
 
-/// A success. `problem`: what else comes with this status.
+/// A success. `problem`: another answer with the same status.
 fn answered(answer: &Answer, problem: Option<Value>) -> Value {
     let mut response = json!({ "description": answer.description });
     if let Some(found) = problem {
@@ -247,10 +248,10 @@ fn header(description: &str) -> Value {
     json!({ "description": description, "schema": { "type": "string" } })
 }
 
-/// The numbers that `/buy/ticket` says in place of codes, by status.
+/// The numbers of `/buy/ticket`, by status.
 fn buy_codes() -> BTreeMap<u16, Vec<(i8, &'static str)>> {
     let mut codes: BTreeMap<u16, Vec<(i8, &'static str)>> = BTreeMap::new();
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         if let Some(answer) = code.buy() {
             let name = code.kind().code;
             codes.entry(answer.status.code()).or_default().push((answer.code, name));
@@ -259,7 +260,8 @@ fn buy_codes() -> BTreeMap<u16, Vec<(i8, &'static str)>> {
     codes
 }
 
-/// What `/buy/ticket` says with a status: a number, or as a problem what it has no number for.
+/// The answers of `/buy/ticket` with a status: a number, or a problem for a code that has no
+/// number.
 fn buy_answer(status: u16, codes: &[(i8, &str)], found: Option<Value>) -> Value {
     let mut numbers: Vec<i8> = codes.iter().map(|(number, _)| *number).collect();
     let mut lines: Vec<String> =
@@ -287,21 +289,21 @@ mod tests {
     use crate::code::control;
 
     #[test]
-    fn every_code_is_in_a_document() {
+    fn every_error_code_is_documented() {
         let texts = [Port::Public, Port::Control].map(|port| value(port).to_string()).concat();
-        let own = Code::ALL.map(Code::kind);
+        let own = ErrorCode::ALL.map(ErrorCode::kind);
         for kind in own.iter().chain(Kind::ALL).chain(control::ALL) {
-            // Said before there is a path, so no operation has it.
+            // Answered before there is a path, so they belong to no operation.
             let beyond = [Kind::BUSY, Kind::TOO_MANY_CONNECTIONS].contains(kind);
             assert!(beyond || texts.contains(&format!("{:?}", kind.code)), "{}", kind.code);
         }
-        for answer in Code::ALL.into_iter().filter_map(Code::buy) {
+        for answer in ErrorCode::ALL.into_iter().filter_map(ErrorCode::buy) {
             assert!(texts.contains(&format!("`{}`: ", answer.code)), "{answer:?}");
         }
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_nothing_is_left_over() {
+    fn every_reference_resolves_and_every_schema_is_used() {
         for port in [Port::Public, Port::Control] {
             let document = value(port);
             let mut found = HashSet::new();
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_names_of_their_own() {
+    fn operation_ids_are_unique() {
         for port in [Port::Public, Port::Control] {
             let document = value(port);
             let mut names = HashSet::new();

@@ -1,15 +1,15 @@
-//! Writing to what may not take it: a full disk, a pipe that nobody reads.
+//! Writes to files and pipes that may block or fail: a full disk, a pipe without a reader.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-/// Work on a thread of its own, because it may never end.
-pub struct Aside(Receiver<()>);
+/// Work on its own thread, because it may never end.
+pub struct Detached(Receiver<()>);
 
-impl Aside {
-    /// Starts it. Where the system has no thread to give, it is not done.
+impl Detached {
+    /// Starts the work. If the system has no thread left, the work is not done.
     pub fn start(work: impl FnOnce() + Send + 'static) -> Self {
         let (done, ended) = mpsc::channel();
         let run = move || {
@@ -20,13 +20,13 @@ impl Aside {
         Self(ended)
     }
 
-    /// Waits until it is done, at most for this time. False: it is not.
+    /// Waits until the work is done, at most for this time. Returns false if it is not.
     pub fn wait(&self, time: Duration) -> bool {
         self.0.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
     }
 }
 
-/// Writes all, or says how many bytes went before the error.
+/// Writes all bytes. Returns the number of bytes written, and the error if not all were.
 pub(crate) fn write_all_counted(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < bytes.len() {

@@ -1,39 +1,47 @@
-//! A purchase: the core's own knowledge first (latch, allowance), then the ledger, then what became
-//! of it. A purchase that waits is a small record, an [`Asked`], that goes on from answer to answer.
+//! A purchase: first what the core knows by itself (latch, allowance), then the ledger, then the
+//! outcome. A purchase that waits is a small record, a [`PendingPurchase`], which each answer
+//! resumes.
 //!
-//! Architecture invariant: this layer knows no HTTP and no kind of ledger. It never says `sold_out`
-//! unless the ledger did.
+//! Architecture invariant: this layer knows no HTTP and no kind of ledger. It returns `sold_out`
+//! only if the ledger did.
 
-mod asked;
+mod cache_updater;
 mod counts;
+mod enqueue;
 mod flows;
+mod outcome;
 mod parts;
-mod put;
+mod pending;
 mod sales;
 mod seller;
 mod slot;
 mod table;
 mod vanished;
-mod verdict;
+mod viewing;
+mod waits;
 
-pub use asked::{Asked, Done, Progress, begin, known_sold_out};
-pub use counts::{CoreCounts, Counted, Questions, SaleCounts, Sums};
-pub use parts::{confirm_late, gather};
-pub use sales::{Settler, ask, look};
+pub use cache_updater::SaleCacheUpdater;
+pub use counts::{CoreCounts, Counted, SaleCounts, Sums, ViewQueries};
+pub use outcome::{LinesReason, PurchaseOutcome, PurchaseRequest, RejectReason};
+pub use parts::{confirm_late, view_or_create_parts};
+pub use pending::{PendingPurchase, Progress, begin, known_sold_out};
 pub use seller::{Seller, Selling};
-pub use slot::{SaleSlot, SeenView};
-pub use verdict::{Ask, LinesRefused, Refused, Verdict};
+pub use slot::{CachedView, SaleSlot};
+pub use viewing::{PendingView, ViewAnswer, ViewProgress, view};
+pub use waits::Completed;
 
 impl Seller {
-    /// What is done at regular times.
+    /// Uses the time of the last tick: a link whose own wait was overdue has had its turn since
+    /// then. So a silent ledger fails its waiting requests as `unavailable` or `unknown`, not as
+    /// `busy`.
     pub fn tick(&self) {
-        // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
-        // the ledger is silent, what waits behind it is told so, and not that it is busy.
+        // Uses the time of the last tick: a link whose own wait was overdue has had its turn since then.
+        // So a silent ledger fails its waiting requests as `unavailable`, not as `busy`.
         self.batcher.fail_overdue(self.last_tick_ms.replace(self.clock.now_ms()));
         self.refresh_sales();
         self.flush_stat_log();
         self.batcher.counts().waiting.set(self.batcher.waiting() as u64);
-        self.batcher.kick();
+        self.batcher.wake_link();
     }
 }
 

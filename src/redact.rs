@@ -1,7 +1,7 @@
-//! Texts of operators without what is secret in them, for whatever is shown or logged.
+//! Removes secrets from an operator's texts before they are shown or logged.
 
-/// A text that may be a ledger's URL, however malformed, without anything in it that may be a
-/// password: what stands before the last `@` but for the user, and the values of its parameters.
+/// A text that may be a ledger's URL, however malformed, without anything that may be a password:
+/// the text before the last `@` except the user, and the values of its parameters.
 pub(crate) fn redacted(text: &str) -> String {
     if text.starts_with("embedded:") {
         return text.to_owned();
@@ -21,7 +21,7 @@ pub(crate) fn redacted(text: &str) -> String {
         Some((place, _)) => (place, "?***"),
         None => (place, ""),
     };
-    // Without an `@`, what looks like a host and its port can be a login.
+    // Without an `@`, a text that looks like host and port may be a login.
     let authority = place.split('/').next().unwrap_or_default();
     let several = scheme.ends_with("-sentinel://") || scheme.ends_with("-cluster://");
     let mut hosts = authority.split(|c| c == ',' && several);

@@ -1,7 +1,7 @@
-//! From a head (and a body) to what is asked: paths, methods, parameters and the JSON of a request.
+//! From a head (and a body) to a route: paths, methods, parameters and the JSON of a request.
 //!
 //! Architecture invariant: decides, and does nothing. It does no I/O and knows no ledger. Sales and
-//! reservations are named as the client wrote them: whether such a thing exists is not known here.
+//! reservations are named as the client wrote them; whether they exist is not known here.
 
 mod json;
 pub mod forwarded;
@@ -15,23 +15,23 @@ pub use json::{
     whole_number, wrong_remaining,
 };
 pub use key::idempotency_key;
-pub use user::{Misnamed, Namer, USER_FIELD, USER_HEADER, buyer, user_not_trusted};
+pub use user::{USER_FIELD, USER_HEADER, UserFieldError, UserSources, buyer, user_not_trusted};
 
 use std::borrow::Cow;
 
 use crate::engine::http::{Head, Method};
 use table::{Endpoint, Found, Operation, Port};
 
-/// What is asked.
+/// What is requested.
 #[derive(Debug, Clone)]
 pub enum Route<'a> {
     /// TechEmpower's plaintext test.
     Plaintext,
     /// TechEmpower's JSON test.
     Json,
-    /// Buy one unit of the sale `ticket`, for the user that [`buyer`] tells.
+    /// Buy one unit of the sale `ticket`, for the user that [`buyer`] returns.
     BuyTicket,
-    /// A sale as it stands.
+    /// Show a sale.
     ShowSale {
         /// Its id, as the client wrote it.
         sale: Cow<'a, str>,
@@ -41,36 +41,36 @@ pub enum Route<'a> {
         /// Its id, as the client wrote it.
         sale: Cow<'a, str>,
     },
-    /// A reservation as it stands.
+    /// Show a reservation.
     ShowReservation {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
-    /// Pay for a reservation.
+    /// Confirm a reservation: it is paid.
     ConfirmReservation {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
-    /// Give a reservation back, or a part of it. The body goes to [`parse_remaining`].
+    /// Cancel a reservation, or a part of it. The body goes to [`parse_remaining`].
     CancelReservation {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
-    /// Something that only the shop may ask for, and that takes a control thread.
-    AtDesk {
-        /// What.
+    /// A request that only the shop may make, carried out by a control thread.
+    ControlThread {
+        /// The row of the table.
         endpoint: &'static Endpoint,
         /// The name in its path, as it was sent. Empty: the path has none.
         name: &'a str,
     },
-    /// All sales, page by page.
+    /// List all sales, page by page.
     ListSales {
-        /// Its row, which names the parameters.
+        /// The row of the table, which names the parameters.
         endpoint: &'static Endpoint,
     },
-    /// What may be asked, as OpenAPI.
+    /// The OpenAPI document.
     Describe,
-    /// What may be asked: 204.
+    /// OPTIONS: 204 with the allowed methods.
     Options {
         /// The methods, as in the header `Allow`.
         allow: &'static str,
@@ -85,9 +85,9 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// A parameter where there must be none: `quantity` in a query would be passed over in silence.
-    /// TechEmpower's two paths take whatever comes.
-    pub fn stray_parameter(&self, query: &'a str) -> Option<Cow<'a, str>> {
+    /// A parameter on a path that has none, which is an error: `quantity` in a query would silently
+    /// be ignored. TechEmpower's two paths accept any parameter.
+    pub fn unexpected_parameter(&self, query: &'a str) -> Option<Cow<'a, str>> {
         match self {
             Self::Describe
             | Self::ShowSale { .. }
@@ -101,28 +101,28 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// There is something to be shown, whoever asks for it and as often as he likes. A purchase has
-    /// nothing before it is made.
+    /// Whether the resource exists independently of the request. A purchase does not, before it is
+    /// made.
     pub fn has_representation(&self) -> bool {
         match self {
             Self::BuyTicket
             | Self::CreateReservation { .. }
             | Self::ConfirmReservation { .. }
             | Self::CancelReservation { .. } => false,
-            Self::AtDesk { endpoint, .. } => endpoint.methods.contains(&Method::Get),
+            Self::ControlThread { endpoint, .. } => endpoint.methods.contains(&Method::Get),
             _ => true,
         }
     }
 }
 
-/// What OPTIONS of the whole server tells.
+/// `Allow` in the answer to OPTIONS of the whole server.
 const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Says what the head asks for, if its path is in its normal form ([`percent::normalized`]).
+/// The route of a head whose path is in its normal form ([`percent::normalized`]).
 #[inline]
 pub fn route<'a>(head: &Head<'a>) -> Route<'a> {
     match (head.path, head.method) {
-        // What is asked most.
+        // The most frequent requests.
         ("/buy/ticket", Method::Get | Method::Head | Method::Post) => Route::BuyTicket,
         ("/plaintext", Method::Get) => Route::Plaintext,
         ("/json", Method::Get) => Route::Json,
@@ -131,7 +131,7 @@ pub fn route<'a>(head: &Head<'a>) -> Route<'a> {
 }
 
 fn route_by_table(method: Method, path: &str) -> Route<'_> {
-    // No separator and no escape stands in a name that is the id of a sale.
+    // A name that is the id of a sale contains no separator and no escape.
     if method == Method::Post
         && let Some(sale) =
             path.strip_prefix("/v1/sales/").and_then(|p| p.strip_suffix("/reservations"))
@@ -162,8 +162,8 @@ fn route_by_table(method: Method, path: &str) -> Route<'_> {
         Operation::Cancel => Route::CancelReservation { id: name },
         Operation::Describe => Route::Describe,
         Operation::ListSales => Route::ListSales { endpoint },
-        // The shop's, which a control thread carries out.
-        _ => Route::AtDesk { endpoint, name: sent },
+        // The shop's requests, which a control thread carries out.
+        _ => Route::ControlThread { endpoint, name: sent },
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn routes() {
+    fn requests_are_routed() {
         let read = r#"{ allow: "GET, HEAD, OPTIONS" }"#;
         let create = r#"{ allow: "POST, OPTIONS" }"#;
         let both = r#"{ allow: "GET, HEAD, POST, OPTIONS" }"#;
@@ -242,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_shops_takes_a_control_thread() {
+    fn shop_requests_run_on_a_control_thread() {
         let asked = ask("POST /v1/reservations/ticket~0/refund", "");
-        assert!(asked.starts_with("AtDesk") && asked.contains("Refund"), "{asked}");
+        assert!(asked.starts_with("ControlThread") && asked.contains("Refund"), "{asked}");
         let asked = ask("GET /v1/sales", "");
         assert!(asked.starts_with("ListSales") && asked.contains("limit"), "{asked}");
         for (line, want) in [

@@ -1,7 +1,7 @@
-//! The server: starts the cores, tells when it sells, drains, stops.
+//! The server: starts the cores, reports when it is ready to sell, drains, stops.
 //!
-//! The main thread owns nothing of a core. It hears from the cores and of signals through one
-//! channel of [`Event`]s and speaks to the cores through their mailboxes.
+//! The main thread owns nothing of a core. It receives [`Event`]s from the cores and from signals
+//! through one channel, and reaches the cores through their mailboxes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,21 +14,22 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::config::{Config, Listen};
 use crate::control::Control;
-use crate::control::desk::Desk;
+use crate::control::threads::ControlThreads;
 use crate::engine;
 use crate::engine::core::Engine;
 use crate::engine::listener::SocketFile;
+use crate::gatekeeper::SharedGatekeeper;
+use crate::handler::Storefront;
 use crate::ledger::link::LinkState;
 use crate::limits::STARTUP_WAIT_MS;
-use crate::patience::Patience;
 use crate::purchase::Selling;
-use crate::renewed::Renewed;
+use crate::queue_limits::QueueLimits;
+use crate::reloadable::Reloadable;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
 use crate::stat_log::StatLog;
 use crate::status::Status;
 use crate::trust::Trust;
-use crate::turnstile::SharedTurnstile;
 
 mod boot;
 mod drain;
@@ -40,9 +41,9 @@ mod listening;
 mod members;
 mod notify;
 mod orders;
-mod passed;
+mod inherited_sockets;
 mod reload;
-mod strain;
+mod overload_log;
 mod succession;
 
 mod watchdog;
@@ -52,96 +53,100 @@ pub use event::{DrainTimes, Event, SaleStart};
 pub use reload::Reader;
 pub use succession::Predecessor;
 
-use boot::{buyers_settings, start_core};
+use boot::{Parts, buyers_settings, start_core};
+use inherited_sockets::InheritedSockets;
 use ledger::Ledger;
 use listening::{Listening, Socket, listen_all};
-use passed::Passed;
+use overload_log::OverloadLog;
 use reload::Reload;
-use strain::Strain;
 use succession::Successor;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
 
-/// What the server says when it is ready to sell.
+/// What a server that is ready to sell reports.
 pub struct Ready {
-    /// What it listens on.
+    /// The addresses it listens on.
     pub addresses: Vec<Listen>,
     /// The address of the control port, if there is one.
     pub control: Option<SocketAddr>,
-    /// What became of the sales. Empty while the ledger is away.
+    /// The state of the configured sales. Empty while the ledger is unreachable.
     pub sales: Vec<(SaleId, SaleStart)>,
-    /// Why the ledger can't be reached, if it can't. It will be tried again.
+    /// Why the ledger is unreachable, if it is. The server keeps trying.
     pub ledger_away: Option<String>,
-    /// Connections that may be open.
+    /// Maximum number of open connections.
     pub connections_max: usize,
 }
 
-/// Where a server comes from.
-pub struct Beginning {
-    /// Reads its configuration again.
+/// The origin of a server.
+pub struct Startup {
+    /// Reads the configuration again.
     pub read: Reader,
-    /// SIGHUP came: it is to be read again.
+    /// Receives each SIGHUP, after which the configuration is read again.
     pub hang_ups: Receiver<()>,
     /// The process that it takes over from, if there is one.
     pub predecessor: Option<Predecessor>,
+    /// The page and payments of a demonstration, at the public port.
+    pub storefront: Option<&'static Storefront>,
 }
 
-/// Runs the server until it is told to stop. `ready` is called once, when it listens.
+/// Runs the server until it is stopped. `ready` is called once, when the server listens.
 pub fn run(
     config: Config,
-    beginning: Beginning,
+    startup: Startup,
     ready: impl FnOnce(&Config, &Ready),
 ) -> Result<(), RunError> {
-    let Beginning { read, hang_ups, predecessor } = beginning;
+    let Startup { read, hang_ups, predecessor, storefront } = startup;
     let cores = config.cores.len();
     let passed = match &predecessor {
         Some(predecessor) => predecessor.sockets(),
-        None => Passed::by_systemd(),
+        None => InheritedSockets::by_systemd(),
     };
     let Listening { listeners, addresses, files, control: control_listener, sockets } =
-        listen_all(&config, passed.map_err(RunError::Passed)?)?;
+        listen_all(&config, passed.map_err(RunError::InheritedSockets)?)?;
     let stat_log = match &config.stat_log {
         Some(path) => Some(StatLog::open(path).map_err(RunError::StatLog)?),
         None => None,
     };
-    let (events, heard) = mpsc::channel();
+    let (events, events_rx) = mpsc::channel();
     let ledger = Ledger::open(&config, predecessor.as_ref().map(|_| events.clone()))?;
     watch_signals(events.clone())?;
 
     let status = make_status(config, events.clone(), &ledger, stat_log.as_ref())?;
     let reload = Reload::new(read, status.clone(), events.clone())?;
     let waits_for_ledger = predecessor.is_some() && ledger.has_one_owner();
-    // Before anything is sold: the orders may know of more than the ledger does.
+    // Before the first sale: the orders may contain more than the ledger.
     let mut orders = match waits_for_ledger {
         true => None,
         false => ledger.orders(&status)?,
     };
-    // One more, for operators.
+    // One more worker, for the control port.
     engine::configure(cores + usize::from(status.config.control.is_some()));
     let instance = members::instance(&status, &addresses);
-    let desk = Desk::start(|| ledger.client(), status.config.orders.as_ref(), &instance)?;
-    let desk = Arc::new(desk);
+    let control_threads =
+        ControlThreads::start(|| ledger.client(), status.config.orders.as_ref(), &instance)?;
+    let control_threads = Arc::new(control_threads);
     for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
-        start_core(index, status.clone(), desk.clone(), events.clone(), link, stat_log);
+        let parts = Parts { link, stat_log, storefront };
+        start_core(index, status.clone(), control_threads.clone(), events.clone(), parts);
     }
     let sweep = ledger.sweep(&status)?;
     let connections_max = status.engine.limits.connections_max();
     let (control, control_listeners) = match control_listener {
         Some((address, listeners)) => {
-            (Some(start_control(&status, address, desk, events.clone())?), listeners)
+            (Some(start_control(&status, address, control_threads, events.clone())?), listeners)
         }
         None => (None, Vec::new()),
     };
     reload.start(control.as_ref().map(Control::change), hang_ups)?;
     let drain_times = DrainTimes::from(&status.config);
     let links = vec![None; cores];
-    let strain = Strain::default();
+    let overload_log = OverloadLog::default();
     let mut server =
-        Server { status, events, heard, drain_times, links, strain, hands_over: false };
+        Server { status, events, events_rx, drain_times, links, overload_log, hands_over: false };
     let accept_operators = || {
         if let Some(control) = &control {
             control.accept(control_listeners);
@@ -168,10 +173,10 @@ pub fn run(
         started
     };
     let Some(started) = started else {
-        tracing::info!("told to end before it was ready");
+        tracing::info!("shutdown requested before it was ready");
         return Ok(());
     };
-    warn_of_users_who_name_themselves(&server.status.config, &started);
+    warn_if_users_are_unverified(&server.status.config, &started);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -196,7 +201,7 @@ pub fn run(
                     orders.stop_soon();
                 }
                 server
-                    .prepare_to_give_way(&ledger, &mut watchdog, &successor)
+                    .prepare_hand_over(&ledger, &mut watchdog, &successor)
                     .map(|()| Some(successor))
             }
         }
@@ -209,16 +214,17 @@ pub fn run(
     }
     let drained = left.and_then(|successor| match successor {
         Some(successor) => {
-            // They are the successor's.
+            // The successor needs the files.
             files.into_iter().for_each(SocketFile::leave);
             drop(sockets);
             if let Some(control) = &control {
                 control.give_up_listening();
             }
-            server.give_way(&ledger, &mut watchdog, &successor)
+            server.hand_over(&ledger, &mut watchdog, &successor)
         }
         None => {
-            // While we still listen: what is there afterwards is another server's.
+            // While the sockets are still open: a file that is there afterwards is another
+            // server's.
             drop(files);
             drop(sockets);
             Ok(())
@@ -235,7 +241,7 @@ pub fn run(
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
             Ok(counts) if counts.lost() == 0 => {}
-            Ok(counts) => tracing::warn!(lines = counts.lost(), "lines of stat.log are lost"),
+            Ok(counts) => tracing::warn!(lines = counts.lost(), "stat.log lines lost"),
             Err(error) => tracing::error!(%error, "stat.log is incomplete"),
         }
     }
@@ -245,13 +251,13 @@ pub fn run(
 fn start_control(
     status: &Arc<Status>,
     address: SocketAddr,
-    desk: Arc<Desk>,
+    control_threads: Arc<ControlThreads>,
     events: Sender<Event>,
 ) -> Result<Control, RunError> {
     let setting = status.config.control.as_ref().expect("who listens for it has its setting");
     let buyers = buyers_settings(&status.config);
     let failed = move |error| _ = events.send(Event::Failed(error));
-    Ok(Control::start(setting, address, &buyers, status.clone(), desk, failed)?)
+    Ok(Control::start(setting, address, &buyers, status.clone(), control_threads, failed)?)
 }
 
 fn make_status(
@@ -262,65 +268,65 @@ fn make_status(
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
     let settings = buyers_settings(&config);
-    let patience = Arc::new(Patience::new(config.waiting_max, config.ledger_timeout_ms));
+    let queue_limits = Arc::new(QueueLimits::new(config.waiting_max, config.ledger_timeout_ms));
     let report = move |event| _ = events.send(Event::from(event));
     let (stock, percent) = (config.stock, config.stock_buffer_percent);
     let selling = Selling::new(cores, stock, percent, ledger.refused_sales(&config));
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
-        trust: Arc::new(Renewed::new(Trust::of(&config))),
-        turnstile: Arc::new(SharedTurnstile::of(&config)),
+        trust: Arc::new(Reloadable::new(Trust::of(&config))),
+        gatekeeper: Arc::new(SharedGatekeeper::of(&config)),
         selling: Arc::new(selling),
-        patience,
+        queue_limits,
         hands_over: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         store: ledger.store_counts(),
-        upkeep: Arc::default(),
+        background: Arc::default(),
         stat_log: stat_log.map(StatLog::counters),
         config,
     }))
 }
 
-/// A bound per user holds only if somebody is trusted to say who a user is.
-fn warn_of_users_who_name_themselves(config: &Config, sales: &[(SaleId, SaleStart)]) {
+/// Warns that a limit per user is ineffective if no trusted source names the user.
+fn warn_if_users_are_unverified(config: &Config, sales: &[(SaleId, SaleStart)]) {
     let is_limited = |start: &SaleStart| match start {
         SaleStart::Created(view) | SaleStart::Existing(view) => view.spec.needs_user(),
         SaleStart::Missing | SaleStart::Refused(_) => false,
     };
     let limited: Vec<_> = sales.iter().filter(|(_, start)| is_limited(start)).collect();
     if let Some((sale, _)) = limited.first()
-        && !config.has_namers()
+        && !config.trusts_user_names()
     {
         let sales = limited.len();
         tracing::warn!(
             %sale,
             sales,
-            "users name themselves, so a limit per user holds only honest ones"
+            "limit per user can be bypassed: clients name their own user"
         );
     }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    // With a handler, a file that reaches its size limit is an error of the write that did so.
+    // With a handler, a file that reaches its size limit causes an error of that write only.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let theirs = events.clone();
     signals::at_hand_over(move || _ = theirs.send(Event::HandOver));
     signals::on_end(move || _ = events.send(Event::Signal))
 }
 
-/// The main thread's view.
+/// The state of the main thread.
 struct Server {
     status: Arc<Status>,
-    /// For whoever is to tell it something.
+    /// For threads that report to it.
     events: Sender<Event>,
-    heard: Receiver<Event>,
+    events_rx: Receiver<Event>,
     /// A process that is to take over has been started.
     hands_over: bool,
     drain_times: DrainTimes,
-    /// One a core. `None`: not heard of yet.
+    /// Per core; `None`: not reported yet.
     links: Vec<Option<LinkState>>,
-    /// What was logged of load that was turned away.
-    strain: Strain,
+    /// Logs load that is turned away.
+    overload_log: OverloadLog,
 }
 
 impl Server {
@@ -328,16 +334,16 @@ impl Server {
         self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
     }
 
-    /// Waits until every core has its ledger and the sales are looked after, or the ledger has been
-    /// away for a while. `None`: told to end.
+    /// Waits until every core has its ledger and the sales are created, or the ledger has been
+    /// unreachable for a while. `None`: shutdown was requested.
     fn wait_for_sales(&mut self) -> Result<Option<Vec<(SaleId, SaleStart)>>, RunError> {
         let wanted = self.status.config.sales.len().max(1);
         let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
         let mut sales = Vec::new();
         while sales.len() < wanted || self.links.iter().any(|link| *link != Some(LinkState::Up)) {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.events_rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Sale(id, start)) => {
-                    // One that was refused at first may have been repaired.
+                    // A sale that was refused at first may have been repaired.
                     sales.retain(|(sale, _)| *sale != id);
                     sales.push((id, start));
                 }
@@ -353,28 +359,28 @@ impl Server {
         Ok(Some(sales))
     }
 
-    /// Logs what the links go through, once for all cores. At the start, a ledger that refuses us
-    /// ends the server: it would never get better by itself.
+    /// Logs changes of the links, once for all cores. At the start, a ledger that refuses the
+    /// server ends it, since the ledger would not recover by itself.
     fn note_link(&mut self, core: usize, state: LinkState, starting: bool) -> Result<(), RunError> {
         let known = self.links.iter().flatten().any(|link| *link == state);
         let was_away = self.away().is_some();
         self.links[core] = Some(state.clone());
         match &state {
             LinkState::Up if starting || !was_away || self.away().is_some() => {}
-            LinkState::Up => tracing::info!("the ledger can be reached again"),
+            LinkState::Up => tracing::info!("ledger reachable again"),
             LinkState::Away { .. } if known => {}
             LinkState::Away { reason, fatal: true } if starting => {
                 let url = self.status.config.ledger.to_string();
                 return Err(RunError::Redis { url, reason: reason.clone() });
             }
             LinkState::Away { reason, .. } => {
-                tracing::warn!(%reason, "the ledger can't be reached; purchases are unavailable");
+                tracing::warn!(%reason, "ledger unreachable; purchases are unavailable");
             }
         }
         Ok(())
     }
 
-    /// Until the first signal, or until another process could take over.
+    /// Runs until the first signal, or until another process is ready to take over.
     fn serve(
         &mut self,
         ledger: &Ledger,
@@ -382,38 +388,38 @@ impl Server {
         sockets: &[Socket],
     ) -> Result<Option<Successor>, RunError> {
         loop {
-            match self.hear(ledger, watchdog, WATCHDOG_INTERVAL)? {
-                Heard::Nothing => {}
-                Heard::End => return Ok(None),
-                Heard::HandOver => self.bring_up_successor(sockets),
-                Heard::Successor(successor) => return Ok(Some(successor)),
+            match self.next_step(ledger, watchdog, WATCHDOG_INTERVAL)? {
+                Step::Nothing => {}
+                Step::End => return Ok(None),
+                Step::HandOver => self.bring_up_successor(sockets),
+                Step::Successor(successor) => return Ok(Some(successor)),
             }
         }
     }
 
-    /// Hears one thing, or nothing for so long. Looks at the cores when it is time to, however much
-    /// there is to hear.
-    fn hear(
+    /// Handles one event, or waits for one up to this time. Checks the cores when that is due,
+    /// however many events there are.
+    fn next_step(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
         time: Duration,
-    ) -> Result<Heard, RunError> {
-        if watchdog.look(Instant::now(), &self.status.engine.ticks)? {
+    ) -> Result<Step, RunError> {
+        if watchdog.check(Instant::now(), &self.status.engine.ticks)? {
             if ledger.has_failed() {
-                // It would refuse everything until a restart: better started anew at once.
+                // It would refuse everything until a restart, so restart at once.
                 return Err(RunError::LedgerFailed);
             }
-            self.strain.look(Instant::now(), &self.status);
+            self.overload_log.check(Instant::now(), &self.status);
             notify::alive();
         }
-        match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
-            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(Heard::End),
-            Ok(Event::HandOver) => return Ok(Heard::HandOver),
-            Ok(Event::Successor(Ok(successor))) => return Ok(Heard::Successor(successor)),
+        match self.events_rx.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
+            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(Step::End),
+            Ok(Event::HandOver) => return Ok(Step::HandOver),
+            Ok(Event::Successor(Ok(successor))) => return Ok(Step::Successor(successor)),
             Ok(Event::Successor(Err(error))) => {
                 self.hands_over = false;
-                tracing::error!(%error, "no new process took over; this one goes on");
+                tracing::error!(%error, "hand-over failed; this process goes on");
                 notify::status("selling; a new process could not take over");
             }
             Ok(Event::Failed(error)) => return Err(RunError::Failed(error)),
@@ -423,22 +429,22 @@ impl Server {
             Ok(Event::LedgerOpen(opened)) => opened?,
             Ok(Event::Drained) | Err(RecvTimeoutError::Timeout) => {}
         }
-        Ok(Heard::Nothing)
+        Ok(Step::Nothing)
     }
 }
 
-/// What the main thread has to do something about.
-enum Heard {
+/// What the main thread must act on.
+enum Step {
     Nothing,
-    /// It is told to end.
+    /// Shutdown was requested.
     End,
-    /// A new process is to take over.
+    /// A hand-over to a new process was requested.
     HandOver,
-    /// It could.
+    /// The new process is ready to take over.
     Successor(Successor),
 }
 
-/// Says what became of a sale after the start.
+/// Logs the state of a sale after the start.
 fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
     match start {
         SaleStart::Created(view) => {
@@ -447,16 +453,16 @@ fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
         SaleStart::Existing(view) => {
             tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "sale exists");
             if let Some(difference) = difference(config, id, view) {
-                tracing::warn!(sale = %id, difference, "sale is not as asked");
+                tracing::warn!(sale = %id, difference, "sale differs from --sale");
             }
         }
         SaleStart::Missing => tracing::warn!(sale = %id, "sale does not exist"),
-        // Whoever was refused has logged it.
+        // The refusal is logged already.
         SaleStart::Refused(_) => {}
     }
 }
 
-/// How a sale that exists differs from what the configuration asks for. It is left as it is.
+/// How an existing sale differs from the configuration. The sale is not changed.
 pub fn difference(config: &Config, id: &SaleId, view: &SaleView) -> Option<String> {
     let (_, asked) = config.sales.iter().find(|(sale, _)| sale == id)?;
     let said = view.spec.differences_from_set(asked).join(", ");

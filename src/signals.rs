@@ -1,9 +1,10 @@
-//! What the process does about signals.
+//! Signal handling.
 //!
-//! SIGTERM and SIGINT end it, the second one at once, whatever is stuck: the thread that hears them
-//! waits for nobody. SIGHUP has settings read again and SIGUSR2 has a new process take over, where there
-//! is a server that can. SIGQUIT and SIGUSR1, which log rotation, closed terminals and other servers' habits send, would kill by default;
-//! in the middle of a sale they are logged and ignored. SIGABRT still leaves a core dump.
+//! SIGTERM and SIGINT end the process; the second one at once, whatever is stuck, since the thread
+//! that receives them never waits. SIGHUP reloads the settings and SIGUSR2 hands over to a new
+//! process, if the command is a server. SIGQUIT and SIGUSR1 are sent by log rotation, closed
+//! terminals and scripts for other servers. They would kill the process by default, perhaps in the
+//! middle of a sale, so they are logged and ignored. SIGABRT still leaves a core dump.
 
 use std::io;
 use std::sync::Mutex;
@@ -17,16 +18,16 @@ use crate::limits::SECOND_SIGNAL_MS;
 use crate::logging;
 use crate::sync::lock;
 
-/// What is done at SIGHUP.
+/// The handler of SIGHUP.
 static AT_HANG_UP: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
-/// What is done at SIGUSR2.
+/// The handler of SIGUSR2.
 static AT_HAND_OVER: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
-/// Exit code of an end that was forced.
+/// Exit code of a forced end.
 const FORCED: u8 = 1;
 
-/// From now on, signals that ask for what we don't do are logged and ignored.
+/// Logs and ignores signals without a handler.
 pub fn ignore_others() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
@@ -55,12 +56,12 @@ pub fn ignore_others() -> io::Result<()> {
     Ok(())
 }
 
-/// Calls `read_again` at each SIGHUP, which is ignored otherwise. It must not wait.
+/// Calls `read_again` at each SIGHUP. It must not block.
 pub fn at_hang_up(read_again: impl Fn() + Send + 'static) {
     *lock(&AT_HANG_UP) = Some(Box::new(read_again));
 }
 
-/// Calls `hand_over` at each SIGUSR2, which is ignored otherwise. It must not wait.
+/// Calls `hand_over` at each SIGUSR2. It must not block.
 pub fn at_hand_over(hand_over: impl Fn() + Send + 'static) {
     *lock(&AT_HAND_OVER) = Some(Box::new(hand_over));
 }

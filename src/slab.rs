@@ -1,42 +1,41 @@
-//! Places in memory that are used again, in pages: things that come and go in any order, each named
-//! by a [`Key`] that no other ever has.
+//! A paged slab: values that come and go in any order, each named by a unique [`Key`].
 //!
-//! A place costs the same however many there are, and nothing is moved when there are more. Pages
-//! that a burst has made are given back when nothing is left in any.
+//! Access takes constant time, and nothing is moved when the slab grows. Pages that a burst has
+//! added are freed when the slab is empty.
 
-/// Places of a page.
+/// Slots per page.
 const PAGE: usize = 256;
-/// Pages that are kept for good.
+/// Pages that are never freed.
 const PAGES_KEPT: usize = 16;
-/// No place.
+/// No slot.
 const NONE: u32 = u32::MAX;
 
-/// Names one thing: its place, and how often that was used before.
+/// Names one value: its slot, and the generation of the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// Its place, which others have before and after it.
+    /// The slot, which is reused.
     pub index: u32,
     generation: u32,
 }
 
 enum Content<T> {
-    /// The next place that is free.
+    /// The next free slot.
     Free(u32),
     Used(T),
 }
 
-struct Place<T> {
+struct Slot<T> {
     generation: u32,
     content: Content<T>,
 }
 
 /// See the module's header.
 pub struct Slab<T> {
-    pages: Vec<Box<[Place<T>]>>,
-    /// The first place that is free.
+    pages: Vec<Box<[Slot<T>]>>,
+    /// The first free slot.
     free: u32,
     count: usize,
-    /// Generation of a new place: later than any that was given back.
+    /// Generation of a new slot: later than any that was freed.
     generation: u32,
 }
 
@@ -47,7 +46,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// How many things there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.count
     }
@@ -57,64 +56,64 @@ impl<T> Slab<T> {
         self.count == 0
     }
 
-    /// Takes a thing in.
+    /// Adds a value.
     pub fn insert(&mut self, thing: T) -> Key {
         if self.free == NONE {
             self.add_page();
         }
         let index = self.free;
-        let place = &mut self.pages[index as usize / PAGE][index as usize % PAGE];
-        let before = std::mem::replace(&mut place.content, Content::Used(thing));
-        let generation = place.generation;
-        let Content::Free(next) = before else { unreachable!("a free place has nothing") };
+        let slot = &mut self.pages[index as usize / PAGE][index as usize % PAGE];
+        let before = std::mem::replace(&mut slot.content, Content::Used(thing));
+        let generation = slot.generation;
+        let Content::Free(next) = before else { unreachable!("a free slot has nothing") };
         self.free = next;
         self.count += 1;
         Key { index, generation }
     }
 
-    /// A thing. `None`: it was taken out.
+    /// The value. `None`: it was removed.
     pub fn get(&mut self, key: Key) -> Option<&mut T> {
-        let place = self.place(key.index)?;
-        match &mut place.content {
-            Content::Used(thing) if place.generation == key.generation => Some(thing),
+        let slot = self.slot(key.index)?;
+        match &mut slot.content {
+            Content::Used(thing) if slot.generation == key.generation => Some(thing),
             _ => None,
         }
     }
 
-    /// The thing that has this place now.
+    /// The value that is in this slot now.
     pub fn at(&mut self, index: u32) -> Option<&mut T> {
-        match &mut self.place(index)?.content {
+        match &mut self.slot(index)?.content {
             Content::Used(thing) => Some(thing),
             Content::Free(_) => None,
         }
     }
 
-    /// The name of what has this place now.
+    /// The key of the value that is in this slot now.
     pub fn key_at(&mut self, index: u32) -> Option<Key> {
-        match self.place(index)? {
-            Place { generation, content: Content::Used(_) } => {
+        match self.slot(index)? {
+            Slot { generation, content: Content::Used(_) } => {
                 Some(Key { index, generation: *generation })
             }
             _ => None,
         }
     }
 
-    /// Takes a thing out. `None`: it was taken out before.
+    /// Removes a value. `None`: it was removed before.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         self.remove_at(key.index)
     }
 
-    /// Takes out what has this place now.
+    /// Removes the value that is in this slot now.
     pub fn remove_at(&mut self, index: u32) -> Option<T> {
         let free = self.free;
-        let place = self.place(index)?;
-        if matches!(place.content, Content::Free(_)) {
+        let slot = self.slot(index)?;
+        if matches!(slot.content, Content::Free(_)) {
             return None;
         }
-        let before = std::mem::replace(&mut place.content, Content::Free(free));
-        place.generation = place.generation.wrapping_add(1);
-        let generation = place.generation;
+        let before = std::mem::replace(&mut slot.content, Content::Free(free));
+        slot.generation = slot.generation.wrapping_add(1);
+        let generation = slot.generation;
         self.free = index;
         self.count -= 1;
         self.generation = self.generation.max(generation);
@@ -127,7 +126,7 @@ impl<T> Slab<T> {
         }
     }
 
-    fn place(&mut self, index: u32) -> Option<&mut Place<T>> {
+    fn slot(&mut self, index: u32) -> Option<&mut Slot<T>> {
         self.pages.get_mut(index as usize / PAGE)?.get_mut(index as usize % PAGE)
     }
 
@@ -135,12 +134,12 @@ impl<T> Slab<T> {
     fn add_page(&mut self) {
         let (first, generation) = (self.pages.len() * PAGE, self.generation);
         debug_assert!(first + PAGE < NONE as usize, "more places than numbers for them");
-        let place = |_| Place { generation, content: Content::Free(NONE) };
-        self.pages.push((0..PAGE).map(place).collect());
+        let slot = |_| Slot { generation, content: Content::Free(NONE) };
+        self.pages.push((0..PAGE).map(slot).collect());
         self.link_free(first);
     }
 
-    /// Nothing is there: gives back what a burst has made.
+    /// The slab is empty: frees the pages of a burst.
     #[cold]
     fn give_back(&mut self) {
         self.pages.truncate(PAGES_KEPT);
@@ -148,7 +147,7 @@ impl<T> Slab<T> {
         self.link_free(0);
     }
 
-    /// All places from this one on are free, and the next to be used, in their order.
+    /// Links all slots from this one on into the free list, in their order.
     fn link_free(&mut self, first: usize) {
         for index in (first..self.pages.len() * PAGE).rev() {
             self.pages[index / PAGE][index % PAGE].content = Content::Free(self.free);
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_is_used_again_has_another_name() {
+    fn a_reused_slot_has_a_new_key() {
         let mut slab = Slab::default();
         let first = slab.insert("first");
         assert_eq!(slab.remove(first), Some("first"));
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_leaves_a_few_pages_and_no_name_that_is_given_again() {
+    fn a_burst_leaves_few_pages_and_no_key_is_reused() {
         let mut slab = Slab::default();
         let burst = 3 * PAGES_KEPT * PAGE;
         let names: Vec<Key> = (0..burst).map(|thing| slab.insert(thing)).collect();
@@ -197,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_map(turns in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 1..600)) {
+        fn the_slab_agrees_with_a_map(turns in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 1..600)) {
             let (mut slab, mut map, mut names) = (Slab::default(), HashMap::new(), Vec::new());
             for (number, (insert, which)) in turns.into_iter().enumerate() {
                 if insert || names.is_empty() {

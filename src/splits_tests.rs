@@ -7,16 +7,16 @@ use std::collections::{HashMap, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sale::{Creation, Machine, Moves, Reserve, State};
+use crate::sale::{Creation, Machine, Reserve, SaleState, Transfers};
 
 const PARTS: u32 = 3;
 
-/// All places, and what becomes of the next commands.
+/// The ledger: all places (head and parts) of a sale.
 #[derive(Default)]
 struct World {
     places: HashMap<SaleId, Machine>,
     ids: u128,
-    /// Sales that were made, the parts of which have their number.
+    /// Number of sales created; parts carry the number of their sale.
     made: u64,
 }
 
@@ -46,14 +46,14 @@ impl World {
     }
 }
 
-/// What is done in place of, or between, the commands of who asks.
+/// What happens to a batch of commands.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// They are carried out.
+    /// All commands are applied.
     Done,
-    /// The one who asks dies before the command of this number of the batch.
+    /// The caller dies before the command with this number in the batch.
     DiesAt(usize),
-    /// Somebody else fetches a unit for this part in between, and buys it.
+    /// Another buyer first fetches a unit for this part and buys it.
     Overtaken(usize),
 }
 
@@ -62,14 +62,14 @@ struct Fallible<'a> {
     fates: RefCell<VecDeque<Fate>>,
 }
 
-/// Died.
+/// The caller died.
 #[derive(Debug)]
 struct Died;
 
-impl Ask for Fallible<'_> {
+impl LedgerAccess for Fallible<'_> {
     type Error = Died;
 
-    fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Died> {
+    fn apply_groups(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Died> {
         let fate = self.fates.borrow_mut().pop_front().unwrap_or(Fate::Done);
         if let Fate::Overtaken(part) = fate {
             let mut other = Fallible { world: self.world, fates: RefCell::default() };
@@ -96,7 +96,7 @@ fn head() -> SaleId {
     SaleId::new("s").unwrap()
 }
 
-/// Buys one unit at a part as a core does. `None`: it died, or was overtaken every time.
+/// Buys one unit at a part as a core does. `None`: the caller died or was overtaken every time.
 fn buy(ask: &mut Fallible<'_>, part: usize) -> Option<bool> {
     let place = place_id(&head(), part, PARTS);
     let mut commands = Vec::new();
@@ -110,7 +110,7 @@ fn buy(ask: &mut Fallible<'_>, part: usize) -> Option<bool> {
             Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None };
         commands.push(Command::Reserve(reserve));
         let group = Group { sale: place.clone(), commands: std::mem::take(&mut commands) };
-        match ask.ask(vec![group]).ok()?.pop()?.pop()? {
+        match ask.apply_groups(vec![group]).ok()?.pop()?.pop()? {
             Outcome::Granted { .. } => return Some(true),
             Outcome::SoldOut { .. } => match search(ask, &head(), PARTS, part, 1).ok()? {
                 Search::Ready(takes) => commands = takes,
@@ -133,7 +133,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 
 proptest! {
     #[test]
-    fn no_unit_is_lost_or_sold_twice_whoever_dies_when(
+    fn no_unit_is_lost_or_sold_twice_despite_crashes(
         total in 0..30u64,
         creators in proptest::collection::vec(proptest::collection::vec(fate(), 0..6), 0..4),
         buyers in proptest::collection::vec(
@@ -145,16 +145,16 @@ proptest! {
         world.borrow_mut().apply(&head(), &Command::Create(spec));
         let start = |fates: Vec<Fate>| {
             let fates = fates.into_iter().map(|fate| match fate {
-                // Nobody buys before the sale is made.
+                // No purchase comes before the sale exists.
                 Fate::Overtaken(_) => Fate::Done,
                 fate => fate,
             });
             Fallible { world: &world, fates: RefCell::new(fates.collect()) }
         };
         for fates in creators {
-            let _ = make(&mut start(fates), &head(), PARTS);
+            let _ = create_parts(&mut start(fates), &head(), PARTS);
         }
-        let Ok(Made::Whole(places)) = make(&mut start(Vec::new()), &head(), PARTS) else {
+        let Ok(PartsCreation::Whole(places)) = create_parts(&mut start(Vec::new()), &head(), PARTS) else {
             panic!("not made");
         };
         prop_assert_eq!(places.view().spec.total, total);
@@ -165,13 +165,13 @@ proptest! {
             prop_assert!(sold <= total);
             prop_assert!(told != Some(false) || sold == total, "told sold out at {sold} of {total}");
             let mut calm = Fallible { world: &world, fates: RefCell::default() };
-            let places = look(&mut calm, &head(), PARTS).unwrap().unwrap();
-            let under_way: u64 = places.under_way().iter().map(|of| of.units).sum();
+            let places = view_places(&mut calm, &head(), PARTS).unwrap().unwrap();
+            let under_way: u64 = places.in_transit().iter().map(|of| of.units).sum();
             prop_assert_eq!(places.view().spec.total, total);
             prop_assert_eq!(places.free() + under_way + sold, total);
-            prop_assert!(places.from_nowhere(&places).is_empty());
+            prop_assert!(places.received_but_not_sent(&places).is_empty());
         }
-        // Whatever was left half way, all that is left is bought at one part.
+        // In spite of interrupted transfers, all remaining units can be bought at one part.
         let mut calm = Fallible { world: &world, fates: RefCell::default() };
         while buy(&mut calm, 2) == Some(true) {}
         prop_assert_eq!(world.borrow().sold(), total);
@@ -179,48 +179,50 @@ proptest! {
 }
 
 #[test]
-fn a_part_that_had_units_is_not_made_again() {
+fn a_lost_part_that_had_units_is_not_recreated() {
     let world = RefCell::new(World::default());
     let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..SaleSpec::with_total(9) };
     world.borrow_mut().apply(&head(), &Command::Create(spec));
     let mut ask = Fallible { world: &world, fates: RefCell::default() };
-    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
+    assert!(matches!(create_parts(&mut ask, &head(), PARTS), Ok(PartsCreation::Whole(_))));
     world.borrow_mut().places.remove(&place_id(&head(), 2, PARTS));
-    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Missing(gone)) if gone == [2]));
-    // The others go on with what they have, and nobody is told that it is all there is.
+    assert!(
+        matches!(create_parts(&mut ask, &head(), PARTS), Ok(PartsCreation::Missing(gone)) if gone == [2])
+    );
+    // The other parts sell what they have, and no buyer gets `sold_out`.
     for _ in 0..6 {
         assert_eq!(buy(&mut ask, 1), Some(true));
     }
     let found = search(&mut ask, &head(), PARTS, 1, 1);
     assert!(matches!(found, Ok(Search::Missing(gone)) if gone == [2]));
-    assert_eq!(Moves::none(Split::Whole), Moves::default());
+    assert_eq!(Transfers::none(Split::Whole), Transfers::default());
 }
 
 #[test]
-fn what_a_giver_has_forgotten_it_gives_again() {
+fn a_transfer_that_the_giving_part_lost_is_repeated() {
     let world = RefCell::new(World::default());
     let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..SaleSpec::with_total(9) };
     world.borrow_mut().apply(&head(), &Command::Create(spec));
     let mut ask = Fallible { world: &world, fates: RefCell::default() };
-    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
-    // Part 3 took 2 of part 1, which was replaced by a copy from before it gave them.
+    assert!(matches!(create_parts(&mut ask, &head(), PARTS), Ok(PartsCreation::Whole(_))));
+    // Part 3 took 2 units of part 1, which was then restored from a copy without that transfer.
     let three = place_id(&head(), 3, PARTS);
-    world.borrow_mut().apply(&three, &take(1, 2));
-    let places = look(&mut ask, &head(), PARTS).unwrap().unwrap();
-    assert_eq!((places.free(), places.from_nowhere(&places).len()), (11, 1));
+    world.borrow_mut().apply(&three, &transfer_in(1, 2));
+    let places = view_places(&mut ask, &head(), PARTS).unwrap().unwrap();
+    assert_eq!((places.free(), places.received_but_not_sent(&places).len()), (11, 1));
 
     while buy(&mut ask, 2) == Some(true) {}
     assert_eq!(world.borrow().sold(), 9);
-    let places = look(&mut ask, &head(), PARTS).unwrap().unwrap();
+    let places = view_places(&mut ask, &head(), PARTS).unwrap().unwrap();
     assert_eq!((places.view().spec.total, places.free()), (9, 0));
-    assert!(places.from_nowhere(&places).is_empty() && places.under_way().is_empty());
+    assert!(places.received_but_not_sent(&places).is_empty() && places.in_transit().is_empty());
 }
 
-/// The head of a sale of 8 in parts, and what comes of making those.
-fn made(world: &RefCell<World>, spec: SaleSpec) -> Made {
+/// Creates the head of a sale in parts, and returns the result of creating its parts.
+fn made(world: &RefCell<World>, spec: SaleSpec) -> PartsCreation {
     let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..spec };
     world.borrow_mut().apply(&head(), &Command::Create(spec));
-    make(&mut Fallible { world, fates: RefCell::default() }, &head(), PARTS).unwrap()
+    create_parts(&mut Fallible { world, fates: RefCell::default() }, &head(), PARTS).unwrap()
 }
 
 fn part(world: &RefCell<World>, number: usize) -> SaleView {
@@ -228,21 +230,21 @@ fn part(world: &RefCell<World>, number: usize) -> SaleView {
 }
 
 #[test]
-fn empty_parts_of_an_earlier_sale_become_parts_of_the_new_one() {
+fn empty_parts_of_an_earlier_sale_are_reused() {
     let world = RefCell::new(World::default());
     let old = SaleSpec { hold_ms: 60_000, ..SaleSpec::with_total(0) };
-    assert!(matches!(made(&world, old), Made::Whole(_)));
+    assert!(matches!(made(&world, old), PartsCreation::Whole(_)));
     world.borrow_mut().places.remove(&head());
 
     let new = SaleSpec { hold_ms: 300, limit_per_user: 1, ..SaleSpec::with_total(8) };
-    let Made::Whole(places) = made(&world, new) else { panic!("not made") };
+    let PartsCreation::Whole(places) = made(&world, new) else { panic!("not made") };
     assert_eq!((places.view().spec.total, places.free()), (8, 8));
     for number in 1..=PARTS as usize {
         let part = part(&world, number);
         assert_eq!((part.spec.hold_ms, part.spec.limit_per_user), (300, 1));
         assert_eq!(part.creation, places.head().creation);
     }
-    // Whoever is late with the sale before changes nothing any more.
+    // A late command of the earlier sale changes nothing.
     let spec = SaleSpec { split: Split::Part { of: PARTS }, ..SaleSpec::with_total(0) };
     let late = Command::CreatePart { spec, creation: Creation(1) };
     world.borrow_mut().apply(&place_id(&head(), 2, PARTS), &late);
@@ -250,21 +252,21 @@ fn empty_parts_of_an_earlier_sale_become_parts_of_the_new_one() {
 }
 
 #[test]
-fn parts_of_an_earlier_sale_that_have_something_are_told_and_left_alone() {
+fn used_parts_of_an_earlier_sale_are_reported_and_kept() {
     let world = RefCell::new(World::default());
-    assert!(matches!(made(&world, SaleSpec::with_total(8)), Made::Whole(_)));
+    assert!(matches!(made(&world, SaleSpec::with_total(8)), PartsCreation::Whole(_)));
     world.borrow_mut().places.remove(&head());
     world.borrow_mut().places.remove(&place_id(&head(), 3, PARTS));
     let again = made(&world, SaleSpec::with_total(8));
-    assert_eq!(again, Made::Foreign(vec![1, 2]));
+    assert_eq!(again, PartsCreation::Foreign(vec![1, 2]));
     assert_eq!(part(&world, 1).creation, Creation(1));
 }
 
 #[test]
-fn parts_whose_making_is_not_known_belong_to_a_head_of_the_same_terms() {
+fn parts_of_unknown_creation_belong_to_a_head_of_equal_terms() {
     let world = RefCell::new(World::default());
-    assert!(matches!(made(&world, SaleSpec::with_total(9)), Made::Whole(_)));
-    // As a version before 0.2.0 makes them; it has been closed half way since.
+    assert!(matches!(made(&world, SaleSpec::with_total(9)), PartsCreation::Whole(_)));
+    // A part as versions before 0.2.0 create it; a close has since changed its closing time.
     let split = Split::Part { of: PARTS };
     let spec = SaleSpec { split, closes_at_ms: 5, ..SaleSpec::with_total(0) };
     let put = |spec: SaleSpec| {
@@ -273,16 +275,16 @@ fn parts_whose_making_is_not_known_belong_to_a_head_of_the_same_terms() {
     };
     put(spec.clone());
     let mut ask = Fallible { world: &world, fates: RefCell::default() };
-    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
+    assert!(matches!(create_parts(&mut ask, &head(), PARTS), Ok(PartsCreation::Whole(_))));
     put(SaleSpec { limit_per_user: 7, ..spec });
-    assert_eq!(make(&mut ask, &head(), PARTS).unwrap(), Made::Foreign(vec![2]));
+    assert_eq!(create_parts(&mut ask, &head(), PARTS).unwrap(), PartsCreation::Foreign(vec![2]));
 }
 
 #[test]
-fn a_sale_that_is_over_before_it_is_made_gets_its_parts() {
+fn a_sale_created_after_its_closing_gets_its_parts() {
     let world = RefCell::new(World::default());
     let spec = SaleSpec { closes_at_ms: 0, ..SaleSpec::with_total(9) };
-    let Made::Whole(places) = made(&world, spec) else { panic!("not made") };
-    assert_eq!((places.view().state(), places.free()), (State::Closed, 9));
-    assert!((1..=PARTS as usize).all(|number| part(&world, number).state() == State::Closed));
+    let PartsCreation::Whole(places) = made(&world, spec) else { panic!("not made") };
+    assert_eq!((places.view().state(), places.free()), (SaleState::Closed, 9));
+    assert!((1..=PARTS as usize).all(|number| part(&world, number).state() == SaleState::Closed));
 }

@@ -1,14 +1,14 @@
 //! The stat log: the article's line for each purchase attempt, `result:1,localSales:N` if it was
-//! granted and `result:0,localSales:N` if not, where N is what this instance has granted so far. A
-//! request that says how it is to be found again has that behind it: `,requestId:…,traceparent:…`.
+//! granted and `result:0,localSales:N` if not, where N is the number that this instance has granted
+//! so far. If the request has an id or trace, `,requestId:…,traceparent:…` follows.
 //!
-//! A purchase must never wait for a disk. So each core formats into a buffer of its own and hands
-//! full ones to one writer thread through a bounded channel; the buffers come back empty and are
-//! used again. If the file can't keep up and all buffers of a core are on their way, lines are
-//! dropped and counted. Lines of different cores may stand in another order than they happened.
+//! A purchase must never wait for a disk. So each core formats lines into its own buffer and hands
+//! full buffers to one writer thread through a bounded channel. Empty buffers come back for reuse.
+//! If the file can't keep up and all buffers of a core are on their way, lines are dropped and
+//! counted. Lines of different cores may be out of order.
 //!
-//! Architecture invariant: nothing here knows what a purchase is, and nothing blocks but the
-//! writer thread and [`StatLog::close`].
+//! Architecture invariant: nothing here knows what a purchase is, and nothing blocks but the writer
+//! thread and [`StatLog::close`].
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -46,7 +46,7 @@ impl StatLogCounts {
     }
 }
 
-/// Counts lines, for whoever asks while they are written.
+/// Counts of lines, readable while they are written.
 #[derive(Default)]
 pub struct StatLogCounters {
     queued: AtomicU64,
@@ -55,9 +55,9 @@ pub struct StatLogCounters {
     failed: AtomicU64,
 }
 
-/// What goes to the writer thread.
+/// A message to the writer thread.
 enum Message {
-    /// Whole lines, and where their buffer goes back to.
+    /// Whole lines, and the channel for returning their buffer.
     Lines { lines: Vec<u8>, count: u64, back: SyncSender<Vec<u8>> },
     /// Everything before this is the last.
     Close,
@@ -111,7 +111,7 @@ impl StatLog {
         }
     }
 
-    /// What counts its lines.
+    /// The counters of its lines.
     pub fn counters(&self) -> Arc<StatLogCounters> {
         self.counters.clone()
     }
@@ -147,7 +147,7 @@ impl StatLog {
     }
 }
 
-/// Which of our own standard descriptors a path names.
+/// One of our own standard descriptors that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standard {
     /// Standard output.
@@ -157,7 +157,7 @@ pub enum Standard {
 }
 
 impl Standard {
-    /// By the names that Linux has for them. Not looked for behind symbolic links of others.
+    /// By their names in Linux. Symbolic links to them are not followed.
     pub fn named(path: &Path) -> Option<Self> {
         match path.to_str()? {
             "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(Self::Output),
@@ -170,8 +170,8 @@ impl Standard {
 fn open_file(path: &Path) -> io::Result<File> {
     let kind = path.metadata().map(|m| m.file_type());
     let is_socket = kind.as_ref().is_ok_and(FileTypeExt::is_socket);
-    // A socket, as systemd and containers have for an output, can't be opened by a name. Standard
-    // error by its name is not what it was, once logging has begun.
+    // A standard output that is a socket, as under systemd and in containers, can't be opened by
+    // name. Once logging has begun, standard error by name is our own pipe.
     match Standard::named(path) {
         Some(Standard::Error) if let Some(real) = real_standard_error() => {
             return Ok(real.try_clone_to_owned()?.into());
@@ -184,13 +184,13 @@ fn open_file(path: &Path) -> io::Result<File> {
         }
         _ => {}
     }
-    // A FIFO opened for writing only would block until somebody reads it.
+    // Opening a FIFO for writing only would block until it has a reader.
     let is_fifo = kind.is_ok_and(|kind| kind.is_fifo());
     OpenOptions::new().append(true).create(true).read(is_fifo).mode(0o644).open(path)
 }
 
 impl StatLogCounters {
-    /// How many lines were written and lost. Lines that a core has not flushed are in none of them.
+    /// Lines written and lost. Lines that a core has not flushed are in neither.
     pub fn counts(&self) -> StatLogCounts {
         StatLogCounts {
             written: self.written.load(Relaxed),
@@ -207,7 +207,7 @@ pub struct StatLogBuffer {
     dropped: u64,
     /// Empty buffers.
     spare: Vec<Vec<u8>>,
-    /// Buffers that exist: this one, the spare ones, and those on their way.
+    /// Number of its buffers: this one, the spare ones, and those on their way.
     made: usize,
     queue: SyncSender<Message>,
     back: SyncSender<Vec<u8>>,
@@ -216,8 +216,8 @@ pub struct StatLogBuffer {
 }
 
 impl StatLogBuffer {
-    /// Notes a purchase attempt: whether it was granted, and how many this instance has granted
-    /// so far, this one included.
+    /// Records a purchase attempt: whether it was granted, and the number that this instance has
+    /// granted so far, including this one.
     pub fn record(&mut self, granted: bool, local_sales: u64, trace: Option<&Trace>) {
         if self.lines.len() + STAT_LOG_LINE_BYTES_MAX > STAT_LOG_BUFFER_BYTES && !self.hand_over() {
             self.dropped += 1;
@@ -238,7 +238,7 @@ impl StatLogBuffer {
         self.count += 1;
     }
 
-    /// Hands what is there to the writer, if it has room. To be called a few times a second.
+    /// Hands pending lines to the writer, if it has room. Must be called a few times per second.
     pub fn flush(&mut self) {
         if !self.lines.is_empty() {
             self.hand_over();
@@ -248,7 +248,7 @@ impl StatLogBuffer {
         }
     }
 
-    /// Sends the buffer off and takes an empty one. False: it stays as it is.
+    /// Sends the buffer off and takes an empty one. False: the buffer stays.
     fn hand_over(&mut self) -> bool {
         debug_assert!(!self.lines.is_empty());
         match self.empty_buffer() {
@@ -260,7 +260,7 @@ impl StatLogBuffer {
     fn hand_over_for(&mut self, empty: Vec<u8>) -> bool {
         let lines = std::mem::replace(&mut self.lines, empty);
         let message = Message::Lines { lines, count: self.count, back: self.back.clone() };
-        // Before it is sent, so that it is never less than what was written.
+        // Counted before sending, so that it is never less than the number written.
         self.counters.queued.fetch_add(self.count, Relaxed);
         let refused = match self.queue.try_send(message) {
             Ok(()) => {
@@ -292,7 +292,7 @@ impl StatLogBuffer {
 
 impl Drop for StatLogBuffer {
     fn drop(&mut self) {
-        // The last buffer needs no other in its place; what the queue has no room for is lost.
+        // The last buffer needs no replacement; lines that the queue has no room for are lost.
         if !self.lines.is_empty() && !self.hand_over_for(Vec::new()) {
             self.dropped += self.count;
         }
@@ -305,7 +305,7 @@ struct Writer {
     file: File,
     path: PathBuf,
     counters: Arc<StatLogCounters>,
-    /// The rest of a line of which the file has the beginning: a full disk cuts anywhere.
+    /// The rest of a line whose beginning is in the file: a full disk cuts anywhere.
     torn: Vec<u8>,
     /// Lines lost in the present run of failures.
     failing: Option<u64>,
@@ -318,7 +318,7 @@ impl Writer {
                 Message::Lines { mut lines, count, back } => {
                     self.write(&lines, count);
                     lines.clear();
-                    // The core may be gone; its buffers then have nowhere to go.
+                    // The core may be gone, and its channel closed.
                     let _ = back.try_send(lines);
                 }
                 Message::Close => break,
@@ -345,7 +345,7 @@ impl Writer {
                 let end =
                     memchr::memchr(b'\n', &lines[done..]).map_or(lines.len(), |n| done + n + 1);
                 self.torn.extend_from_slice(&lines[done..end]);
-                // It counts as written: nothing but its end is missing, and comes first.
+                // It counts as written: only its end is missing, and is written first.
                 written += 1;
             }
         }
@@ -355,7 +355,7 @@ impl Writer {
         self.report(result, failed);
     }
 
-    /// Tells of a failure once, and once that it is over.
+    /// Logs a failure once, and its end once.
     fn report(&mut self, result: io::Result<()>, failed: u64) {
         let file = self.path.display();
         match (result, &mut self.failing) {

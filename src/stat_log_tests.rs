@@ -1,4 +1,4 @@
-//! The stat log against real files: a good one, a full disk, one that nobody reads.
+//! The stat log with real files: a good one, a full disk, one that nobody reads.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn lines_are_the_articles_and_are_appended() {
+fn lines_have_the_format_of_the_article_and_are_appended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stat.log");
     fs::write(&path, "before\n").unwrap();
@@ -65,7 +65,7 @@ fn the_longest_line_is_within_its_bound() {
 }
 
 #[test]
-fn a_new_file_is_for_everyone_to_read() {
+fn a_new_file_is_readable_by_everyone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stat.log");
     StatLog::open(&path).unwrap().close(SECOND).unwrap();
@@ -135,7 +135,7 @@ fn a_rotation_by_copy_and_truncate_works() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "result:0,localSales:1\n");
 }
 
-/// Collects what is logged by the threads that the test hands it to.
+/// Collects the log lines of the threads that use it.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<u8>>>);
 
@@ -164,7 +164,7 @@ fn a_full_disk_loses_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_failure_is_told_once_and_so_is_its_end() {
+fn a_failure_and_its_end_are_each_logged_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stat.log");
     let full = || OpenOptions::new().append(true).open("/dev/full").unwrap();
@@ -201,7 +201,7 @@ fn a_failure_is_told_once_and_so_is_its_end() {
 
 #[test]
 fn a_line_cut_by_a_full_disk_is_finished_later() {
-    // A FIFO that doesn't block takes what it has room for and then refuses, as a full disk does.
+    // A non-blocking FIFO accepts what it has room for and then refuses, like a full disk.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     fifo(&path);
@@ -240,7 +240,7 @@ fn a_line_cut_by_a_full_disk_is_finished_later() {
 }
 
 #[test]
-fn a_stalled_file_drops_lines_and_holds_nobody_up() {
+fn a_stalled_file_drops_lines_without_blocking() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     fifo(&path);
@@ -263,7 +263,7 @@ fn a_stalled_file_drops_lines_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_stall_that_ends_goes_on_with_the_next_line() {
+fn after_a_stall_the_next_line_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     fifo(&path);

@@ -1,14 +1,15 @@
-//! What threads share, and a lock that outlives a panic.
+//! Types that threads share, and a lock that ignores poisoning.
 //!
-//! A file whose races are tested takes these types from here: `tests/loom.rs` and `tests/shuttle.rs`
-//! compile the same file against a `sync` of their own, with the types of those tools in it.
+//! Files whose races are tested import these types from here. `tests/loom.rs` and
+//! `tests/shuttle.rs` compile the same files with a `sync` of their own, which has the types of
+//! those tools.
 
 pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub use std::sync::{Mutex, MutexGuard};
 
 use std::sync::PoisonError;
 
-/// Locks what is always left in order, also by a thread that panicked while holding it.
+/// Locks data that is consistent after every statement, so also after a panic with the lock held.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,7 @@
-//! TLS as a server speaks it to buyers: certificates, which of them a client is shown, and the tickets
-//! with which it resumes.
+//! TLS for buyers: certificates, their choice by host name, and session tickets.
 //!
-//! [`TlsSetting`] names the files, [`TlsSetting::load`] reads and judges them. What comes of it is what
-//! the engine takes for new connections, so files can be replaced while the server sells.
+//! [`TlsSetting`] names the files, [`TlsSetting::load`] reads and validates them. The engine uses
+//! the result for new connections, so files can be replaced while the server sells.
 //!
 //! Architecture invariant: it opens no socket, and knows no connection.
 
@@ -26,11 +25,12 @@ use pair::Pair;
 pub use setting::{PairFiles, TlsProblem, TlsSetting};
 use tickets::SharedTickets;
 
-/// Tickets that a client is given with TLS 1.3: it opens a few connections at a time, and each takes one.
+/// Tickets per client with TLS 1.3: it opens a few connections at a time, and each uses one.
 const TICKETS: usize = 2;
-/// What is spoken over TLS.
+/// The protocol over TLS.
 const ALPN: &[u8] = b"http/1.1";
-/// Cipher suites in the server's order, which goes before the client's: what costs least comes first.
+/// Cipher suites in the server's order, which takes precedence over the client's: the cheapest
+/// first.
 const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -43,23 +43,23 @@ const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// What the files come to.
+/// The result of loading the files.
 #[derive(Debug)]
 pub struct Loaded {
     /// For new connections.
     pub config: Arc<ServerConfig>,
-    /// What is to be said of them: certificates that end soon, chains that some clients won't follow.
+    /// Warnings: certificates that expire soon, chains that some clients do not accept.
     pub warnings: Vec<String>,
-    /// The files of certificates, each with when the first of its chain expires.
+    /// The certificate files, each with the time when the first of its chain expires.
     pub expiries: Vec<(PathBuf, SystemTime)>,
 }
 
 impl TlsSetting {
-    /// Reads and judges the files. `tickets`: of a server without a file of keys, those that it gave
-    /// out before stay good.
+    /// Reads and validates the files. `tickets`: for a server without a file of ticket keys,
+    /// earlier tickets stay valid.
     ///
     /// # Errors
-    /// A file can't be read, or is not what it should be, or a certificate does not hold now.
+    /// A file can't be read or is malformed, or a certificate is not valid now.
     pub fn load(&self, now: SystemTime, tickets: &Tickets) -> Result<Loaded, TlsProblem> {
         let mut warnings = Vec::new();
         let mut pairs = Vec::new();
@@ -83,7 +83,7 @@ impl TlsSetting {
         config.ticketer = ticketer;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;
-        // Early data can be sent once more by whoever has seen it: a purchase must not be.
+        // Early data can be replayed by an eavesdropper, and a purchase must not be.
         config.max_early_data_size = 0;
         Ok(Loaded { config: Arc::new(config), warnings, expiries })
     }
@@ -94,7 +94,7 @@ impl TlsSetting {
     }
 }
 
-/// The tickets of one server alone, whose keys are its own and change every six hours.
+/// Tickets with the server's own keys, which change every six hours.
 pub struct Tickets(Arc<dyn ProducesTickets>);
 
 impl Tickets {

@@ -1,11 +1,11 @@
-//! What a client says of its request so that it can be found again: `X-Request-Id`, and `traceparent`
-//! of W3C Trace Context, level 1 (<https://www.w3.org/TR/trace-context-1/>).
+//! The id and trace of a request: `X-Request-Id`, and `traceparent` of W3C Trace Context, level 1
+//! (<https://www.w3.org/TR/trace-context-1/>).
 //!
-//! Nobody is refused for it: a value that is not as it must be, or comes twice, counts as not sent. What
-//! is kept holds no control character and no blank, so it may stand in a header, a log line and a line
-//! of the ledger as it is. Nothing here says who a client is: anybody may send anybody's id.
+//! They never cause an error: a value that is malformed or repeated counts as not sent. A kept
+//! value has no control character and no blank, so it can be written into a header, a log line and
+//! a line of the ledger as it is. They do not authenticate a client: any client may send any id.
 //!
-//! Architecture invariant: stands below all layers, and knows none of them.
+//! Architecture invariant: below all layers, and knows none of them.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::limits::REQUEST_ID_BYTES_MAX;
 /// Bytes of a `traceparent` of version 00.
 pub const TRACEPARENT_BYTES: usize = 55;
 
-/// What one request said of itself: at least one of the two.
+/// The id and trace of one request: at least one of the two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     request_id: Option<Box<str>>,
@@ -22,7 +22,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// From all values of the two headers. `None`: none of them is of use.
+    /// From all values of the two headers. `None`: none of them is valid.
     pub fn read<'a>(
         ids: impl Iterator<Item = &'a [u8]>,
         parents: impl Iterator<Item = &'a [u8]>,
@@ -32,7 +32,8 @@ impl Trace {
         Self::of(request_id, parent)
     }
 
-    /// From what [`request_id`](Self::request_id) and [`parent`](Self::parent) gave; empty: nothing.
+    /// From the texts of [`request_id`](Self::request_id) and [`parent`](Self::parent); empty:
+    /// none.
     pub fn from_texts(id: &str, parent: &str) -> Option<Self> {
         Self::of(request_id(id.as_bytes()), TraceParent::parse(parent.as_bytes()))
     }
@@ -64,13 +65,13 @@ fn request_id(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok().filter(|_| sound)
 }
 
-/// A valid `traceparent`, written as one of version 00.
+/// A valid `traceparent`, as one of version 00.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct TraceParent([u8; TRACEPARENT_BYTES]);
 
 impl TraceParent {
-    /// Reads `version-trace_id-parent_id-flags` (section 3.2). A version above 00 may have more behind a
-    /// dash; of that and of flags that version 00 does not know nothing is kept (section 3.2.4).
+    /// Parses `version-trace_id-parent_id-flags` (section 3.2). A version above 00 may have more
+    /// after a dash; that, and flags that version 00 does not define, are dropped (section 3.2.4).
     fn parse(value: &[u8]) -> Option<Self> {
         let (head, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
         let hex = |from: usize, to: usize| {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_traceparent_is_strictly_of_its_form() {
+    fn traceparents_are_parsed_strictly() {
         assert_eq!(parent(PARENT).as_deref(), Some(PARENT));
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         for flags in ["00", "01", "ff", "8a"] {
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_later_version_is_kept_what_version_00_knows() {
+    fn later_versions_are_reduced_to_version_00() {
         for (later, kept) in [
             (PARENT.replacen("00-", "01-", 1), Some("01")),
             (PARENT.replacen("00-", "fe-", 1) + "-what-comes-then", Some("01")),
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_visible_and_bounded_and_sent_once() {
+    fn a_request_id_is_visible_bounded_and_sent_once() {
         let read = |ids: &[&str]| {
             let ids = ids.iter().map(|id| id.as_bytes());
             let trace = Trace::read(ids, std::iter::empty())?;
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_does_not_touch_the_other() {
+    fn a_malformed_header_does_not_affect_the_other() {
         let read = |id: &str, parent: &str| {
             Trace::read([id.as_bytes()].into_iter(), [parent.as_bytes()].into_iter())
         };

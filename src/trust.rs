@@ -1,47 +1,47 @@
-//! Whom the buyers' port believes: who is the shop, who may say which user buys, from which address a
-//! request comes, and which web pages may read answers.
+//! Which callers the public port trusts: the shop, sources that may name users, proxies that may
+//! name the client's address, and web pages that may read answers.
 //!
-//! Without proxies and admission everybody names himself. With either, a user counts only if somebody
-//! names it who is trusted: a proxy of `--trusted-proxies` or at a Unix socket, in `X-User-Id`; the shop,
-//! with its token; a token of admission.
+//! Without proxies and admission, any caller may name any user. With either, a user counts only if
+//! a trusted source names it: a proxy of `--trusted-proxies` or at a Unix socket, in `X-User-Id`;
+//! the shop, with its token; or a token of admission.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::config::{Config, CorsSetting, ForwardedHeader, Token};
 use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy};
-use crate::engine::origin::Origin;
-use crate::renewed::{Copy, Renewed};
-use crate::route::Namer;
+use crate::engine::peer::Peer;
+use crate::reloadable::{Cached, Reloadable};
+use crate::route::UserSources;
 use crate::route::forwarded::{self, Hop};
 
-/// What all cores share of it; it changes when settings are read again.
-pub type SharedTrust = Renewed<Trust>;
+/// The part that all cores share; it changes when settings are reloaded.
+pub type SharedTrust = Reloadable<Trust>;
 /// A core's copy.
-pub type CoreTrust = Copy<Trust>;
+pub type CoreTrust = Cached<Trust>;
 
 /// See the module's header.
 #[derive(Debug, Default)]
 pub struct Trust {
     shop: Vec<Token>,
-    /// Somebody is trusted to name users, so nobody else is.
-    has_namers: bool,
+    /// Some source is trusted to name users, so no other source is.
+    trusts_user_names: bool,
     proxies: Vec<IpNet>,
-    /// Connections of proxies are their clients': they are passed on below HTTP.
+    /// Proxies forward connections below HTTP (PROXY protocol), so a connection is its client's.
     passed_on: bool,
     forwarded: ForwardedHeader,
     cors: CorsSetting,
 }
 
 impl Trust {
-    /// As these settings say.
+    /// With these settings.
     pub fn of(config: &Config) -> Self {
         Self {
             shop: config.shop_tokens.clone(),
-            has_namers: config.has_namers(),
+            trusts_user_names: config.trusts_user_names(),
             proxies: config.trusted_proxies.clone(),
             passed_on: config.proxy_protocol,
             forwarded: config.forwarded_header,
@@ -49,14 +49,14 @@ impl Trust {
         }
     }
 
-    /// What lets the web page read the answer from which a request comes, if it may.
+    /// The value that lets the request's web page read the answer, if it may.
     pub fn allowed_origin(&self, head: &Head<'_>) -> Option<Rc<str>> {
         head.origin().and_then(|origin| self.cors.allowed(origin)).map(Rc::from)
     }
 
-    /// The shop, as it may be logged, if a request shows its token. If not: this code, or 401 where it
-    /// shows something else.
-    pub fn shop(&self, head: &Head<'_>, otherwise: Code) -> Result<String, Problem> {
+    /// The shop's name for the log, if the request has the shop's token. Otherwise an error: this
+    /// code, or 401 if it has another credential.
+    pub fn shop(&self, head: &Head<'_>, otherwise: ErrorCode) -> Result<String, Problem> {
         let shown = head.bearer();
         if let Some(token) = self.shop_token(shown) {
             return Ok(format!("shop token {}", token.fingerprint()));
@@ -70,7 +70,7 @@ impl Trust {
         })
     }
 
-    /// Whether the shop has a token: without one, nobody who shows something is the shop.
+    /// Whether the shop has a token.
     pub fn has_shop(&self) -> bool {
         !self.shop.is_empty()
     }
@@ -80,25 +80,29 @@ impl Trust {
         self.has_shop() && self.shop_token(head.bearer()).is_some()
     }
 
-    /// The shop's token that a request shows, if it shows one.
+    /// The shop's token that a request has, if any.
     pub fn shop_token(&self, shown: Bearer<'_>) -> Option<&Token> {
         let Bearer::Token(shown) = shown else { return None };
         Token::shown_of(&self.shop, shown)
     }
 
-    /// Who may name the user of a request, which may be the shop's, and came from there. Asks neither
-    /// where everybody may.
+    /// Which sources may name the user of a request. The closures are called only if that is
+    /// restricted.
     #[inline(always)]
-    pub fn namer(&self, is_shop: impl FnOnce() -> bool, origin: impl FnOnce() -> Origin) -> Namer {
-        if !self.has_namers || is_shop() {
-            return Namer::ANYONE;
+    pub fn user_sources(
+        &self,
+        is_shop: impl FnOnce() -> bool,
+        peer: impl FnOnce() -> Peer,
+    ) -> UserSources {
+        if !self.trusts_user_names || is_shop() {
+            return UserSources::ANYONE;
         }
-        Namer { header: !self.passed_on && origin() == Origin::Proxy, client: false }
+        UserSources { header: !self.passed_on && peer() == Peer::Proxy, client: false }
     }
 
-    /// The client's address, as far as somebody says it who is trusted. `None`: nobody does.
-    pub fn client_address(&self, head: &Head<'_>, origin: Origin) -> Option<IpAddr> {
-        if self.passed_on || origin != Origin::Proxy {
+    /// The client's address, if a trusted proxy names it.
+    pub fn client_address(&self, head: &Head<'_>, peer: Peer) -> Option<IpAddr> {
+        if self.passed_on || peer != Peer::Proxy {
             return None;
         }
         let is_proxy = |ip: IpAddr| self.proxies.iter().any(|network| network.contains(&ip));

@@ -1,8 +1,8 @@
-//! A refusal takes no memory: the coroutines that serve connections are counted while a server in
-//! this process refuses request after request over connections that stay open.
+//! A refusal allocates nothing. The test counts the allocations of the coroutines that serve
+//! connections, while a server in this process refuses requests over kept connections.
 //!
-//! What keeps house beside them (the tick, the ledger's link) is not counted: it asks the ledger 20
-//! times a second whether the sale is still sold out, however many are refused meanwhile.
+//! The housekeeping coroutines (the tick, the ledger's link) are not counted: they ask the ledger
+//! 20 times per second whether the sale is still sold out, however many requests are refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,14 +17,14 @@ use may::coroutine;
 use rustix::process::{Signal, getpid, kill_process};
 use stampede::cli::ServeOptions;
 use stampede::config::{Config, Host, Listen};
-use stampede::server::{self, Beginning};
+use stampede::server::{self, Startup};
 use tempfile::TempDir;
 
 /// Allocations of the coroutines that serve connections.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// To find out who allocates may itself allocate.
+    /// Finding out which coroutine allocates may itself allocate.
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -41,9 +41,9 @@ impl Counting {
     }
 }
 
-// SAFETY: hands everything to the system's allocator as it came. Counting touches no memory but an
-// atomic and a thread-local that needs neither room nor a destructor; what it allocates on the way
-// is not counted and so does not come here again.
+// SAFETY: passes everything to the system's allocator unchanged. Counting touches no memory but an
+// atomic and a thread-local that needs neither room nor a destructor; its own allocations are not
+// counted and so do not come here again.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
@@ -93,12 +93,13 @@ impl Server {
                 tell.send(address).expect("the test waits for it");
             };
             let read = config.clone();
-            let beginning = Beginning {
+            let startup = Startup {
                 read: Box::new(move || Ok(read.clone())),
                 hang_ups: mpsc::channel().1,
                 predecessor: None,
+                storefront: None,
             };
-            server::run(config, beginning, ready).expect("the server runs until it is told to end");
+            server::run(config, startup, ready).expect("the server runs until it is told to end");
         });
         let address = told.recv().expect("the server starts");
         Self { address, thread, _folder: folder }
@@ -116,8 +117,9 @@ impl Server {
         stream
     }
 
-    /// Checks how many allocations `count` times the same request take. It may take several looks: a
-    /// core that the machine stops for 100 ms must ask its ledger again, which takes some.
+    /// Checks how many allocations `count` times the same request take. It may take several
+    /// attempts: a core that the machine stops for 100 ms must ask its ledger again, which
+    /// allocates.
     fn assert_allocations(
         &self,
         request: &str,
@@ -133,7 +135,7 @@ impl Server {
     }
 
     /// Allocations for `count` times the same request, `depth` of them at a time on each of 8
-    /// connections, which all get the same answer: one with `says` in it.
+    /// connections. All must get the same answer, with `says` in it.
     fn allocations(&self, request: &str, says: &str, count: usize, depth: usize) -> u64 {
         let mut streams: Vec<TcpStream> = (0..8).map(|_| self.connect()).collect();
         let answer = one_answer(&mut streams[0], request);
@@ -160,7 +162,7 @@ impl Server {
     }
 }
 
-/// The answer to a request, as text. It says how long it is.
+/// The answer to a request, as text. Its length is in its headers.
 fn one_answer(stream: &mut TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).expect("send");
     let mut answer = Vec::new();
@@ -195,7 +197,7 @@ fn reserve(sale: &str) -> String {
     )
 }
 
-/// One test, since both halves count the same process.
+/// One test, since both halves count for the same process.
 #[test]
 fn a_refusal_allocates_nothing() {
     let later = "2099-01-01T00:00:00Z";
@@ -211,7 +213,8 @@ fn a_refusal_allocates_nothing() {
         server.assert_allocations(&get, "Hello", 10_000, 16, 0);
     }
 
-    // What is taken apart first or composed anew takes little, and always the same.
+    // A request that is parsed first, or an answer that is composed, allocates little, and always
+    // the same.
     for (request, says, each) in [
         (BUY_AS, sold_out, 2),
         (&reserve("ticket"), r#""sold_out""#, 1),

@@ -1,5 +1,5 @@
-//! The audit against a real Redis: every kind of breakage is found and mended, and a sale that goes
-//! on shows none.
+//! The audit against a real Redis: it finds and repairs every kind of damage, and finds none in a
+//! sale that goes on.
 
 #[path = "audit/command.rs"]
 mod command;
@@ -103,7 +103,7 @@ fn look(client: &mut RedisClient, repair: bool) -> SaleAudit {
     client.audit(&ticket(), repair.then_some(&how)).expect("an audit").expect("a sale")
 }
 
-/// The same where a sale may change so often that no look comes to its end.
+/// The same for a sale that may change so often that no look ends.
 fn try_to_look(client: &mut RedisClient, repair: bool) -> Option<SaleAudit> {
     let how = Repair::default();
     match client.audit(&ticket(), repair.then_some(&how)) {
@@ -150,8 +150,8 @@ fn first_version(connection: &mut RedisConnection) -> u64 {
     ms.parse::<u64>().unwrap() << 20 | seq.parse::<u64>().unwrap()
 }
 
-/// Breaks a sound sale, and expects that these checks find it, and that a repair mends it.
-fn found_and_mended(limit: u32, spoil: impl Fn(&mut RedisConnection), expected: &[&str]) {
+/// Damages a sound sale. Expects these checks to find it, and a repair to repair it.
+fn audit_and_repair(limit: u32, spoil: impl Fn(&mut RedisConnection), expected: &[&str]) {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, limit);
@@ -184,8 +184,8 @@ fn found_and_mended(limit: u32, spoil: impl Fn(&mut RedisConnection), expected: 
 }
 
 #[test]
-fn a_claim_that_was_removed() {
-    found_and_mended(
+fn a_removed_claim_is_repaired() {
+    audit_and_repair(
         0,
         |redis| assert_eq!(redis.text(&format!("HDEL {CLAIMS} user0\tkey0")), "1"),
         &["claims"],
@@ -193,8 +193,8 @@ fn a_claim_that_was_removed() {
 }
 
 #[test]
-fn every_claim_lost_and_one_of_nobody() {
-    found_and_mended(
+fn lost_claims_and_a_foreign_claim_are_repaired() {
+    audit_and_repair(
         0,
         |redis| {
             redis.ask(&format!("DEL {CLAIMS}"));
@@ -205,42 +205,42 @@ fn every_claim_lost_and_one_of_nobody() {
 }
 
 #[test]
-fn a_claim_of_another_reservation() {
+fn a_claim_of_another_reservation_is_repaired() {
     let set = format!("HSET {CLAIMS} user0\tkey0 {}", id(4));
-    found_and_mended(0, |redis| _ = redis.ask(&set), &["claims"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&set), &["claims"]);
 }
 
 #[test]
-fn a_count_of_held_units_that_was_changed() {
+fn a_wrong_held_count_is_repaired() {
     for change in ["HINCRBY", "HSET"] {
         let spoil = format!("{change} {SALE} held 7");
-        found_and_mended(0, |redis| _ = redis.ask(&spoil), &["held"]);
+        audit_and_repair(0, |redis| _ = redis.ask(&spoil), &["held"]);
     }
-    found_and_mended(0, |redis| _ = redis.ask(&format!("HSET {SALE} held many")), &["held"]);
-    found_and_mended(0, |redis| _ = redis.ask(&format!("HDEL {SALE} held")), &["held"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&format!("HSET {SALE} held many")), &["held"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&format!("HDEL {SALE} held")), &["held"]);
 }
 
 #[test]
-fn a_count_of_sold_units_that_was_changed() {
+fn a_wrong_sold_count_is_repaired() {
     for sold in ["60", "50", "0", "1e3"] {
         let spoil = format!("HSET ticket_hash_key ticket_sold_nums {sold}");
-        found_and_mended(0, |redis| _ = redis.ask(&spoil), &["sold"]);
+        audit_and_repair(0, |redis| _ = redis.ask(&spoil), &["sold"]);
     }
 }
 
 #[test]
-fn a_users_units_that_were_changed() {
+fn wrong_units_of_users_are_repaired() {
     let spoil = |redis: &mut RedisConnection| {
         redis.ask(&format!("HSET {USERS} user0 1"));
         redis.ask(&format!("HSET {USERS} nobody 5"));
         redis.ask(&format!("HSET {USERS} user4 x"));
         redis.ask(&format!("HDEL {USERS} user2"));
     };
-    found_and_mended(100, spoil, &["users"]);
+    audit_and_repair(100, spoil, &["users"]);
 }
 
 #[test]
-fn a_users_reservations_that_were_counted_wrong() {
+fn wrong_reservation_counts_of_users_are_repaired() {
     let spoil = |redis: &mut RedisConnection| {
         assert_eq!(redis.text(&format!("HGET {USERS} \tuser0")), "5");
         redis.ask(&format!("HSET {USERS} \tuser0 1"));
@@ -248,11 +248,11 @@ fn a_users_reservations_that_were_counted_wrong() {
         redis.ask(&format!("HSET {USERS} \tuser4 x"));
         redis.ask(&format!("HDEL {USERS} \tu"));
     };
-    found_and_mended(100, spoil, &["users"]);
+    audit_and_repair(100, spoil, &["users"]);
 }
 
 #[test]
-fn deadlines_that_were_removed() {
+fn lost_and_wrong_deadlines_are_repaired() {
     let one = |redis: &mut RedisConnection| {
         let member = redis.list(&format!("ZRANGE {DEADLINES} 9 9")).remove(0);
         redis.ask(&format!("ZREM {DEADLINES} {member}"));
@@ -260,37 +260,37 @@ fn deadlines_that_were_removed() {
         redis.ask(&format!("ZADD {DEADLINES} 9e14 {member}"));
         redis.ask(&format!("ZADD {DEADLINES} 9e14 x"));
     };
-    found_and_mended(0, one, &["deadlines"]);
-    found_and_mended(0, |redis| _ = redis.ask(&format!("DEL {DEADLINES}")), &["deadlines"]);
+    audit_and_repair(0, one, &["deadlines"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&format!("DEL {DEADLINES}")), &["deadlines"]);
 }
 
 #[test]
-fn stream_entries_that_were_deleted() {
+fn deleted_stream_entries_are_repaired() {
     let delete = |redis: &mut RedisConnection, range: &str| {
         let id = redis.list(&format!("{range} COUNT 1")).remove(0);
         assert_eq!(redis.text(&format!("XDEL {STREAM} {id}")), "1");
     };
     // The first, one of many, the last: reservations, confirmations, cancellations.
-    found_and_mended(0, |redis| delete(redis, &format!("XRANGE {STREAM} - +")), &["stream"]);
-    found_and_mended(0, |redis| delete(redis, &format!("XREVRANGE {STREAM} + -")), &["stream"]);
+    audit_and_repair(0, |redis| delete(redis, &format!("XRANGE {STREAM} - +")), &["stream"]);
+    audit_and_repair(0, |redis| delete(redis, &format!("XREVRANGE {STREAM} + -")), &["stream"]);
     let several = |redis: &mut RedisConnection| {
         delete(redis, &format!("XREVRANGE {STREAM} + -"));
         delete(redis, &format!("XREVRANGE {STREAM} + -"));
         delete(redis, &format!("XRANGE {STREAM} - +"));
     };
-    found_and_mended(0, several, &["stream"]);
-    found_and_mended(0, |redis| _ = redis.ask(&format!("XTRIM {STREAM} MAXLEN 3")), &["stream"]);
-    found_and_mended(0, |redis| _ = redis.ask(&format!("DEL {STREAM}")), &["stream"]);
+    audit_and_repair(0, several, &["stream"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&format!("XTRIM {STREAM} MAXLEN 3")), &["stream"]);
+    audit_and_repair(0, |redis| _ = redis.ask(&format!("DEL {STREAM}")), &["stream"]);
 }
 
 #[test]
-fn lines_that_were_lost_come_back_from_the_stream() {
+fn lost_lines_are_restored_from_the_stream() {
     let lose = |redis: &mut RedisConnection| {
         let name = id(4).to_string()[..10].to_owned();
         assert_eq!(redis.text(&format!("HDEL {RESERVATIONS} {name}")), "1");
     };
-    // Everything that is counted by lines differs until they are back.
-    found_and_mended(0, lose, &["sold", "lines"]);
+    // Everything that is counted from lines differs until the lines are back.
+    audit_and_repair(0, lose, &["sold", "lines"]);
     let damage = |redis: &mut RedisConnection| {
         let name = id(8).to_string()[..10].to_owned();
         let text = redis.text(&format!("HGET {RESERVATIONS} {name}"));
@@ -298,17 +298,17 @@ fn lines_that_were_lost_come_back_from_the_stream() {
         set.arg(RESERVATIONS).arg(name).arg(text.replacen("held", "hold", 1));
         redis.send(&set.get_packed_command(), 1);
     };
-    found_and_mended(0, damage, &["held", "sold", "lines"]);
+    audit_and_repair(0, damage, &["held", "sold", "lines"]);
 }
 
 #[test]
-fn nothing_is_counted_anew_while_a_line_cant_be_read() {
+fn nothing_is_recounted_while_a_line_is_unreadable() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, 0);
     let mut redis = server.connect();
     let before = redis.text("HGET ticket_hash_key ticket_sold_nums");
-    // A line that holds units, and whose entry of the stream is gone too.
+    // A line that holds units, and whose entry in the stream is gone too.
     redis.ask(&format!("DEL {STREAM}"));
     let name = id(8).to_string()[..10].to_owned();
     let text = redis.text(&format!("HGET {RESERVATIONS} {name}"));
@@ -321,7 +321,7 @@ fn nothing_is_counted_anew_while_a_line_cant_be_read() {
 }
 
 #[test]
-fn a_sale_is_not_removed_while_a_group_has_yet_to_begin_with_it() {
+fn a_sale_is_not_removed_before_its_group_has_read_it() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, 0);
@@ -337,7 +337,7 @@ fn a_sale_is_not_removed_while_a_group_has_yet_to_begin_with_it() {
 }
 
 #[test]
-fn a_total_below_what_is_sold_is_told_and_left_alone() {
+fn a_total_below_the_sold_count_is_only_reported() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, 0);
@@ -349,11 +349,11 @@ fn a_total_below_what_is_sold_is_told_and_left_alone() {
 }
 
 #[test]
-fn trimming_takes_what_every_group_has_processed_and_is_no_difference() {
+fn trimming_processed_entries_makes_no_difference() {
     let server = RedisServer::start(&["--stream-node-max-entries", "1"]);
     let mut client = client(&server);
     let mut redis = server.connect();
-    // Entries of long ago, of a reservation that the sale then gets.
+    // Old entries, of a reservation that the sale gets afterwards.
     let line = format!("{} cancelled 1 9\n", id(1));
     for n in 1..=10 {
         let mut add = redis::cmd("XADD");
@@ -399,21 +399,21 @@ fn trimming_takes_what_every_group_has_processed_and_is_no_difference() {
 }
 
 #[test]
-fn a_sale_that_goes_on_shows_no_difference() {
+fn a_running_sale_shows_no_difference() {
     goes_on(Kind::Plain);
 }
 
 #[test]
-fn nor_does_one_that_is_changed_meanwhile() {
+fn a_running_sale_that_is_changed_shows_no_difference() {
     goes_on(Kind::Changed);
 }
 
 #[test]
-fn nor_does_one_with_ticket_types() {
+fn a_running_sale_with_types_shows_no_difference() {
     goes_on(Kind::Typed);
 }
 
-/// Says at its end that the sellers are to end.
+/// On drop, tells the sellers to end.
 struct Ended<'a>(&'a AtomicBool);
 
 impl Drop for Ended<'_> {
@@ -422,7 +422,7 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Which sale goes on.
+/// The sale that goes on.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Plain,
@@ -443,9 +443,9 @@ fn goes_on(kind: Kind) {
     }
     apply(&mut auditor, vec![Command::Create(spec)]);
     let done = AtomicBool::new(false);
-    // The sale may not outgrow an audit of a debug build.
+    // The sale may not grow beyond what an audit of a debug build can read.
     let allowed = AtomicUsize::new(ROUNDS_PER_AUDIT);
-    // Of both sellers, of which a busy machine may let none begin for a while.
+    // Of both sellers; a busy machine may let neither begin for a while.
     let made = AtomicUsize::new(0);
     let sells_on = || {
         let (from, until) = (made.load(Ordering::Relaxed), Instant::now() + SELLS_WITHIN);
@@ -512,11 +512,11 @@ fn goes_on(kind: Kind) {
                 }
             });
         }
-        // Also if something fails: else they would go on for ever.
+        // Also if something fails: otherwise they would run for ever.
         let _ended = Ended(&done);
         let mut reservations = 0;
         for round in 0..20 {
-            // Some with repair: there is nothing to mend, and nothing may be mended.
+            // Some audits repair: there is nothing to repair, and nothing may be changed.
             allowed.fetch_add(ROUNDS_PER_AUDIT, Ordering::Relaxed);
             sells_on();
             let Some(audit) = try_to_look(&mut auditor, round % 4 == 3) else { continue };
@@ -530,9 +530,9 @@ fn goes_on(kind: Kind) {
         }
         allowed.fetch_add(10 * ROUNDS_PER_AUDIT, Ordering::Relaxed);
         sells_on();
-        // Mended while it goes on, and the counts are exact all the same.
+        // Repaired while the sale goes on, and the counts are exact all the same.
         let mut redis = server.connect();
-        // In one step: a sale that has fewer sold than are held is refused.
+        // In one step: a sale with fewer units sold than held is refused.
         redis.ask("MULTI");
         redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 5");
         redis.ask(&format!("HINCRBY {SALE} held 3"));
@@ -548,7 +548,7 @@ fn goes_on(kind: Kind) {
     assert!(audit.reservations.len() > 100, "{}", audit.reservations.len());
 }
 
-/// A Redis, the database beside it that has every reservation, and a connection to break that.
+/// A Redis, the database that has every reservation, and a connection that damages the database.
 struct WithOrders {
     client: RedisClient,
     database: Box<dyn Database>,
@@ -596,7 +596,7 @@ fn table(report: &Report) -> String {
 }
 
 #[test]
-fn rows_that_were_deleted_or_changed_are_found_and_mended() {
+fn deleted_and_changed_rows_are_repaired() {
     let mut all = WithOrders::new();
     let report = all.audit(false);
     assert!(report.agrees() && report.on_their_way == 0, "{}", table(&report));
@@ -620,7 +620,7 @@ fn rows_that_were_deleted_or_changed_are_found_and_mended() {
 }
 
 #[test]
-fn a_row_without_a_reservation_is_told_and_never_deleted() {
+fn a_row_without_a_reservation_is_never_deleted() {
     let mut all = WithOrders::new();
     let mut extra = look(&mut all.client, false).reservations.remove(0);
     extra.reservation.id = ReservationId(77);
@@ -632,7 +632,7 @@ fn a_row_without_a_reservation_is_told_and_never_deleted() {
 }
 
 #[test]
-fn what_is_on_its_way_is_no_difference() {
+fn undelivered_changes_are_no_difference() {
     let mut all = WithOrders::new();
     apply(&mut all.client, vec![Command::Confirm(id(20)), reserve(90, "new", "k")]);
     let report = all.audit(true);
@@ -646,9 +646,9 @@ fn what_is_on_its_way_is_no_difference() {
     assert!(all.audit(false).sales[0].checks.iter().all(|check| check.differences == 0));
 }
 
-/// A refund is the one thing that happens to what is paid: a row that is behind it is only late.
+/// Only a refund changes a paid reservation: a row that is behind it is late, not wrong.
 #[test]
-fn a_refund_that_the_orders_have_not_is_written_and_no_witness_against_it() {
+fn a_refund_missing_in_the_orders_is_written() {
     let mut all = WithOrders::new();
     let report = all.audit(false);
     let confirmed = report.sales[0].confirmed;
@@ -671,7 +671,7 @@ fn a_refund_that_the_orders_have_not_is_written_and_no_witness_against_it() {
 }
 
 #[test]
-fn a_deleted_entry_is_told_to_the_orders_again() {
+fn a_deleted_stream_entry_is_sent_to_the_orders_again() {
     let mut all = WithOrders::new();
     apply(&mut all.client, vec![Command::Confirm(id(21))]);
     let last = all.redis.list(&format!("XREVRANGE {STREAM} + - COUNT 1")).remove(0);
@@ -686,7 +686,7 @@ fn a_deleted_entry_is_told_to_the_orders_again() {
 }
 
 #[test]
-fn sales_that_are_not_there() {
+fn missing_sales_and_missing_counters_are_reported() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let got = audit(&mut client, None, &[ticket()], Mode::Look);

@@ -1,6 +1,7 @@
 //! The program as its operator meets it: exit codes, messages, and which value wins.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
@@ -69,12 +70,13 @@ fn help_and_version_succeed() {
 }
 
 #[test]
-fn a_wrong_usage_is_exit_code_2() {
+fn wrong_usage_exits_with_2() {
     for (arguments, told) in [
         (&["--lisen", "127.0.0.1:0"][..], "--listen"),
         (&["check-config", "--sail", "a=1"], "--sale"),
         (&["check-confg"], "check-config"),
         (&["--listen"], "--listen"),
+        (&["ticket=100"], "tip: to sell, write '--sale ticket=100'"),
         (&["--stock", "1", "--stock", "2"], "--stock"),
     ] {
         let answer = tell(arguments);
@@ -87,10 +89,11 @@ fn a_wrong_usage_is_exit_code_2() {
 const LONG: &str = "unix:/tmp/01234567890123456789012345678901234567890123456789\
                     01234567890123456789012345678901234567890123456789xxx";
 
-/// Setting, value, and what is said of it.
+/// Setting, value, and the message about it.
 const WRONG: &[(&str, &str, &str)] = &[
     ("--listen", "3005", "must be HOST:PORT"),
     ("--listen", "", "must be HOST:PORT"),
+    ("--listen", "::1:3005", "write an IPv6 address in brackets, as in [::1]:3005"),
     ("--listen", "127.0.0.1:70000", "the port must be a whole number from 0 to 65535"),
     ("--listen", "unix:", "must be unix: and the path of a file"),
     ("--listen", "unix:@name", "an abstract socket"),
@@ -112,6 +115,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--trusted-proxies", "10.0.0.1/8", "the network is 10.0.0.0/8"),
     ("--trusted-proxies", "nginx", "must be a network such as 10.0.0.0/8"),
     ("--ledger", "sqlite", "must be embedded:DIR"),
+    ("--ledger", "redis://", "names no host; must be embedded:DIR"),
+    ("--ledger", "redis+unix:///tmp/redis.sock", "not by a Unix socket"),
     ("--ledger", "embedded:", "must name a folder"),
     ("--ledger", "redis-cluster://host/1", "no database but 0"),
     ("--ledger", "redis-sentinel://host", "redis-sentinel://host:port,host:port/mymaster"),
@@ -125,11 +130,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--sale", "ticket=-5", "total must be a whole number from 0 to 1099511627776"),
     ("--sale", "Ticket=5", "a sale id is 1 to 64 bytes of a-z 0-9 . _ -"),
     ("--sale", "ticket=5,hold=5", "hold must be a whole number and a unit"),
+    ("--sale", "ticket=5,hold=0", "hold must be from 1ms to 366d"),
+    ("--sale", "ticket=5,hold=1y", "y is not a unit"),
+    ("--sale", "ticket=5,", "has a comma with nothing after it"),
+    ("--sale", "ticket=10_000", "from 0 to 1099511627776; write 10000"),
+    ("--sale", "ticket=10,000", "write the total without a comma"),
     ("--sale", "ticket=5,colour=red", "`colour` is none of hold, limit, quantity, opens, closes"),
     ("--stock", "-1", "must be a whole number from 1 to 1099511627776, or auto"),
     ("--stock", "lots", "or auto"),
     ("--stat-log", "/no/such/folder/file", "can't be created in /no/such/folder"),
     ("--log", "loud", "must be error, warn, info, debug, trace or off"),
+    ("--log", "info,stampede::=", "or a filter such as"),
     ("--log-format", "xml", "must be text, json or journal"),
     ("--drain-delay", "6m", "must be from 0s to 5m"),
     ("--drain-timeout", "2h", "must be from 0s to 1h"),
@@ -143,7 +154,7 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_wrong_value_is_named_with_its_setting_and_what_would_be_right() {
+fn a_wrong_value_is_named_with_its_setting_and_the_rule() {
     for &(setting, value, right) in WRONG {
         for command in ["serve", "check-config"] {
             let told = tell(&[command, setting, value]);
@@ -167,7 +178,7 @@ fn a_wrong_value_is_named_with_its_setting_and_what_would_be_right() {
 }
 
 #[test]
-fn flag_then_environment_then_file_then_default() {
+fn flags_override_environment_file_and_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stampede.toml");
     std::fs::write(&file, "idle-timeout = '4m'\nhead-timeout = '4m'\nbody-timeout = '4m'\n")
@@ -206,7 +217,71 @@ fn an_unknown_name_in_the_file_is_an_error_with_a_suggestion() {
 }
 
 #[test]
-fn every_error_is_told_at_once() {
+fn a_section_in_the_file_is_an_error_with_advice() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "[server]\nlisten = '0.0.0.0:3005'\n").unwrap();
+    let told = tell(&["check-config", "--config", file.path().to_str().unwrap()]);
+    let wanted =
+        "server: there is no such setting; settings stand at the top of the file, in no [section]";
+    assert!(told.code == 2 && told.err.contains(wanted), "{}", told.err);
+}
+
+#[test]
+fn a_valid_but_suspicious_setting_is_a_warning() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(&file, "0123456789abcdef").unwrap();
+    let mode = |mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let warning = |arguments: &[&str]| {
+        let told = tell(&[&["check-config"], arguments].concat());
+        assert_eq!(told.code, 0, "{arguments:?}: {}", told.err);
+        told.err
+    };
+    for (sale, wanted) in [
+        ("ticket=0", "sale ticket: the total is 0, so nothing is for sale until you add stock"),
+        ("ticket=5,closes=2001-01-01T00:00:00Z", "is in the past"),
+        ("ticket=5,min=6", "nobody can buy"),
+    ] {
+        let warned = warning(&["--sale", sale]);
+        assert!(
+            warned.starts_with("warning: sale ticket: ") && warned.contains(wanted),
+            "{warned}"
+        );
+    }
+    assert_eq!(warning(&["--sale", "ticket=5,opens=2001-01-01T00:00:00Z"]), "");
+    for option in ["--control-token-file", "--shop-token-file"] {
+        mode(0o644);
+        let warned = warning(&[option, path]);
+        let wanted = format!("can read the token in {path}: chmod o-r");
+        assert!(warned.contains(&wanted), "{warned}");
+        mode(0o640);
+        assert_eq!(warning(&[option, path]), "");
+    }
+}
+
+#[test]
+fn man_pages_and_completions_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("man");
+    let told = tell(&["man", "--to", to.to_str().unwrap()]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    let page = std::fs::read_to_string(to.join("stampede-sale.1")).unwrap();
+    assert!(
+        page.contains(".SH NAME\nstampede\\-sale \\- ") && told.out.contains("stampede-sale.1")
+    );
+    for (shell, text) in
+        [("bash", "complete -F"), ("zsh", "#compdef stampede"), ("fish", "complete -c stampede")]
+    {
+        let told = tell(&["completions", shell]);
+        assert!(told.code == 0 && told.out.contains(text), "{shell}");
+    }
+    assert_eq!(tell(&["completions", "csh"]).code, 2);
+    let failed = tell(&["man", "--to", "/dev/null/man"]);
+    assert!(failed.code == 1 && failed.err.contains("--to /dev/null/man: can't be written"));
+}
+
+#[test]
+fn all_errors_are_reported_together() {
     let told = tell(&["--stock", "x", "--waiting-max", "x", "--sale", "x"]);
     assert_eq!(told.code, 2);
     assert_eq!(told.err.lines().filter(|line| line.starts_with("error: ")).count(), 3);
@@ -233,7 +308,7 @@ fn a_password_is_never_printed() {
 }
 
 #[test]
-fn the_control_port_needs_a_token_that_is_one_and_is_never_printed() {
+fn the_control_token_is_validated_and_never_printed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "hunter2-hunter2-hunter2\n").unwrap();
     let path = file.path().to_str().unwrap();
@@ -265,7 +340,7 @@ fn the_control_port_needs_a_token_that_is_one_and_is_never_printed() {
 }
 
 #[test]
-fn a_token_that_may_only_look_stands_beside_another_and_is_never_printed() {
+fn the_read_token_is_validated_and_never_printed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "hunter2-hunter2-hunter2\n").unwrap();
     let path = file.path().to_str().unwrap();
@@ -287,9 +362,9 @@ fn a_token_that_may_only_look_stands_beside_another_and_is_never_printed() {
     assert_eq!(code, 0);
     assert!(out.contains("read-token-file = "), "{out}");
     for (token, looks, arguments, why) in [
-        ("", "hunter2-hunter2-hunter2", &[][..], "without a token that may change sales"),
-        ("", "", &["--read-token-file", path], "without a token that may change sales"),
-        ("hunter2-hunter2-hunter2", "hunter2-hunter2-hunter2", &[], "make another one"),
+        ("", "hunter2-hunter2-hunter2", &[][..], "without a token for changes"),
+        ("", "", &["--read-token-file", path], "without a token for changes"),
+        ("hunter2-hunter2-hunter2", "hunter2-hunter2-hunter2", &[], "create another one"),
         ("operator-operator", "hunter2", &[], "STAMPEDE_READ_TOKEN=***: a token is 16 to 512"),
         (
             "operator-operator",
@@ -305,7 +380,7 @@ fn a_token_that_may_only_look_stands_beside_another_and_is_never_printed() {
 }
 
 #[test]
-fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
+fn a_wrong_operator_command_is_refused_before_connecting() {
     for (arguments, right) in [
         (&["sale", "create", "ticket"][..], "ticket: must be ID=TOTAL"),
         (&["sale", "create", "ticket=-5"], "total must be a whole number"),
@@ -370,6 +445,10 @@ fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
             "no server answers at http://127.0.0.1",
         ),
         (["sale", "list", "--ledger", &none], "none"),
+        (
+            ["sale", "list", "--direct", "--json"],
+            "of --config FILE or STAMPEDE_LEDGER, and neither names",
+        ),
     ] {
         let told = tell(&arguments);
         assert_eq!(told.code, 1, "{arguments:?}: {}", told.err);
@@ -378,15 +457,15 @@ fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
     assert!(!folder.path().join("none").exists(), "to look makes no ledger");
 }
 
-/// A panic that can't unwind, which aborts the process.
+/// A panic that cannot unwind, which aborts the process.
 extern "C" fn abort_by_a_panic() {
     panic!("the reason of the end");
 }
 
 #[test]
-fn the_last_words_of_a_process_that_aborts_reach_standard_error() {
+fn the_last_lines_of_an_aborting_process_reach_stderr() {
     const CHILD: &str = "ABORT_IN_THIS_TEST";
-    let name = "the_last_words_of_a_process_that_aborts_reach_standard_error";
+    let name = "the_last_lines_of_an_aborting_process_reach_stderr";
     if std::env::var_os(CHILD).is_some() {
         logging::start("info", LogFormat::Text).unwrap();
         std::io::stderr().write_all(b"a library ").unwrap();

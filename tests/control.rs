@@ -1,5 +1,5 @@
-//! The control port and the commands that use it, as an operator meets them: a real server, real
-//! sockets, the real program.
+//! The control port and its commands as an operator meets them: a real server, real sockets, the
+//! real program.
 
 #[allow(dead_code)]
 #[path = "support/buyer.rs"]
@@ -61,7 +61,7 @@ fn post(server: &Server, path: &str, body: Option<Value>) -> Response {
     ask(server, "POST", path, body)
 }
 
-/// Polls until something is so.
+/// Polls until the condition holds.
 #[track_caller]
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + server::ANSWER_DEADLINE;
@@ -71,7 +71,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the program as an operator does. Gives its exit code and what it said.
+/// Runs the program as an operator does. Returns its exit code and its output.
 fn operate(server: &Server, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(arguments).env_clear();
@@ -84,7 +84,7 @@ fn operate(server: &Server, arguments: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn a_sales_life() {
+fn a_sale_is_created_changed_and_removed() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let created = post(&server, "/v1/sales", Some(json!({ "id": "poster", "total": 2 })));
     assert_eq!(created.status(), 201, "{}", created.text());
@@ -168,7 +168,7 @@ fn a_sales_life() {
 }
 
 #[test]
-fn a_reservation_is_confirmed_once_and_for_all() {
+fn a_confirmation_is_repeatable_and_final() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let mut buyer = Buyer::connect(server.address()).unwrap();
     let id = buyer.buy().unwrap().granted().expect("a unit");
@@ -186,7 +186,7 @@ fn a_reservation_is_confirmed_once_and_for_all() {
 }
 
 #[test]
-fn a_sale_is_made_with_bounds_on_each_reservation_and_on_all() {
+fn a_sale_is_created_with_bounds_on_its_reservations() {
     let server = Server::start(&[]);
     let definition = |more: Value| {
         let mut body = json!({ "id": "poster", "total": 100 });
@@ -244,7 +244,7 @@ fn a_sale_is_made_with_bounds_on_each_reservation_and_on_all() {
 }
 
 #[test]
-fn one_user_who_reserves_and_cancels_in_a_loop_comes_to_an_end_and_others_do_not() {
+fn a_reserve_cancel_loop_exhausts_only_its_own_user() {
     let server = Server::start(&["--sale", "ticket=10,reservations_per_user=3"]);
     assert_eq!(get(&server, "/v1/sales/ticket").json()["reservations_per_user_max"], 3);
     let mut buyer = Buyer::connect(server.address()).unwrap();
@@ -271,7 +271,7 @@ fn one_user_who_reserves_and_cancels_in_a_loop_comes_to_an_end_and_others_do_not
 }
 
 #[test]
-fn the_shop_holds_for_longer_and_takes_parts_back() {
+fn a_hold_is_extended_and_partly_cancelled_or_refunded() {
     let server = Server::start(&["--sale", "ticket=10,hold=1m"]);
     let mut buyer = Buyer::connect(server.address()).unwrap();
     let made = buyer.reserve("ticket", "ann", 4, "").unwrap();
@@ -329,7 +329,7 @@ fn the_shop_holds_for_longer_and_takes_parts_back() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_named() {
+fn an_invalid_request_names_the_wrong_field() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let long = "a".repeat(1024);
     let sale = |name: &str, value: Value| {
@@ -406,7 +406,6 @@ fn what_is_wrong_with_a_request_is_named() {
     let options = ask(&server, "OPTIONS", "*", None);
     assert_eq!(options.header("Allow"), Some("GET, HEAD, POST, PATCH, DELETE, OPTIONS"));
     get(&server, "/v1/nothing").assert_problem(404, "not_found");
-    get(&server, "/").assert_problem(404, "not_found");
 
     let twice = r#"{"id":"a","total":1,"total":2}"#;
     for (kind, body, status) in [
@@ -426,7 +425,7 @@ fn what_is_wrong_with_a_request_is_named() {
 }
 
 #[test]
-fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
+fn no_request_after_ambiguous_framing_is_carried_out() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let close = "POST /v1/sales/ticket/close HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (header, status) in [
@@ -438,7 +437,7 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
         ("Content-Length: 99999999999", 413),
     ] {
         let mut client = Client::control(&server);
-        // Also the answer to what came before it arrives.
+        // An answer may also arrive before the whole request has.
         client.send(format!(
             "{SHOW}POST /v1/sales HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n{close}"
         ));
@@ -461,7 +460,7 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
     client.send(format!("{add}Transfer-Encoding: chunked\r\n\r\n3\r\n{{\"u\r\n"));
     client.send("8\r\nnits\":1}\r\n0\r\n\r\n");
     assert_eq!(client.response().json()["total"], 12);
-    // It closes where it is asked to, and at once: health checks wait for the end.
+    // It closes the connection when asked to, and at once: health checks wait for the end.
     for request in [
         "GET /livez HTTP/1.0\r\n\r\n",
         "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -472,13 +471,13 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
         assert_eq!((answer.status(), answer.closes()), (200, true));
         client.assert_end();
     }
-    // So it does where a client has said all it will say.
+    // It also closes when a client has sent everything it will send.
     let mut client = Client::control(&server);
     client.send(SHOW);
     client.finish();
     assert_eq!(client.response().json()["id"], "ticket");
     client.assert_end();
-    // What is asked of an answer without its body is the same, but for the body.
+    // An answer without its body is the same, apart from the body.
     let mut client = Client::control(&server);
     for path in ["/livez", "/readyz", "/v1/sales", "/v1/sales/ticket", "/v1/instances"] {
         let ask = |method: &str| format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -493,7 +492,7 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
 }
 
 #[test]
-fn a_head_without_end_is_refused_and_costs_nobody_anything() {
+fn an_endless_head_is_refused_within_bounded_memory() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let before = client::resident_bytes(&server);
     let endless: Vec<_> = (0..4)
@@ -502,7 +501,7 @@ fn a_head_without_end_is_refused_and_costs_nobody_anything() {
             std::thread::spawn(move || {
                 let _ = client.stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ");
                 let filler = [b'a'; 65536];
-                // Until it is closed to us: 64 MiB are more than any socket keeps.
+                // Until the server closes: 64 MiB are more than any socket buffers.
                 (0..1024).take_while(|_| client.stream.write_all(&filler).is_ok()).count()
             })
         })
@@ -520,8 +519,8 @@ fn a_head_without_end_is_refused_and_costs_nobody_anything() {
 #[test]
 fn silent_and_idle_connections_do_not_keep_others_out() {
     let server = Server::start(&["--sale", "ticket=10"]);
-    // More than it serves at a time, half of them with half a head. Fewer than twice as many: the
-    // second lot's deadline would be as long as our patience.
+    // More connections than it serves at a time, half of them with half a head. Fewer than twice as
+    // many: the deadline of the second half would be as long as this test's patience.
     let mut silent: Vec<Client> = (0..24).map(|_| Client::control(&server)).collect();
     silent.iter_mut().step_by(2).for_each(|client| client.send("GET /livez HT"));
     assert_eq!(get(&server, "/livez").text(), "ok\n", "once the silent ones are overdue");
@@ -529,7 +528,7 @@ fn silent_and_idle_connections_do_not_keep_others_out() {
 }
 
 #[test]
-fn the_token_opens_the_control_port() {
+fn the_control_port_requires_the_token() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
     let path = file.path().to_str().unwrap();
@@ -557,7 +556,7 @@ fn the_token_opens_the_control_port() {
 }
 
 #[test]
-fn no_web_page_reaches_a_control_port_without_a_token() {
+fn a_control_port_without_a_token_refuses_web_pages() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let from = |headers: &str| {
         Client::control(&server)
@@ -578,7 +577,123 @@ fn no_web_page_reaches_a_control_port_without_a_token() {
 }
 
 #[test]
-fn a_port_in_use_is_told() {
+fn the_live_page_has_strict_headers_and_no_server_data() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, TOKEN).unwrap();
+    let path = file.path().to_str().unwrap();
+    let server = Server::start(&["--sale", "secret-sale=10", "--control-token-file", path]);
+    let page = get(&server, "/");
+    assert_eq!(
+        (page.status(), page.header("Content-Type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    assert!(!page.text().contains("secret-sale"), "its data takes a token");
+    for (name, value) in [
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let policy = page.header("Content-Security-Policy").expect("a policy");
+    for part in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{part}: {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let head = {
+        let mut client = Client::control(&server);
+        client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.head_response()
+    };
+    assert_eq!(
+        (head.status(), head.header("Content-Length")),
+        (200, page.header("Content-Length"))
+    );
+    post(&server, "/", None).assert_problem(405, "method_not_allowed");
+    assert_eq!(ask(&server, "OPTIONS", "/", None).header("Allow"), Some("GET, HEAD, OPTIONS"));
+    // Buyers have no such page.
+    client::get(&server, "/").assert_problem(404, "not_found");
+    for (headers, status) in
+        [("", 401), ("Authorization: Bearer 0123456789abcdef-no-token\r\n", 401)]
+    {
+        assert_eq!(ask_with(&server, "GET", "/v1/live", headers, None).status(), status);
+    }
+}
+
+#[test]
+fn the_live_api_matches_the_ledger() {
+    let server = Server::start(&["--sale", "ticket=5", "--cores", "0,1"]);
+    let live = |query: &str| {
+        let shown = get(&server, &format!("/v1/live{query}"));
+        assert_eq!(shown.status(), 200, "{}", shown.text());
+        shown.json()
+    };
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let bought: Vec<_> = (0..5).map(|_| buyer.buy().unwrap().granted().expect("a unit")).collect();
+    for _ in 0..3 {
+        assert!(buyer.buy().unwrap().is("sold_out"));
+    }
+    post(&server, &format!("/v1/reservations/{}/confirm", bought[0]), None);
+    let sum = |live: &Value, name: &str| {
+        let cores = live["server"]["cores"].as_array().expect("cores").iter();
+        cores.map(|core| core[name].as_u64().expect("a number")).sum::<u64>()
+    };
+    until("the sale and the cores agree", || {
+        let live = live("");
+        let sale = &live["sales"]["sales"][0];
+        let rejected = sum(&live, "rejected_from_memory") + sum(&live, "rejected_by_ledger");
+        (&sale["free"], &sale["held"], &sale["confirmed"]) == (&json!(0), &json!(4), &json!(1))
+            && (sum(&live, "granted"), rejected, sum(&live, "failed")) == (5, 3, 0)
+    });
+    let shown = live("?limit=1&search=TICK&sale=ticket");
+    assert_eq!(shown["changes"], "need_token_file");
+    assert_eq!(shown["sales"]["sale"], get(&server, "/v1/sales/ticket").json());
+    assert_eq!((&shown["sales"]["matches"], &shown["sales"]["next"]), (&json!(1), &Value::Null));
+    assert_eq!(shown["instances"], get(&server, "/v1/instances").json()["instances"]);
+    let counts = |histogram: &Value| {
+        let counts = histogram["counts"].as_array().expect("counts").iter();
+        counts.map(|count| count.as_u64().expect("a number")).sum::<u64>()
+    };
+    assert!(counts(&shown["server"]["latency"]["purchase_us"]) >= 5, "{shown}");
+    for (query, field) in [("limit=0", "limit"), ("after=A", "after"), ("sales=1", "query")] {
+        let wrong = get(&server, &format!("/v1/live?{query}"));
+        wrong.assert_problem(422, "invalid");
+        assert_eq!(wrong.json()["field"], field);
+    }
+}
+
+#[test]
+fn without_a_token_the_live_page_is_read_only() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let own = format!("http://{}", server.control());
+    let from = |method: &str, path: &str, origin: &str| {
+        let host = server.control();
+        Client::control(&server)
+            .ask(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n"))
+    };
+    assert_eq!(from("GET", "/v1/live", &own).status(), 200);
+    let change = from("POST", "/v1/sales/ticket/close", &own);
+    change.assert_problem(403, "forbidden");
+    assert!(change.text().contains("--control-token-file"), "{}", change.text());
+    for (method, path) in [("GET", "/v1/live"), ("POST", "/v1/sales/ticket/close")] {
+        from(method, path, "http://localhost:1").assert_problem(403, "forbidden");
+    }
+    assert_eq!(get(&server, "/v1/sales/ticket").json()["state"], "open");
+}
+
+#[test]
+fn a_control_port_in_use_is_an_error() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let folder = tempfile::tempdir().unwrap();
     let data = format!("embedded:{}", folder.path().join("data").display());
@@ -598,7 +713,7 @@ fn a_port_in_use_is_told() {
 fn a_server_that_drains_is_live_and_not_ready() {
     let mut server = Server::start(&["--sale", "ticket=10"]);
     assert_eq!(get(&server, "/readyz").text(), "ready\n");
-    // A request that is under way holds the drain up.
+    // A request under way delays the drain.
     let request = client::reserve("", r#"{"user":"u"}"#);
     let (start, rest) = request.split_at(request.len() - 5);
     let mut slow = Client::new(&server);
@@ -639,7 +754,7 @@ fn a_server_without_its_redis_is_live_and_not_ready() {
 }
 
 #[test]
-fn stock_that_is_added_reopens_a_sale_that_was_sold_out() {
+fn added_stock_reopens_a_sold_out_sale() {
     let redis = RedisServer::start(&[]);
     for ledger in [None, Some(redis.url())] {
         let mut arguments = vec!["--sale", "ticket=3", "--cores", "0,1"];
@@ -702,13 +817,13 @@ fn ten_thousand_sales_are_created_and_listed_in_pages() {
 }
 
 #[test]
-fn the_commands_of_an_operator() {
+fn operator_commands_manage_sales_and_reservations() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let (code, out, err) =
         operate(&server, &["sale", "create", "poster=5,hold=30s,limit=1", "cup=2"]);
     assert_eq!((code, out.as_str(), err.as_str()), (0, "poster: created\ncup: created\n", ""));
     let (code, out, _) = operate(&server, &["sale", "create", "cup=2"]);
-    assert_eq!((code, out.as_str()), (0, "cup: exists already, as asked\n"));
+    assert_eq!((code, out.as_str()), (0, "cup: exists already, as defined\n"));
     let (code, out, err) = operate(&server, &["sale", "create", "cup=3"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("The sale cup exists") && err.contains("total is 2, not 3"), "{err}");
@@ -720,6 +835,31 @@ fn the_commands_of_an_operator() {
     assert_eq!((code, &sale["hold_ms"], &sale["limit_per_user"]), (0, &json!(30_000), &json!(1)));
     let (code, _, err) = operate(&server, &["sale", "show", "nope"]);
     assert_eq!((code, err.as_str()), (1, "error: There is no sale nope.\n"));
+    let (code, _, err) = operate(&server, &["sale", "close", "tickets"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "error: There is no sale tickets. Did you mean ticket?\n")
+    );
+    let unknown = format!("ticket~{}", "0".repeat(26));
+    let (code, _, err) = operate(&server, &["reservation", "confirm", &unknown]);
+    assert_eq!((code, err), (1, format!("error: There is no reservation {unknown}.\n")));
+    let (code, _, err) = operate(&server, &["sale", "create", "none=0"]);
+    assert!(code == 0 && err.contains("warning: sale none: the total is 0"), "{err}");
+    let (code, _, _) = operate(&server, &["sale", "close", "none"]);
+    assert_eq!(code, 0);
+    let (code, _, _) = operate(&server, &["sale", "remove", "none"]);
+    assert_eq!(code, 0);
+    let public = server.address().to_string();
+    for arguments in [&["sale", "create", "cup=3"][..], &["instances"], &["audit"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_stampede"))
+            .args(arguments)
+            .args(["--control", &public])
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(err.contains(&format!("http://{public} has no ")), "{err}");
+        assert!(err.contains("is the port for buyers"), "{err}");
+    }
 
     let (code, out, _) = operate(&server, &["instances"]);
     let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
@@ -781,7 +921,7 @@ fn ticket_types_on_the_command_line() {
     let server = Server::start(&["--sale", "fair=100,types=child:50+adult:60"]);
     let (code, out, err) =
         operate(&server, &["sale", "create", "fair=100,types=adult:60+child:50"]);
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "fair: exists already, as asked\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "fair: exists already, as defined\n", ""));
     let (code, _, err) = operate(&server, &["sale", "create", "fair=100,types=adult:60"]);
     assert!(code == 1 && err.contains("types"), "{err}");
     let (code, out, _) = operate(&server, &["sale", "create", "show=9,types=a:1"]);
@@ -822,7 +962,7 @@ fn ticket_types_on_the_command_line() {
 }
 
 #[test]
-fn the_embedded_ledger_is_reached_directly_only_without_a_server() {
+fn commands_open_the_embedded_ledger_only_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = format!("embedded:{}", folder.path().join("data").display());
     let mut server = Server::start(&["--sale", "ticket=10", "--ledger", &ledger]);
@@ -843,7 +983,7 @@ fn the_embedded_ledger_is_reached_directly_only_without_a_server() {
 }
 
 #[test]
-fn the_audit_of_a_server_that_sells() {
+fn a_selling_server_can_be_audited() {
     let redis = RedisServer::start(&[]);
     let server = Server::start(&["--sale", "ticket=10,limit=5", "--ledger", &redis.url()]);
     let mut buyer = Buyer::connect(server.address()).unwrap();

@@ -1,4 +1,5 @@
-//! The embedded ledger as the orders, the audit and the operator see it: changes, clients, the clock.
+//! The embedded ledger as the orders, the audit and the operator see it: changes, clients, the
+//! clock.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use stampede::ledger::embedded::{
 };
 use stampede::ledger::{Batch, Group, LedgerError};
 use stampede::orders::{
-    self, DatabaseUrl, Done, EmbeddedSource, Source, WorkerError, WorkerOptions,
+    self, ChangeSource, DatabaseUrl, EmbeddedSource, WorkDone, WorkerError, WorkerOptions,
 };
 use stampede::sale::{
     Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
@@ -26,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const HOUR_MS: u64 = 3_600_000;
 
 fn never_fold() -> Options {
-    Options { fold_changes_min: u64::MAX }
+    Options { compaction_changes_min: u64::MAX }
 }
 
 fn start(folder: &Path) -> Embedded {
@@ -107,7 +108,7 @@ fn read_until(
 }
 
 #[test]
-fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
+fn orders_follow_a_running_ledger_and_audits_agree() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = start(dir.path());
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
@@ -132,7 +133,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     for _ in 0..20 {
         let audit = client.audit(&sale("t"), None).unwrap().unwrap();
         assert_agrees(&audit);
-        // What the ledger believes that the orders have, they have.
+        // The orders have what the ledger believes that they have.
         let undelivered_from = audit.undelivered_from.unwrap_or(0);
         for change in audit.reservations.iter().filter(|c| c.version < undelivered_from) {
             assert!(orders[&change.reservation.id].version >= change.version);
@@ -155,7 +156,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
 }
 
 #[test]
-fn a_source_goes_on_where_the_database_is_also_in_another_process() {
+fn a_source_resumes_at_the_databases_position_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = start(dir.path());
     let name = name_of(&ledger);
@@ -180,17 +181,17 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     assert_ne!(id_of(&start(other.path())), id_of(&ledger));
 }
 
-fn try_work(ledger: &Embedded, url: &DatabaseUrl) -> Result<Done, WorkerError> {
+fn try_work(ledger: &Embedded, url: &DatabaseUrl) -> Result<WorkDone, WorkerError> {
     let mut connect = |database: &mut dyn orders::Sink| {
         let source = EmbeddedSource::connect(ledger.handle(), database)?;
-        Ok(Box::new(source) as Box<dyn Source>)
+        Ok(Box::new(source) as Box<dyn ChangeSource>)
     };
     let options = WorkerOptions { batch: 70, once: true, away_max: None };
     orders::run(url, &mut connect, options, &AtomicBool::new(false))
 }
 
-/// Writes what a database lacks, until nothing is left.
-fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+/// Writes what a database lacks, until nothing is missing.
+fn work(ledger: &Embedded, url: &DatabaseUrl) -> WorkDone {
     try_work(ledger, url).unwrap()
 }
 
@@ -221,8 +222,8 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     let expected = expected.map(|c| (c.reservation.id, Some(c.reservation.status), c.version));
     assert_eq!(rows, expected.collect::<Vec<_>>());
 
-    // What the orders will still bring is no difference, with and without a server; a row that is
-    // wrong is one.
+    // Rows that the orders will still get are no difference, with and without a server; a wrong row
+    // is one.
     apply(&mut client, "t", (100..130).map(confirm).collect());
     let wrong = audit.reservations.iter().find(|c| c.reservation.id.0 == 300).unwrap();
     let status = Status::Cancelled;
@@ -254,10 +255,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The orders know of sales that a folder, put back to an earlier state, has not made. However far it
-/// has come since, it must not sell what they may have paid for.
+/// The orders know sales that a folder, restored to an earlier state, has not made. However far the
+/// folder has advanced since, it must not sell units that they may have paid for.
 #[test]
-fn a_folder_that_is_behind_its_orders_sells_nothing() {
+fn a_folder_behind_its_orders_sells_nothing() {
     for (sold_since, restarts) in [(0, 0), (0, 1), (10, 1), (60, 1), (60, 3)] {
         let dir = tempfile::tempdir().unwrap();
         let (folder, backup) = (dir.path().join("data"), dir.path().join("backup"));
@@ -314,7 +315,7 @@ fn a_folder_that_is_behind_its_orders_sells_nothing() {
 }
 
 #[test]
-fn a_source_on_a_walk_looks_at_the_time() {
+fn a_source_that_scans_keeps_to_its_deadline() {
     const SALES: usize = 210_000;
     let dir = tempfile::tempdir().unwrap();
     let ledger = start(dir.path());
@@ -347,7 +348,7 @@ fn a_waiting_source_is_woken_by_a_change() {
 }
 
 #[test]
-fn clients_do_the_same_with_and_without_a_server() {
+fn online_and_offline_clients_agree() {
     let dir = tempfile::tempdir().unwrap();
     let missing = OfflineClient::open(&dir.path().join("typo"), false).map(|_| ());
     assert!(matches!(missing, Err(OpenError::Missing(_))), "{missing:?}");
@@ -383,7 +384,7 @@ fn clients_do_the_same_with_and_without_a_server() {
 }
 
 #[test]
-fn a_removed_sale_stays_removed_and_may_come_anew() {
+fn a_removed_sale_stays_removed_and_can_be_recreated() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), never_fold()).unwrap();
     let outcomes = |store: &mut Store, commands| {
@@ -421,10 +422,10 @@ fn a_removed_sale_stays_removed_and_may_come_anew() {
     drop(store);
     // From the journal, and then from a snapshot.
     for _ in 0..2 {
-        let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
+        let mut store = Store::open(dir.path(), Options { compaction_changes_min: 1 }).unwrap();
         check(&mut store);
         store.maintain();
-        while store.is_folding() {
+        while store.is_compacting() {
             std::thread::yield_now();
             store.maintain();
         }
@@ -450,7 +451,7 @@ fn wait_for_free(client: &mut impl Client, name: &str, free: u64) {
 }
 
 #[test]
-fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
+fn a_clock_jump_expires_nothing_early_and_strands_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let wall = Arc::new(AtomicU64::new(100 * HOUR_MS));
     let start = || {
@@ -475,8 +476,7 @@ fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
     }
     apply(&mut client, "short", vec![reserve(100)]);
     ledger.stop();
-    // Over a restart the machine's clock is an hour behind the ledger's: what is held comes back all
-    // the same.
+    // Across a restart the machine's clock is an hour behind the ledger's: holds still return.
     let ledger = start();
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     wait_for_free(&mut client, "short", 1);
@@ -485,7 +485,7 @@ fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
 }
 
 #[test]
-fn what_is_due_comes_back_from_among_thousands_of_idle_sales() {
+fn due_units_return_among_thousands_of_idle_sales() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), never_fold()).unwrap();
     let groups = (0..10_000).map(|n| {

@@ -18,15 +18,15 @@ use stampede::sale::{
     ReservationId, Reserve, Rules, SaleId, SaleSpec, Status, Terms, Types, User,
 };
 
-/// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
+/// Tells a copy of this test binary its role: to be killed, mounted or unprivileged.
 const CHILD: &str = "STAMPEDE_TEST_CHILD";
 
-fn never_fold() -> Options {
-    Options { fold_changes_min: u64::MAX }
+fn without_compaction() -> Options {
+    Options { compaction_changes_min: u64::MAX }
 }
 
 fn reopen(path: &Path) -> Result<Store, OpenError> {
-    Store::open(path, never_fold())
+    Store::open(path, without_compaction())
 }
 
 fn open(path: &Path) -> Store {
@@ -34,7 +34,7 @@ fn open(path: &Path) -> Store {
 }
 
 fn open_error(path: &Path) -> OpenError {
-    match Store::open(path, never_fold()) {
+    match Store::open(path, without_compaction()) {
         Ok(_) => panic!("{path:?} opened"),
         Err(error) => error,
     }
@@ -88,7 +88,7 @@ fn marker(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_second_owner_is_told_so() {
+fn a_second_owner_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let error = open_error(dir.path());
@@ -98,7 +98,7 @@ fn a_second_owner_is_told_so() {
 }
 
 #[test]
-fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
+fn a_missing_folder_is_created_and_a_foreign_one_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(&dir.path().join("a/b/c"));
     fs::create_dir(dir.path().join("lost+found")).unwrap();
@@ -108,7 +108,7 @@ fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
     fs::write(dir.path().join("file"), "").unwrap();
     let error = open_error(&dir.path().join("file"));
     assert!(matches!(error, OpenError::NotAFolder(_)), "{error}");
-    // What a crash leaves while the folder is made.
+    // What a crash leaves while the folder is created.
     let begun = dir.path().join("begun");
     fs::create_dir(&begun).unwrap();
     fs::write(begun.join("lock"), "").unwrap();
@@ -146,7 +146,7 @@ fn time_never_goes_back() {
     drop(store);
     let mut store = open(dir.path());
     assert_eq!(commit(&mut store, 10, vec![reserve(2)]), [granted]);
-    // Nothing changes here, but someone has been told the time.
+    // Nothing changes here, but a client has been told the time.
     commit(&mut store, 1500, vec![Command::Show]);
     store.close().unwrap();
     let mut store = open(dir.path());
@@ -162,14 +162,14 @@ fn history(folder: &Path, count: u128) -> Vec<u8> {
     for id in 0..count {
         commit(&mut store, 2 + id as u64, vec![reserve(id)]);
     }
-    // What the close notes of it is taken back: it is as it would be after a kill.
+    // Removes what the close has noted: the folder is then as after a kill.
     let marker = fs::read(marker(folder)).unwrap();
     store.close().unwrap();
     fs::write(self::marker(folder), marker).unwrap();
     fs::read(journal(folder)).unwrap()
 }
 
-/// How many of the history's reservations are there. They must be the first ones.
+/// How many of the history's reservations exist. They must be the first ones.
 fn prefix(store: &mut Store, count: u128) -> u128 {
     let there = (0..count).take_while(|&id| status(store, id).is_some()).count() as u128;
     assert_eq!(store.reservation_count(), there as u64, "reservations nobody made");
@@ -180,7 +180,7 @@ fn prefix(store: &mut Store, count: u128) -> u128 {
 }
 
 #[test]
-fn a_journal_cut_at_any_byte_opens_with_what_is_before() {
+fn a_journal_cut_at_any_byte_opens_with_the_whole_records() {
     const COUNT: u128 = 12;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
@@ -188,7 +188,7 @@ fn a_journal_cut_at_any_byte_opens_with_what_is_before() {
     let mut last = 0;
     for end in 0..=bytes.len() {
         fs::write(journal(dir.path()), &bytes[..end]).unwrap();
-        // Each start notes how far the records go.
+        // Each start notes the last durable record.
         fs::write(marker(dir.path()), &killed).unwrap();
         let mut store = match reopen(dir.path()) {
             Ok(store) => store,
@@ -210,7 +210,7 @@ fn a_journal_cut_at_any_byte_opens_with_what_is_before() {
 }
 
 #[test]
-fn an_unfinished_record_before_unused_room_is_dropped() {
+fn an_unfinished_record_before_unused_space_is_dropped() {
     const COUNT: u128 = 6;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
@@ -228,7 +228,7 @@ fn an_unfinished_record_before_unused_room_is_dropped() {
 }
 
 #[test]
-fn damage_is_reported_wherever_something_follows_it() {
+fn damage_before_the_last_record_is_reported() {
     const COUNT: u128 = 12;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
@@ -259,12 +259,12 @@ fn damage_is_reported_wherever_something_follows_it() {
 #[test]
 fn a_missing_journal_is_reported() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path(), Options { fold_changes_min: 5 }).unwrap();
+    let mut store = Store::open(dir.path(), Options { compaction_changes_min: 5 }).unwrap();
     commit(&mut store, 1, vec![create(1000)]);
     (0..9).for_each(|id| _ = commit(&mut store, 1, vec![reserve(id)]));
-    // A snapshot stands for what is before its journal, and only with that journal for all.
+    // A snapshot replaces what is before its journal; it is complete only with that journal.
     store.maintain();
-    while store.is_folding() {
+    while store.is_compacting() {
         std::thread::yield_now();
         store.maintain();
     }
@@ -278,7 +278,7 @@ fn a_missing_journal_is_reported() {
     assert!(matches!(error, OpenError::FileMissing { .. }), "{error}");
 }
 
-/// Opens a folder once each of its files is gone, and once all of these are.
+/// Opens a folder without each of its files, one at a time, and without all of these.
 fn assert_missing(folder: &Path, names: &[&str]) {
     let away = tempfile::tempdir().unwrap();
     for name in names {
@@ -293,14 +293,14 @@ fn assert_missing(folder: &Path, names: &[&str]) {
 }
 
 #[test]
-fn a_folder_whose_only_journal_is_gone_is_refused() {
+fn a_folder_that_lost_its_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     history(dir.path(), 3);
     assert_missing(dir.path(), &["journal-0000000001"]);
-    let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
+    let mut store = Store::open(dir.path(), Options { compaction_changes_min: 1 }).unwrap();
     commit(&mut store, 9, vec![reserve(3)]);
     store.maintain();
-    while store.is_folding() {
+    while store.is_compacting() {
         std::thread::yield_now();
         store.maintain();
     }
@@ -316,7 +316,7 @@ fn a_folder_whose_only_journal_is_gone_is_refused() {
 }
 
 #[test]
-fn what_is_cut_off_after_a_clean_end_is_noticed() {
+fn a_journal_cut_after_a_clean_close_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = journal(dir.path());
     history(dir.path(), 3);
@@ -338,7 +338,7 @@ fn what_is_cut_off_after_a_clean_end_is_noticed() {
 }
 
 #[test]
-fn folder_and_files_are_their_owners_alone() {
+fn only_the_owner_can_read_folder_and_files() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("above/data");
@@ -350,17 +350,17 @@ fn folder_and_files_are_their_owners_alone() {
         let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
         entries.collect::<Vec<_>>()
     };
-    let fold = || {
-        let mut store = Store::open(&data, Options { fold_changes_min: 1 }).unwrap();
+    let compact = || {
+        let mut store = Store::open(&data, Options { compaction_changes_min: 1 }).unwrap();
         commit(&mut store, 1, vec![create(9)]);
         commit(&mut store, 1, vec![Command::AddStock(1)]);
         store.maintain();
-        while store.is_folding() {
+        while store.is_compacting() {
             std::thread::yield_now();
             store.maintain();
         }
     };
-    fold();
+    compact();
     assert_eq!(all().len(), 4);
     let check = |folder_mode, file_mode| {
         assert_eq!(mode(&data), folder_mode);
@@ -374,7 +374,7 @@ fn folder_and_files_are_their_owners_alone() {
     all().iter().for_each(|path| set(path, 0o644));
     drop(open(&data));
     check(0o700, 0o600);
-    // A group's access is somebody's decision, and a file of somebody else is no business of ours.
+    // Access for a group was an operator's decision, and another user's file is not ours to change.
     set(&data, 0o750);
     all().iter().for_each(|path| set(path, 0o640));
     let theirs = data.join("README");
@@ -385,7 +385,7 @@ fn folder_and_files_are_their_owners_alone() {
     assert_eq!(mode(&theirs), 0o644);
 }
 
-/// What is logged while `act` runs, on this thread.
+/// The log of this thread while `act` runs.
 fn logged(act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -406,25 +406,25 @@ fn logged(act: impl FnOnce()) -> String {
 }
 
 #[test]
-fn what_is_cut_off_a_journal_is_logged() {
-    const LINE: &str = "an unfinished record is cut off";
+fn removing_an_unfinished_record_is_logged() {
+    const LINE: &str = "unfinished record removed from the end";
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), 3);
     let mut torn = bytes[..bytes.len() - 40].to_vec();
-    // Behind it, room that was set aside.
+    // After it, room that was set aside.
     torn.resize(bytes.len() + 5000, 0);
     fs::write(journal(dir.path()), torn).unwrap();
     let log = logged(|| drop(open(dir.path())));
     let line = log.lines().find(|line| line.contains(LINE)).expect("a line");
     assert!(line.contains("WARN") && line.contains("journal-0000000001"), "{line}");
     assert!(line.contains("bytes=") && line.contains("at="), "{line}");
-    // Unused room alone is what every kill leaves.
+    // Every kill leaves unused room, and nothing else.
     fs::write(journal(dir.path()), [&bytes[..], &[0; 5000]].concat()).unwrap();
     let log = logged(|| drop(open(dir.path())));
     assert!(!log.contains(LINE), "{log}");
 }
 
-/// Runs this test again in a process of its own, as `role`. Fails if that fails or can't be run.
+/// Runs this test again in a process of its own, as `role`. Fails if that fails or cannot run.
 fn run_child(test: &str, role: &str, wrapper: &[&str]) {
     let exe = std::env::current_exe().unwrap();
     let mut words = wrapper.iter().map(Into::into).chain([exe.into_os_string()]);
@@ -501,9 +501,9 @@ fn a_folder_without_permission_is_named() {
 }
 
 #[test]
-fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
+fn a_full_disk_refuses_until_there_is_space_again() {
     if !is_child("full") {
-        let test = "a_full_disk_refuses_and_goes_on_when_there_is_room_again";
+        let test = "a_full_disk_refuses_until_there_is_space_again";
         return run_child(test, "full", NAMESPACE);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -521,7 +521,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
     };
     assert!(matches!(&error, LedgerError::Refused(why) if why.contains("no space")), "{error}");
     assert!(granted > 1000, "{granted}");
-    // What only asks is still answered, and what was refused did not happen.
+    // Questions are still answered, and what was refused did not happen.
     assert_eq!(status(&mut store, granted - 1), Some(Status::Held));
     assert_eq!(status(&mut store, granted), None);
     drop(store);
@@ -536,18 +536,18 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
     println!("child done");
 }
 
-/// A snapshot that would take the journal's room is not begun, however often its time comes, and one
-/// that the disk has no room for after all leaves nothing.
+/// A snapshot that would take the journal's room is not begun, however often it is due. A snapshot
+/// that the disk has no room for leaves nothing.
 #[test]
-fn a_fold_never_fills_the_disk() {
+fn a_compaction_never_fills_the_disk() {
     if !is_child("fold") {
-        return run_child("a_fold_never_fills_the_disk", "fold", NAMESPACE);
+        return run_child("a_compaction_never_fills_the_disk", "fold", NAMESPACE);
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     mount(&["-t", "tmpfs", "-o", "size=32m", "none", path]);
     let data = dir.path().join("data");
-    let mut store = Store::open(&data, Options { fold_changes_min: 3000 }).unwrap();
+    let mut store = Store::open(&data, Options { compaction_changes_min: 3000 }).unwrap();
     commit(&mut store, 1, vec![create(1_000_000)]);
     let mut next = 0;
     let mut sell = |store: &mut Store, count: u128| {
@@ -556,7 +556,7 @@ fn a_fold_never_fills_the_disk() {
                 commit(store, 1, (next..next + 100).map(reserve).collect());
                 next += 100;
                 store.maintain();
-                while store.is_folding() {
+                while store.is_compacting() {
                     std::thread::yield_now();
                     store.maintain();
                 }
@@ -571,12 +571,12 @@ fn a_fold_never_fills_the_disk() {
     fs::write(&ballast, vec![1; 20 << 20]).unwrap();
     let (snapshots, log) = sell(&mut store, 100);
     assert_eq!(snapshots, 0);
-    assert!(log.contains("not enough space to fold") && log.contains("needed_bytes="), "{log}");
-    // The same after a restart, which finds that it is time at once.
+    assert!(log.contains("not enough space to compact") && log.contains("needed_bytes="), "{log}");
+    // The same after a restart, at which the snapshot is due at once.
     drop(store);
-    let mut store = Store::open(&data, Options { fold_changes_min: 3000 }).unwrap();
+    let mut store = Store::open(&data, Options { compaction_changes_min: 3000 }).unwrap();
     let (snapshots, log) = sell(&mut store, 1);
-    assert!(snapshots == 0 && log.contains("not enough space to fold"), "{log}");
+    assert!(snapshots == 0 && log.contains("not enough space to compact"), "{log}");
     fs::remove_file(&ballast).unwrap();
     let (snapshots, log) = sell(&mut store, 100);
     assert_eq!(snapshots, 1, "{log}");
@@ -591,9 +591,9 @@ fn ask(ledger: &Embedded, batch: Batch) -> Result<BatchReply, LedgerError> {
     receiver.recv_timeout(Duration::from_secs(10)).expect("answered").map(|(reply, _)| reply)
 }
 
-/// Reserves for ever and prints what was granted.
+/// Reserves for ever and prints the granted reservations.
 fn child_to_be_killed(folder: &Path) {
-    let options = Options { fold_changes_min: 3000 };
+    let options = Options { compaction_changes_min: 3000 };
     let ledger = Embedded::start(folder, options, wall_ms).unwrap();
     let spec = SaleSpec::with_total(1 << 40);
     ask(&ledger, batch("t", vec![Command::Create(spec)])).unwrap();
@@ -624,7 +624,7 @@ fn reserve_anonymous(id: u128) -> Command {
     Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None })
 }
 
-/// Adds the changes after a position. Gives the new one.
+/// Adds the changes after a position. Returns the new position.
 fn read_changes(
     store: &mut Store,
     position: u64,
@@ -647,7 +647,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut granted = Vec::new();
-    // What a database would have that reads the changes between the kills.
+    // A database that reads the changes between the kills would have these.
     let (mut orders, mut position) = (BTreeMap::new(), 0);
     for round in 0..20 {
         let mut child = Process::new(std::env::current_exe().unwrap())
@@ -670,7 +670,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             }
         }
         child.kill().unwrap();
-        // Whatever it managed to print before it died.
+        // Everything that it printed before it died.
         let rest = lines.map_while(Result::ok);
         granted.extend(rest.filter_map(|line| line.strip_prefix("granted ")?.parse::<u128>().ok()));
         child.wait().unwrap();
@@ -683,20 +683,20 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         position = read_changes(&mut store, position, &mut orders);
         assert!(orders.len() >= last + granted.len() - before && position == store.version());
     }
-    // Whatever the kills have left folds into one snapshot, which has it all too.
-    let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
-    // One that was made just before the last kill is followed by the next only after as many changes
-    // as half of what it holds.
+    // Everything that the kills have left folds into one snapshot, which has it all too.
+    let mut store = Store::open(dir.path(), Options { compaction_changes_min: 1 }).unwrap();
+    // After a snapshot that was created just before the last kill, the next one follows only after
+    // as many changes as half of its rows.
     for more in 0..=granted.len() as u128 {
         let outcomes = commit(&mut store, 1, vec![reserve(u128::MAX - more)]);
         assert!(matches!(outcomes[..], [Outcome::Granted { .. }]));
         store.maintain();
-        if store.is_folding() {
+        if store.is_compacting() {
             break;
         }
     }
-    assert!(store.is_folding());
-    while store.is_folding() {
+    assert!(store.is_compacting());
+    while store.is_compacting() {
         std::thread::yield_now();
         store.maintain();
     }
@@ -712,8 +712,8 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     assert!(names.filter(|name| name.starts_with("snapshot-")).count() == 1);
 }
 
-/// As above, but the kill comes at any moment from the first instruction on: in the start, while the
-/// folder is made, in a fold, in the change of journal.
+/// As above, but the kill comes at any moment from the first instruction on: at the start, while
+/// the folder is created, during a compaction, during the change of journal.
 #[test]
 fn a_kill_at_any_moment_leaves_a_folder_that_opens() {
     if let Ok(folder) = std::env::var("STAMPEDE_TEST_FOLDER") {
@@ -746,21 +746,21 @@ fn a_kill_at_any_moment_leaves_a_folder_that_opens() {
 }
 
 #[test]
-fn a_long_journal_is_folded_while_the_ledger_goes_on() {
+fn a_long_journal_is_compacted_while_the_ledger_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path(), Options { fold_changes_min: 500 }).unwrap();
+    let mut store = Store::open(dir.path(), Options { compaction_changes_min: 500 }).unwrap();
     commit(&mut store, 1, vec![create(1_000_000)]);
     let mut folds = 0;
     for id in 0..300u128 {
-        let was_folding = store.is_folding();
+        let was_folding = store.is_compacting();
         commit(&mut store, 1, (id * 40..id * 40 + 40).map(reserve).collect());
         store.maintain();
-        folds += u32::from(store.is_folding() && !was_folding);
+        folds += u32::from(store.is_compacting() && !was_folding);
     }
-    // How often depends on how fast the disk is.
+    // The number depends on the speed of the disk.
     assert!(folds >= 1);
     drop(store);
-    // Marker and lock, and in the middle of a fold two journals and two snapshots.
+    // Marker and lock, and during a fold two journals and two snapshots.
     assert!(fs::read_dir(dir.path()).unwrap().count() <= 6);
     let mut store = open(dir.path());
     assert_eq!(store.reservation_count(), 12_000);
@@ -770,7 +770,7 @@ fn a_long_journal_is_folded_while_the_ledger_goes_on() {
 #[test]
 fn expired_units_come_back_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), without_compaction(), wall_ms).unwrap();
     let spec = SaleSpec { hold_ms: 300, ..SaleSpec::with_total(1) };
     let reply = ask(&ledger, batch("t", vec![Command::Create(spec), reserve(1)])).unwrap();
     assert_eq!(reply[0].free, Some(0));
@@ -788,9 +788,9 @@ fn expired_units_come_back_by_themselves() {
 }
 
 #[test]
-fn what_expires_is_seen_to_be_late_while_the_ledger_stands_still() {
+fn overdue_expiry_is_visible_while_the_ledger_stands_still() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), without_compaction(), wall_ms).unwrap();
     let counts = ledger.handle().counts().clone();
     let late = || counts.expiry_due.elapsed().unwrap_or_default();
     let until = |is_so: &dyn Fn() -> bool| {
@@ -810,9 +810,9 @@ fn what_expires_is_seen_to_be_late_while_the_ledger_stands_still() {
 }
 
 #[test]
-fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
+fn a_stop_answers_sent_batches_and_refuses_later_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), without_compaction(), wall_ms).unwrap();
     ask(&ledger, batch("t", vec![create(1000)])).unwrap();
     let (handle, (sender, receiver)) = (ledger.handle(), mpsc::channel());
     let send = |id| {
@@ -831,9 +831,9 @@ fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
 }
 
 #[test]
-fn a_broken_assertion_stops_the_ledger_and_answers() {
+fn a_failed_assertion_stops_the_ledger_with_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), without_compaction(), wall_ms).unwrap();
     ask(&ledger, batch("t", vec![create(1000), reserve_anonymous(1)])).unwrap();
     let twice = ask(&ledger, batch("t", vec![reserve_anonymous(2), reserve_anonymous(1)]));
     assert!(matches!(twice, Err(LedgerError::Lost(_))), "{twice:?}");
@@ -884,7 +884,7 @@ fn terms() -> impl Strategy<Value = Terms> {
     )
 }
 
-/// Half of the requests have some, and half of the sales have types.
+/// Half of the requests have details, and half of the sales have types.
 fn lines() -> impl Strategy<Value = Option<Lines>> {
     let some = vec!["adult:1", "adult:2", "child:1", "adult:1,child:1", "adult:2,child:2", "dog:1"];
     proptest::option::of(
@@ -954,7 +954,7 @@ fn note() -> Note {
     Note::new("row 7").unwrap()
 }
 
-/// Makes the commands, with ids that are new for reservations and mostly known for the rest.
+/// Makes the commands, with new ids for reservations and mostly known ids for others.
 fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
     let known = |n: u16, ids: u128| ReservationId(u128::from(n) % (ids + 2));
     let command = |ask, ids: &mut u128| match ask {
@@ -1028,10 +1028,10 @@ proptest! {
         for step in steps {
             match step {
                 Step::Reopen { fold } => {
-                    // A crash may forget a time at which nothing changed, the model does not.
+                    // A crash may forget a time at which nothing changed; the model does not.
                     known_ms = known_ms.max(store.take().map_or(0, |store| store.now_ms()));
-                    let fold_changes_min = if fold { 1 } else { u64::MAX };
-                    let mut opened = Store::open(dir.path(), Options { fold_changes_min }).unwrap();
+                    let compaction_changes_min = if fold { 1 } else { u64::MAX };
+                    let mut opened = Store::open(dir.path(), Options { compaction_changes_min }).unwrap();
                     opened.maintain();
                     store = Some(opened);
                 }

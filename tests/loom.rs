@@ -1,6 +1,6 @@
-//! Every order in which threads can reach a core's mailbox, by `loom`: whoever waits for it is woken
-//! (a wake-up that is lost is a deadlock here), and each message is taken once. And every order in which
-//! two of them can take from the limiter: together they take what one may.
+//! Every order in which threads can reach a core's mailbox, by `loom`: a waiting core is woken
+//! (here a lost wake-up is a deadlock), and each message is taken once. Also every order in which
+//! two threads can take from the limiter: together they take what one may.
 //!
 //! The file under test is compiled a second time, against the `sync` and the wake-up below.
 
@@ -8,8 +8,8 @@
 mod engine {
     #[path = "mailbox.rs"]
     pub mod mailbox;
-    #[path = "../../tests/schedules/wakeup.rs"]
-    pub mod wakeup;
+    #[path = "../../tests/schedules/waker.rs"]
+    pub mod waker;
 }
 
 #[path = "../src/limiter"]
@@ -18,7 +18,7 @@ mod limiter {
     #[path = "table.rs"]
     mod table;
 
-    use crate::limits::RATE_BUCKET_PLACES;
+    use crate::limits::RATE_BUCKET_SLOTS;
     use table::{Pace, Table};
 
     /// A table of one bucket.
@@ -26,13 +26,13 @@ mod limiter {
 
     impl Bucket {
         pub fn new() -> Self {
-            Self(Table::new(RATE_BUCKET_PLACES))
+            Self(Table::new(RATE_BUCKET_SLOTS))
         }
 
-        /// Whether this key may buy once more, of so many at once.
+        /// Whether this key may buy once more, with this burst.
         pub fn take(&self, key: u64, burst: u64, now_ms: u64) -> bool {
             let one = table::STEPS_PER_S;
-            // What tells keys of one bucket apart are the upper bits of a hash.
+            // The upper bits of a hash distinguish the keys of one bucket.
             let hash = key << 60;
             self.0.take(hash, Pace { one, burst: burst * one }, now_ms).is_ok()
         }
@@ -60,8 +60,8 @@ use loom::sync::Arc;
 /// In place of a core: the messages that it has taken, each with its sender.
 type Taken = RefCell<Vec<(usize, usize)>>;
 
-/// So many threads leave so many messages each, while the core takes them. Every order with so many
-/// threads at the most that are interrupted; without a bound, every order.
+/// Threads leave messages while the core takes them. Tries every order with at most this number of
+/// preempted threads; without a bound, every order.
 fn explore(senders: usize, messages: usize, preemption_bound: Option<usize>) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = preemption_bound;
@@ -83,7 +83,7 @@ fn explore(senders: usize, messages: usize, preemption_bound: Option<usize>) {
             .collect();
         let core: &'static Taken = Box::leak(Box::default());
         while core.borrow().len() < senders * messages {
-            mailbox.wakeup.wait();
+            mailbox.waker.wait();
             mailbox.take().into_iter().for_each(|message| message(core));
         }
         threads.into_iter().for_each(|thread| thread.join().expect("it has sent"));
@@ -109,7 +109,7 @@ fn messages_of_several_threads_wake_the_core_and_are_taken_once() {
     explore(3, 1, Some(1));
 }
 
-/// Two threads with these purchases each, of which so many may be made at once. How many were.
+/// Two threads make these purchases each, with this burst. Returns how many succeed.
 fn taken(ours: &'static [u64], theirs: &'static [u64], burst: u64, want: usize) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -126,10 +126,10 @@ fn taken(ours: &'static [u64], theirs: &'static [u64], burst: u64, want: usize) 
 }
 
 #[test]
-fn threads_take_together_what_one_may() {
+fn two_threads_share_one_rate_limit_bucket() {
     taken(&[1], &[1], 1, 1);
     taken(&[1, 1], &[1, 1], 3, 3);
-    // Two who are new at the same time find a place each, and neither takes of the other's.
+    // Two new keys at the same time find a place each, and neither takes from the other's.
     taken(&[1], &[2], 1, 2);
     taken(&[1, 2], &[2, 1], 1, 2);
 }

@@ -1,4 +1,4 @@
-//! The blocking client of the Redis ledger against a real Redis: it connects anew by itself, says
+//! The blocking client of the Redis ledger against a real Redis: it reconnects by itself, reports
 //! what can have happened, and keeps the index of sales.
 
 #[allow(dead_code)]
@@ -12,7 +12,7 @@ use redis::Value;
 use rustix::process::{Pid, Signal, kill_process};
 use server::RedisServer;
 use stampede::ledger::client::{Client, Repair};
-use stampede::ledger::members::{Member, MemberId, Roll};
+use stampede::ledger::members::{Member, MemberId, MemberList};
 use stampede::ledger::redis::{
     Codec, EntryId, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
     trim_command,
@@ -61,7 +61,7 @@ fn reserve(n: u128) -> Command {
 }
 
 #[test]
-fn carries_batches_of_many_sales_and_other_commands() {
+fn a_client_sends_batches_of_many_sales_and_other_commands() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let replies = client
@@ -92,11 +92,11 @@ fn carries_batches_of_many_sales_and_other_commands() {
 }
 
 #[test]
-fn comes_back_by_itself() {
+fn a_client_reconnects_by_itself() {
     let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut client = client(&server);
     client.apply(&one("s", create(9))).expect("a reply");
-    // What is idle when Redis goes is not lost: the next question finds the new one.
+    // An idle connection loses nothing when Redis goes: the next question finds the new Redis.
     server.kill();
     server.restart();
     assert!(client.apply(&one("s", reserve(1))).is_ok());
@@ -112,7 +112,7 @@ fn comes_back_by_itself() {
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_lost() {
+fn a_missing_answer_is_reported_as_lost() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     client.set_answer_time(Duration::from_millis(200));
@@ -122,7 +122,7 @@ fn an_answer_that_does_not_come_is_lost() {
 }
 
 #[test]
-fn one_spoilt_sale_does_not_spoil_the_others() {
+fn a_damaged_sale_does_not_affect_the_others() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     server.connect().ask("SET bad_hash_key 1");
@@ -132,14 +132,14 @@ fn one_spoilt_sale_does_not_spoil_the_others() {
         matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("bad_hash_key is no hash"))
     );
     assert!(replies[1].is_ok());
-    // Whoever wants all or nothing is told that it is neither.
+    // A caller that wants all or nothing gets an error that says it is neither.
     assert!(matches!(client.apply(&both), Err(LedgerError::Lost(_))));
     let bad = client.apply(&one("bad", Command::Show));
     assert!(matches!(bad, Err(LedgerError::Refused(_))), "{bad:?}");
 }
 
 #[test]
-fn the_index_is_kept_and_trouble_with_it_is_named() {
+fn the_index_is_maintained_and_its_errors_are_named() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connect();
     let mut client = client(&server);
@@ -148,7 +148,7 @@ fn the_index_is_kept_and_trouble_with_it_is_named() {
     client.apply(&batch(groups)).expect("replies");
     redis.send(&redis::cmd("SADD").arg(INDEX).arg("No Sale").get_packed_command(), 1);
     assert_eq!(client.sales().expect("the index").len(), 3000);
-    // One that is there after all stays, one that is gone goes.
+    // A sale that exists after all stays; a sale that is gone goes.
     redis.ask("DEL s1_hash_key");
     client.forget(&[&sale("s0"), &sale("s1")]).expect("done");
     let sales = client.sales().expect("the index");
@@ -172,9 +172,9 @@ fn the_index_is_kept_and_trouble_with_it_is_named() {
     );
 }
 
-/// Without the scripts, and where they can't be loaded, only what needs them is refused.
+/// Without the scripts, and where they cannot be loaded, only commands that need them are refused.
 #[test]
-fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
+fn a_missing_script_fails_only_the_commands_that_need_it() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connect();
     let mut client = client(&server);
@@ -196,9 +196,9 @@ fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
     assert!(replies.iter().all(Result::is_ok), "{replies:?}");
 }
 
-/// Who sells by it may die before his own sweep has looked: the others must know when to.
+/// A server may die before its own sweep has looked: the others must know when to look.
 #[test]
-fn sweeps_hear_of_a_new_hold_time() {
+fn sweepers_are_notified_of_a_new_hold_time() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     client.apply(&one("s", create(9))).expect("created");
@@ -217,9 +217,9 @@ fn sweeps_hear_of_a_new_hold_time() {
     assert_eq!(news(&mut client, before).0, [sale("s")]);
 }
 
-/// Whether somebody has yet to read a stream can't be known then.
+/// Without the right to `XINFO GROUPS` it is unknown whether a group has yet to read the stream.
 #[test]
-fn a_sale_whose_readers_are_not_known_is_not_removed() {
+fn a_sale_with_unknown_stream_readers_is_not_removed() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     client.apply(&batch(vec![("s", vec![create(9), Command::Close])])).expect("created");
@@ -233,9 +233,9 @@ fn a_sale_whose_readers_are_not_known_is_not_removed() {
     client.apply(&one("s", Command::Remove)).expect("removed");
 }
 
-/// Also what is only replayed, on a connection that has written nothing.
+/// A replay is unknown too, although its connection has written nothing.
 #[test]
-fn what_too_few_replicas_have_is_unknown() {
+fn a_change_on_too_few_replicas_is_unknown() {
     let primary = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
     let port = primary.port().to_string();
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
@@ -268,7 +268,7 @@ fn what_too_few_replicas_have_is_unknown() {
             "{reply:?}"
         );
     };
-    // Where it can't be known at all nothing is written.
+    // Where that cannot be known, nothing is written.
     let is_refused = |reply: Result<BatchReply, LedgerError>| {
         assert!(
             matches!(&reply, Err(LedgerError::Refused(t)) if t.contains("0 of 1 replicas follow")),
@@ -311,9 +311,10 @@ fn what_too_few_replicas_have_is_unknown() {
     assert!(matches!(outcome, Outcome::Replayed(r) if r.id == ReservationId(2)), "{outcome:?}");
 }
 
-/// From Redis 7.2 on `WAIT` waits for what the connection wrote, and for nothing if it wrote nothing.
+/// From Redis 7.2 on `WAIT` waits for what the connection wrote, and for nothing if it wrote
+/// nothing.
 #[test]
-fn what_is_only_found_is_written_too_where_replicas_are_waited_for() {
+fn a_repeated_command_writes_if_replicas_are_required() {
     let primary = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
     let port = primary.port().to_string();
     let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
@@ -334,7 +335,7 @@ fn what_is_only_found_is_written_too_where_replicas_are_waited_for() {
     waits.apply(&one("s", Command::Confirm(ReservationId(1)))).expect("confirmed");
 
     let mut redis = primary.connect();
-    // The replica is pinged now and then, which is written to it too, so it is the commands that count.
+    // The replica is pinged now and then, which is written to it too, so the commands count.
     let mut writes = |client: &mut RedisClient, sale: &str, command: Command| {
         let mut count = || {
             let info = redis.text("INFO commandstats");
@@ -350,9 +351,9 @@ fn what_is_only_found_is_written_too_where_replicas_are_waited_for() {
         ("s", create(9)),
         ("s", Command::Confirm(ReservationId(1))),
         ("s", Command::ShowReservation(ReservationId(1))),
-        ("t", Command::Give { to: 1, gave: 0, units: 0 }),
-        ("t", Command::Give { to: 1, gave: 5, units: 1 }),
-        ("t", Command::Take { from: 1, gave: 0 }),
+        ("t", Command::TransferOut { to: 1, gave: 0, units: 0 }),
+        ("t", Command::TransferOut { to: 1, gave: 5, units: 1 }),
+        ("t", Command::TransferIn { from: 1, gave: 0 }),
     ];
     for (sale, command) in found {
         assert_eq!(writes(&mut plain, sale, command.clone()), 0, "{command:?}");
@@ -363,9 +364,9 @@ fn what_is_only_found_is_written_too_where_replicas_are_waited_for() {
     assert_eq!(redis.text("EXISTS {nothing_hash_key}:sale"), "0", "made by a mark");
 }
 
-/// Everything we do, as the users of tuning/ that may do nothing else.
+/// Runs every command of stampede as the users of tuning/, and some that they must not run.
 #[test]
-fn the_users_of_tuning_may_what_they_must() {
+fn the_users_of_tuning_have_just_enough_rights() {
     let (server, _users) = RedisServer::with_users();
     let server_url = server.url_of("stampede", "CHANGE-ME-STAMPEDE");
     let orders_url = server.url_of("stampede-orders", "CHANGE-ME-ORDERS");
@@ -401,7 +402,7 @@ fn the_users_of_tuning_may_what_they_must() {
     let id = MemberId::random();
     client.renew_lease(id, None, &member("a")).expect("a lease");
     client.end_lease(id).expect("a roll");
-    // Everything is wrong in turn, and mended.
+    // Everything is damaged in turn, and repaired.
     let mut redis = server.connect();
     for spoil in [
         "HSET s_hash_key s_sold_nums 7",
@@ -439,7 +440,7 @@ fn the_users_of_tuning_may_what_they_must() {
 
     client.apply(&batch(vec![("s", vec![Command::Close])])).expect("a reply");
     run(&["audit", "--ledger", &server_url, "--orders", &to]);
-    // Nobody may do anything else, or anywhere else.
+    // No user may do anything else, or anything elsewhere.
     let other = |user: &mut RedisClient, arguments: &[&[u8]]| {
         let reply = user.command(arguments);
         assert!(
@@ -457,15 +458,15 @@ fn member(name: &str) -> Member {
     Member { name: name.to_owned(), cores: 2, ..Member::default() }
 }
 
-fn names(roll: &Roll) -> Vec<&str> {
+fn names(roll: &MemberList) -> Vec<&str> {
     roll.leases.iter().map(|lease| lease.member.name.as_str()).collect()
 }
 
 #[test]
-fn leases_are_renewed_ended_and_end_by_themselves() {
+fn leases_are_renewed_released_and_expire() {
     let server = RedisServer::start(&[]);
     let (mut one, mut other) = (client(&server), client(&server));
-    assert_eq!(one.roll().expect("a roll").leases, []);
+    assert_eq!(one.member_list().expect("a roll").leases, []);
     let [a, b] = [(); 2].map(|()| MemberId::random());
     let first = one.renew_lease(a, None, &member("a")).expect("a lease");
     assert_eq!((names(&first), first.is_new, first.cores()), (vec!["a"], true, 2));
@@ -473,7 +474,7 @@ fn leases_are_renewed_ended_and_end_by_themselves() {
     let second = other.renew_lease(b, None, &member("b")).expect("a lease");
     assert_eq!((names(&second), second.cores()), (vec!["a", "b"], 4));
 
-    // Both scripts and members survive a SCRIPT FLUSH; a lease that is lost keeps its beginning.
+    // Both scripts and members survive a SCRIPT FLUSH; a lost lease keeps its beginning.
     server.connect().ask("SCRIPT FLUSH");
     let since_ms = first.leases[0].since_ms;
     let again = one.renew_lease(a, Some(since_ms), &member("a")).expect("a lease");
@@ -486,26 +487,27 @@ fn leases_are_renewed_ended_and_end_by_themselves() {
     assert_eq!(names(&one.end_lease(a).expect("a roll")), ["b"]);
     assert_eq!(names(&other.members().expect("a roll").expect("a roll")), ["b"]);
     std::thread::sleep(Duration::from_millis(LEASE_MS + 10));
-    assert_eq!(one.roll().expect("a roll").leases, []);
+    assert_eq!(one.member_list().expect("a roll").leases, []);
     assert_eq!(server.connect().text(&format!("EXISTS {MEMBERS} {LEASES}")), "0");
 }
 
 #[test]
-fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
+fn the_member_list_is_bounded_and_junk_is_removed() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let mut redis = server.connect();
-    // By hand: what is over, and one of another version from before the clock was set back an hour.
-    let (far, id) = (client.roll().expect("a roll").now_ms + 3_600_000, MemberId::random());
+    // By hand: an expired lease, and one of another version from before the clock was set back an
+    // hour.
+    let (far, id) = (client.member_list().expect("a roll").now_ms + 3_600_000, MemberId::random());
     redis.ask(&format!("ZADD {LEASES} 1 odd {far} {id}"));
     redis.ask(&format!("HSET {MEMBERS} odd odd {id} odd"));
-    let roll = client.roll().expect("a roll");
+    let roll = client.member_list().expect("a roll");
     assert_eq!((roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms), (1, id, LEASE_MS));
     assert_eq!((roll.cores(), redis.text(&format!("ZCARD {LEASES}"))), (1, "1".to_owned()));
 
-    // All at once: to come one by one takes a slow machine longer than a lease.
+    // All at once: one by one takes a slow machine longer than a lease.
     let ids: Vec<MemberId> = (1..MEMBERS_MAX).map(|_| MemberId::random()).collect();
-    let ends = client.roll().expect("a roll").now_ms + LEASE_MS;
+    let ends = client.member_list().expect("a roll").now_ms + LEASE_MS;
     let leases: Vec<String> = ids.iter().map(|id| format!("{ends} {id}")).collect();
     let says: Vec<String> = ids.iter().map(|id| format!("{id} odd")).collect();
     redis.ask(&format!("ZADD {LEASES} XX {ends} {id}"));
@@ -521,14 +523,14 @@ fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
     client.end_lease(ids[0]).expect("a roll");
     assert_eq!(client.renew_lease(late, None, &member("late")).expect("a lease").leases.len(), 256);
 
-    // Their leases are gone, and nothing but that.
+    // Their leases are gone, and nothing else.
     redis.ask(&format!("DEL {LEASES}"));
     let anew = client.renew_lease(late, None, &member("late")).expect("a lease");
     assert_eq!((names(&anew), anew.is_new), (vec!["late"], true));
     assert_eq!(redis.text(&format!("HLEN {MEMBERS}")), "1");
     redis.ask(&format!("DEL {MEMBERS}"));
     redis.ask(&format!("SET {MEMBERS} 1"));
-    let refused = client.roll();
+    let refused = client.member_list();
     assert!(
         matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("_key:members a hash")),
         "{refused:?}"

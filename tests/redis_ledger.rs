@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-/// The same, where two other sales are in each call: one that sells, and one that there is not.
+/// The same with two other sales in each call: one that sells, and one that does not exist.
 struct Shared {
     client: Client,
     bought: u128,
@@ -119,15 +119,15 @@ fn granted(outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Granted { .. })).count()
 }
 
-/// Every key of the database with what it holds, to see that nothing was written.
+/// Every key of the database with its content, to check that nothing was written.
 fn dump(connection: &mut RedisConnection) -> Vec<(String, redis::Value)> {
     let mut keys = connection.list("KEYS *");
     keys.sort();
     keys.into_iter().map(|key| (key.clone(), connection.ask(&format!("DUMP {key}")))).collect()
 }
 
-/// What the sale's stream says, oldest first: reservation id and what it became, as
-/// `status quantity expires_at_ms owner`.
+/// The lines of the sale's stream, oldest first: reservation id and its new state, as `status
+/// quantity expires_at_ms owner`.
 fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, String)> {
     let mut events = Vec::new();
     for (_, lines) in entries(connection, sale) {
@@ -154,7 +154,7 @@ fn entries(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(u64, String)
     entries.into_iter().map(entry).collect()
 }
 
-/// As the user of tuning/, who may do only what we need.
+/// As the user of tuning/, who may do only what stampede needs.
 fn at_as_in_tuning(server: &RedisServer) -> Client {
     Client::at(server, &server.url_of("stampede", "CHANGE-ME-STAMPEDE"))
 }
@@ -166,7 +166,7 @@ fn agrees_with_the_model() {
 }
 
 #[test]
-fn a_sale_that_shares_its_calls_agrees_with_the_model() {
+fn sales_that_share_a_call_agree_with_the_model() {
     let (server, _users) = RedisServer::with_users();
     let mut client = at_as_in_tuning(&server);
     let commands = vec![Command::Create(SaleSpec::with_total(1_000_000))];
@@ -176,7 +176,7 @@ fn a_sale_that_shares_its_calls_agrees_with_the_model() {
 }
 
 #[test]
-fn a_place_of_a_split_sale_agrees_with_the_model() {
+fn a_part_of_a_split_sale_agrees_with_the_model() {
     let (server, _users) = RedisServer::with_users();
     agrees(
         &server,
@@ -192,7 +192,7 @@ fn agrees(
     histories: impl Strategy<Value = Vec<history::Step>>,
     (cases, kinds): (u32, usize),
 ) {
-    // The runner wants to call us by shared reference.
+    // The runner calls ledgers by shared reference.
     let parties = RefCell::new((client, server.connect(), Seen::default(), 0));
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let run = |steps: Vec<history::Step>| {
@@ -210,8 +210,8 @@ fn agrees(
     assert_eq!(seen.kinds().len(), kinds, "the histories are too tame: {:?}", seen.kinds());
 }
 
-/// Each reservation is granted in the stream exactly once, and the stream's last word on it is what
-/// stands in the hash.
+/// Each reservation is granted in the stream exactly once, and its last line in the stream is the
+/// line in the hash.
 fn agrees_with_its_stream(connection: &mut RedisConnection, sale: &SaleId) {
     let keys = KeyTemplates::default().of(sale).all();
     let rows: HashMap<_, _> = connection.reservations(&keys[2]).into_iter().collect();
@@ -240,7 +240,7 @@ fn agrees_with_its_stream(connection: &mut RedisConnection, sale: &SaleId) {
 }
 
 #[test]
-fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
+fn a_reservation_line_holds_its_user_and_key() {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
     let mut client = Client::new(&server);
@@ -296,7 +296,7 @@ fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
     assert_eq!(entries(&mut connection, &ticket()).last().map(|entry| entry.0), Some(until));
 }
 
-/// What the sale's stream says of who asked, by entry.
+/// The traces in the sale's stream, by entry.
 fn traces(connection: &mut RedisConnection, sale: &SaleId) -> Vec<Option<String>> {
     let key = KeyTemplates::default().of(sale).stream();
     let redis::Value::Array(entries) = connection.ask(&format!("XRANGE {key} - +")) else {
@@ -311,7 +311,7 @@ fn traces(connection: &mut RedisConnection, sale: &SaleId) -> Vec<Option<String>
 }
 
 #[test]
-fn the_stream_says_who_asked_for_what_was_granted() {
+fn the_stream_holds_the_request_ids_of_grants() {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
@@ -323,7 +323,7 @@ fn the_stream_says_who_asked_for_what_was_granted() {
         Command::Reserve(Reserve { trace, ..reserve })
     };
     let id = |n| ReservationId(n).to_string();
-    // One that is plain, alone; some that are plain; some of which not all are granted.
+    // A plain request alone; some plain ones; some of which not all are granted.
     client.one(traced(1, "ann", "k", "a", PARENT));
     client
         .ask(vec![
@@ -350,7 +350,8 @@ fn the_stream_says_who_asked_for_what_was_granted() {
         None,
     ];
     assert_eq!(traces(&mut connection, &ticket()), want);
-    // Several sales in one call have each their own; so in an epoch, where something is marked.
+    // Several sales in one call have traces of their own; so in an epoch, where something is
+    // marked.
     many_sales(&mut client, 3);
     client.codec = client.codec.in_epoch(Some(7));
     let group = |n: usize, commands| Group { sale: sale_of(n), commands };
@@ -369,7 +370,7 @@ fn the_stream_says_who_asked_for_what_was_granted() {
 
 #[test]
 fn a_run_settles_reservations_of_many_fields_at_once() {
-    // Several in each of many fields, named in another order than they stand in.
+    // Several in each of many fields, named in another order than they are stored in.
     const COUNT: u128 = 480;
     let id = |n: u128| n | (n % 60) << 100;
     let server = RedisServer::start(&[]);
@@ -400,7 +401,7 @@ fn a_run_settles_reservations_of_many_fields_at_once() {
     let Outcome::Sale(view) = client.one(Command::Show) else { panic!("no sale") };
     assert_eq!((view.held, view.confirmed), (160, 160));
 
-    // The same again changes nothing, and is told so.
+    // The same command again changes nothing, and is answered so.
     let again = client.ask(commands).expect("a reply");
     for (n, outcome) in order.iter().zip(&again.outcomes) {
         assert_eq!(*outcome == Outcome::AlreadyCancelled, n % 3 == 1, "{outcome:?}");
@@ -411,9 +412,10 @@ fn a_run_settles_reservations_of_many_fields_at_once() {
     assert_eq!(units, 320);
 }
 
-/// Readers take the last line of an entry for what it is, of two under one version the first.
+/// Readers take the last line of an entry as the state; of two lines under one version they keep
+/// the first.
 #[test]
-fn what_is_paid_and_refunded_in_one_run_is_told_once() {
+fn a_confirm_and_refund_in_one_run_make_one_stream_line() {
     let server = RedisServer::start(&[]);
     let (mut connection, mut client) = (server.connect(), Client::new(&server));
     client.one(Command::Create(SaleSpec { limit_per_user: 2, ..SaleSpec::with_total(9) }));
@@ -461,12 +463,12 @@ fn what_is_paid_and_refunded_in_one_run_is_told_once() {
 }
 
 #[test]
-fn a_first_limit_counts_as_many_as_redis_may_stand_still_for() {
+fn a_first_limit_counts_at_most_a_bounded_number_of_units() {
     let server = RedisServer::start(&[]);
     let (mut connection, mut client) = (server.connect(), Client::new(&server));
     let spec = SaleSpec { quantity_max: 10_000, ..SaleSpec::with_total(LIMIT_COUNT_UNITS_MAX + 1) };
     client.one(Command::Create(spec));
-    // Each with a field of its own, so that nothing is in one piece.
+    // Each in a field of its own, so that nothing is in one piece.
     for batch in 0..20u128 {
         let ids = (1..=400).map(|n| (batch * 400 + n) << 88 | n);
         let asks = ids.map(|id| ask_as(id, &format!("user {}", id % 3_000), "")).collect();
@@ -486,7 +488,7 @@ fn a_first_limit_counts_as_many_as_redis_may_stand_still_for() {
     let units = LIMIT_COUNT_UNITS_MAX + 1;
     assert_eq!(client.one(limit(1)), Outcome::TooManyToCount { units });
     client.one(Command::Cancel(ReservationId(7 << 100)));
-    // What is left of reservations has to be read as well.
+    // The lines of earlier reservations must be read as well.
     let ended: String = (1..=LIMIT_COUNT_LINES_MAX as u128)
         .map(|n| format!("{} cancelled 1 5\n", ReservationId(7 << 100 | n)))
         .collect();
@@ -512,7 +514,7 @@ fn reserve_of(command: Command) -> Reserve {
 }
 
 #[test]
-fn the_sweep_says_when_to_come_again() {
+fn the_sweep_returns_the_next_due_time() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);
     let mut at = |after_ms: u64, commands: Vec<Command>| {
@@ -537,7 +539,7 @@ fn the_sweep_says_when_to_come_again() {
 }
 
 #[test]
-fn a_sale_is_removed_only_when_its_orders_are_done() {
+fn a_sale_is_removed_only_after_its_orders_are_written() {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
     let mut client = Client::new(&server);
@@ -598,7 +600,7 @@ fn a_hash_made_by_hand_sells_exactly_its_total() {
 }
 
 #[test]
-fn who_looks_for_a_claim_in_a_making_hears_of_that_making_alone() {
+fn a_claim_is_found_only_in_the_named_creation_of_the_sale() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
     let Outcome::Created(view) = client.one(Command::Create(SaleSpec::with_total(1))) else {
@@ -622,7 +624,7 @@ fn who_looks_for_a_claim_in_a_making_hears_of_that_making_alone() {
     let claimed = |other| vec![Outcome::Claimed(ReservationId(7)), other];
     let sold_out = claimed(Outcome::SoldOut { free: 0 });
     assert_eq!(looks(&mut client, made), (sold_out.clone(), Some(0)));
-    // What it does not read does not matter, what it reads must be right.
+    // Fields that it does not read do not matter; fields that it reads must be right.
     let later = Creation(made.0 + 1);
     assert_eq!(looks(&mut client, later), (neither(), Some(0)));
     for (spoil, restore) in [
@@ -649,7 +651,7 @@ fn who_looks_for_a_claim_in_a_making_hears_of_that_making_alone() {
 }
 
 #[test]
-fn an_unknown_sale_stays_unknown_and_unwritten() {
+fn commands_on_an_unknown_sale_write_nothing() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);
     let id = ReservationId(1);
@@ -677,7 +679,7 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
     assert!(dump(&mut server.connect()).is_empty());
 }
 
-/// Every command, put to data that is not right: an error that says so, and nothing written.
+/// Every command on bad data: an error that says so, and nothing written.
 fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
@@ -717,7 +719,7 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
                 assert_eq!(dump(&mut connection), before, "{spoil:?} {command:?}");
             }
             Err(error) => panic!("{spoil:?} {command:?}: {error:?}"),
-            // This command has no need of what was spoilt.
+            // This command does not need the damaged field.
             Ok(_) => {
                 connection.ask("FLUSHDB");
                 for (key, value) in &before {
@@ -735,7 +737,7 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
 }
 
 #[test]
-fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before() {
+fn fields_unknown_to_0_1_0_raise_the_format_first() {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
     let mut client = Client::new(&server);
@@ -749,7 +751,7 @@ fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before(
     client.ask(vec![bought(1, 5, "", "ann", "k"), bought(2, 5, "", "", "")]).expect("a reply");
     assert_eq!(connection.ask(format), redis::Value::Nil, "0.1.0 reads all of it");
     let before = connection.list("HGETALL {ticket_hash_key}:sale");
-    // What is refused, or changes nothing, raises none.
+    // A refused command, or one that changes nothing, raises no format.
     for command in [
         Command::Extend(ReservationId(1), Some(1)),
         Command::CancelTo(ReservationId(1), Remaining::Units(9)),
@@ -775,10 +777,10 @@ fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before(
         assert_eq!(last[&ReservationId(n).to_string()], line);
     }
     agrees_with_its_stream(&mut connection, &ticket());
-    // The first request is the one that counts, whatever is left of it.
+    // The first request counts, whatever is left of it.
     assert_eq!(client.one(bought(9, 3, "", "ann", "k")), Outcome::KeyReused);
     assert!(matches!(client.one(bought(9, 5, "", "ann", "k")), Outcome::Replayed(_)));
-    // It is due when it was extended to, and only then.
+    // It is due at the extended deadline, and only then.
     client.codec.set_now_ms(Some(until));
     let Outcome::Released { units, .. } = client.one(Command::Expire { batch_max: 99 }) else {
         panic!("no expiry")
@@ -790,7 +792,7 @@ fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before(
 }
 
 #[test]
-fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
+fn only_a_sale_with_rules_gets_the_newer_format() {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
     let mut client = Client::new(&server);
@@ -827,7 +829,7 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
     assert!(matches!(outcomes[0], Outcome::Granted { .. }), "{outcomes:?}");
     assert_eq!(outcomes[1], Outcome::ReservationsExhausted { reservations_max: 3 });
     assert_eq!(connection.text("HGET {ticket_hash_key}:sale made"), "3");
-    // Begun anew, it has its rules, and as many as before.
+    // Begun anew, it has its rules, and as many reservations as before.
     client.one(Command::Reset { total: None, force: true });
     assert_eq!(connection.list(read), ["4", "7", "1", "3"]);
     assert!(matches!(client.one(ask(5)), Outcome::Granted { .. }));
@@ -856,7 +858,7 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
 }
 
 #[test]
-fn reservations_for_one_user_are_counted_beside_his_units_for_as_long_as_either_is_bounded() {
+fn per_user_counts_are_kept_while_a_per_user_bound_holds() {
     let server = RedisServer::start(&[]);
     let (mut connection, mut client) = (server.connect(), Client::new(&server));
     let rules = Rules { reservations_per_user_max: 3, ..Rules::default() };
@@ -892,7 +894,7 @@ fn reservations_for_one_user_are_counted_beside_his_units_for_as_long_as_either_
 }
 
 #[test]
-fn a_sale_has_the_format_of_its_rules_from_before_it_has_them_until_it_is_plain_again() {
+fn a_sale_has_a_rules_format_exactly_while_it_has_rules() {
     let server = RedisServer::start(&[]);
     let (mut connection, mut client) = (server.connect(), Client::new(&server));
     client.one(Command::Create(SaleSpec::with_total(9)));
@@ -912,7 +914,7 @@ fn a_sale_has_the_format_of_its_rules_from_before_it_has_them_until_it_is_plain_
             .collect::<Vec<_>>()
             .join(" ")
     };
-    // What is as it was needs no format.
+    // An unchanged reservation needs no format.
     let change = |terms| Command::ChangeTerms(terms);
     let same = Terms { quantity_min: Some(1), reservations_max: Some(None), ..Terms::default() };
     client.one(change(same));
@@ -944,7 +946,7 @@ fn a_sale_has_the_format_of_its_rules_from_before_it_has_them_until_it_is_plain_
 }
 
 #[test]
-fn a_plain_sale_ends_when_enough_reservations_came_back_and_counts_only_these() {
+fn a_plain_sale_ends_after_too_many_returned_reservations() {
     let server = RedisServer::start(&[]);
     let (mut connection, mut client) = (server.connect(), Client::new(&server));
     client.codec.set_now_ms(Some(history::BEGIN_MS));
@@ -959,7 +961,7 @@ fn a_plain_sale_ends_when_enough_reservations_came_back_and_counts_only_these() 
     client.codec.set_now_ms(Some(history::BEGIN_MS + 9));
     client.one(Command::Expire { batch_max: 9 });
     assert_eq!(connection.text(returned), "5");
-    // Paid, refunded and asked for in one run.
+    // Paid, refunded and shown in one run.
     let late = [Command::Confirm, Command::Refund, Command::Refund].map(|of| of(ReservationId(4)));
     client.ask(late.into()).expect("a reply");
     assert_eq!(connection.text(returned), "5");
@@ -1017,7 +1019,7 @@ fn junk_in_the_hashes_is_an_error_and_nothing_is_written() {
 
 #[test]
 fn a_damaged_line_is_an_error_and_nothing_is_written() {
-    // The lines of two reservations, of which the first, or the end, is not as it should be.
+    // The lines of two reservations, of which the first, or the end, is damaged.
     let [ann, bob] = [1, 2].map(|n| ReservationId(n).to_string());
     let name = &ann[..10];
     for damaged in [
@@ -1058,7 +1060,7 @@ fn a_key_of_the_wrong_type_is_an_error_and_nothing_is_written() {
     }
 }
 
-/// A sale of the call that many share.
+/// A sale of a call that many sales share.
 fn sale_of(n: usize) -> SaleId {
     SaleId::new(&format!("s{n}")).expect("a sale id")
 }
@@ -1074,7 +1076,7 @@ fn many_sales(client: &mut Client, count: usize) {
 }
 
 #[test]
-fn what_is_wrong_with_one_sale_of_a_call_is_told_of_it_alone() {
+fn an_error_in_one_sale_of_a_call_affects_no_other_sale() {
     const DAMAGED: usize = 3;
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
@@ -1134,9 +1136,10 @@ fn what_is_wrong_with_one_sale_of_a_call_is_told_of_it_alone() {
     }
 }
 
-/// A stream whose last id is the last that there can be takes no entry, which nobody can see before.
+/// A stream whose last id is the highest possible accepts no entry. The script learns that only
+/// after its first writes.
 #[test]
-fn an_end_half_way_has_taken_too_much_promised_nothing_and_concerns_no_other_sale() {
+fn a_half_done_script_takes_units_but_grants_nothing() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
     many_sales(&mut client, 3);
@@ -1156,14 +1159,14 @@ fn an_end_half_way_has_taken_too_much_promised_nothing_and_concerns_no_other_sal
     }
     assert_eq!(connection.text("HGET s1_hash_key s1_sold_nums"), "4");
     assert_eq!(connection.text("XLEN {s1_hash_key}:stream"), "2");
-    // And by the way that takes any run: somebody is in it twice.
+    // Also by the script that takes any run: a user is in it twice.
     let twice = vec![ask_as(5, "eva", "k"), ask_as(6, "eva", "l")];
     let got = client.send(&Group { sale: sale_of(1), commands: twice });
     assert!(matches!(&got, Err(DecodeError::Lost(text)) if text.starts_with("HALFWAY")), "{got:?}");
 }
 
 #[test]
-fn an_end_half_way_has_counted_each_type_for_whoever_may_have_it() {
+fn a_half_done_script_counts_every_type_it_may_have_taken() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
     let types = Types::from_text("adult:9,child:9,dog:9").expect("types");
@@ -1236,10 +1239,10 @@ fn the_largest_run_is_granted_as_a_whole() {
 }
 
 #[test]
-fn a_count_of_what_is_sold_may_be_missing_only_if_nothing_was() {
+fn the_sold_count_may_be_missing_only_before_the_first_sale() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
-    // As a hand may do it, with a definition or without.
+    // As a person may do it by hand, with a definition or without.
     connection.ask("HSET ticket_hash_key ticket_total_nums 4");
     connection.ask("HSET {ticket_hash_key}:sale hold_ms 60000");
     let Outcome::Sale(view) = client.one(Command::Show) else { panic!("no sale") };
@@ -1258,7 +1261,7 @@ fn a_count_of_what_is_sold_may_be_missing_only_if_nothing_was() {
             matches!(client.ask(vec![command]), Err(DecodeError::Refused(text)) if text.contains("ticket_sold_nums"))
         })
     };
-    // Nothing is held any more, so only what was confirmed says that it is no new sale.
+    // Nothing is held any more, so only the confirmed units show that it is no new sale.
     connection.ask("HDEL ticket_hash_key ticket_sold_nums");
     assert!(refused(&mut client));
     connection.ask("HMSET ticket_hash_key ticket_total_nums 4 ticket_sold_nums 0");
@@ -1270,7 +1273,7 @@ fn a_count_of_what_is_sold_may_be_missing_only_if_nothing_was() {
 }
 
 #[test]
-fn a_sale_begins_anew_with_its_definition_and_nothing_else() {
+fn a_reset_keeps_only_the_definition_of_a_sale() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
     let reset = |total, force| Command::Reset { total, force };
@@ -1291,14 +1294,14 @@ fn a_sale_begins_anew_with_its_definition_and_nothing_else() {
     assert_eq!((&view.spec, view.free()), (&spec, 3));
     assert!(view.creation > made.creation, "it is another sale");
     assert_eq!(connection.list("KEYS *").len(), 2, "{:?}", connection.list("KEYS *"));
-    // Neither the key nor what the user had is remembered.
+    // Neither the key nor the user's units are remembered.
     let again = client.ask(vec![ask_as(3, "ann", "k"), ask_as(4, "ann", "l")]).expect("a reply");
     assert!(matches!(again.outcomes[..], [Outcome::Granted { .. }, Outcome::LimitReached { .. }]));
     connection.ask("DEL ticket_hash_key");
     assert_eq!(client.one(reset(None, true)), Outcome::TotalRequired);
     let Outcome::Sale(view) = client.one(reset(Some(7), true)) else { panic!("no sale") };
     assert_eq!((view.spec.total, view.spec.limit_per_user, view.free()), (7, 1, 7));
-    // What a group has yet to read goes only by force.
+    // Entries that a group has yet to read are removed only by force.
     client.one(ask_as(5, "bob", ""));
     client.one(Command::Cancel(ReservationId(5)));
     connection.ask("XGROUP CREATE {ticket_hash_key}:stream orders 0");
@@ -1308,7 +1311,7 @@ fn a_sale_begins_anew_with_its_definition_and_nothing_else() {
 }
 
 #[test]
-fn rules_that_contradict_themselves_do_not_outlive_a_new_beginning() {
+fn a_reset_replaces_damaged_rules_by_the_defaults() {
     let server = RedisServer::start(&[]);
     let (mut client, mut connection) = (Client::new(&server), server.connect());
     let rules = Rules {
@@ -1345,7 +1348,7 @@ fn rules_that_contradict_themselves_do_not_outlive_a_new_beginning() {
 }
 
 #[test]
-fn a_sale_is_not_created_over_the_rest_of_another() {
+fn a_sale_is_not_created_over_leftovers_of_another() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);
     client.one(Command::Create(SaleSpec::with_total(2)));
@@ -1356,7 +1359,7 @@ fn a_sale_is_not_created_over_the_rest_of_another() {
 }
 
 #[test]
-fn missing_scripts_are_told_apart_and_loaded_again() {
+fn missing_scripts_are_detected_and_reloaded() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);
     client.one(Command::Create(SaleSpec::with_total(2)));
@@ -1415,7 +1418,7 @@ fn a_later_epoch_fences_an_earlier_one() {
     }
     assert_eq!(dump(&mut connection), before);
 
-    // Who looks in a later one raises it, as long as it can be written.
+    // A command in a later epoch raises the epoch, if it can be written.
     client.codec = plain.in_epoch(Some(4));
     connection.ask("CONFIG SET min-replicas-to-write 1");
     assert!(matches!(client.one(Command::Show), Outcome::Sale(_)));
@@ -1428,7 +1431,7 @@ fn a_later_epoch_fences_an_earlier_one() {
     connection.ask("CONFIG SET min-replicas-to-write 0");
     assert!(matches!(client.one(Command::Show), Outcome::Sale(_)));
     assert_eq!(connection.text("HGET {ticket_hash_key}:sale epoch"), "4");
-    // Who was led here by no Sentinel knows no epoch and is taken at his word.
+    // A client without Sentinels knows no epoch, and is believed.
     client.codec = plain;
     assert!(matches!(client.one(ask(4)), Outcome::Granted { .. }));
     connection.ask("HSET {ticket_hash_key}:sale epoch soon");
@@ -1438,7 +1441,7 @@ fn a_later_epoch_fences_an_earlier_one() {
 }
 
 #[test]
-fn time_does_not_go_back_behind_what_was_written() {
+fn time_never_goes_back_before_the_last_write() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);
     client.codec.set_now_ms(Some(history::BEGIN_MS));
@@ -1450,7 +1453,7 @@ fn time_does_not_go_back_behind_what_was_written() {
 }
 
 #[test]
-fn the_handshake_knows_a_password_a_user_and_a_database() {
+fn the_handshake_uses_password_user_and_database() {
     let server = RedisServer::start(&["--requirepass", "pa ss", "--databases", "2"]);
     let codec = Codec::new(KeyTemplates::default());
     let port = server.port();
@@ -1473,7 +1476,7 @@ fn the_handshake_knows_a_password_a_user_and_a_database() {
 }
 
 #[test]
-fn the_handshake_wants_a_primary_and_a_user_who_may() {
+fn the_handshake_requires_a_primary_and_a_permitted_user() {
     let primary = RedisServer::start(&[]);
     let port = primary.port().to_string();
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);

@@ -1,5 +1,5 @@
-//! What a Redis refuses, it refuses whole: a script that may not write everything writes nothing, and
-//! says so. And what it may not do at all is said when a connection is made.
+//! What a Redis refuses, it refuses as a whole: a script that may not write everything writes
+//! nothing and reports so. Missing rights are reported when a connection is made.
 
 #[allow(dead_code)]
 #[path = "support/redis.rs"]
@@ -23,14 +23,14 @@ use stampede::sale::{
 /// When every test begins, in ms since 1970.
 const BEGIN_MS: u64 = 1_700_000_000_000;
 
-/// One who may do everything but what is taken from him.
+/// A user who may do everything except these commands.
 const SHOP: &str = "ACL SETUSER shop on >pw ~* &* +@all";
 
 fn url_of_shop(server: &RedisServer) -> String {
     server.url_of("shop", "pw")
 }
 
-/// A connection that carries groups, at times of its own.
+/// A connection that carries groups, at given times.
 struct Link {
     codec: Codec,
     connection: RedisConnection,
@@ -73,7 +73,7 @@ fn reserve(n: u128, user: &str, key: &str) -> Command {
     Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None, details: None })
 }
 
-/// Two units of a user of their own.
+/// Two units for a new user.
 fn two(n: u128) -> Command {
     let Command::Reserve(one) = reserve(n, &format!("user{n}"), "") else { unreachable!() };
     Command::Reserve(Reserve { quantity: 2, ..one })
@@ -96,14 +96,14 @@ fn id(n: u128) -> ReservationId {
     ReservationId(n << 90)
 }
 
-/// Every key with what it holds.
+/// Every key with its content.
 fn dump(admin: &mut RedisConnection) -> Vec<(String, Value)> {
     let mut keys = admin.list("KEYS *");
     keys.sort();
     keys.into_iter().map(|key| (key.clone(), admin.ask(&format!("DUMP {key}")))).collect()
 }
 
-/// A sale with a limit in which there is something for every command to do, and a split one.
+/// A sale with a limit in which every command finds something to do, and a split one.
 fn set_up(admin: &mut RedisConnection, link: &mut Link) {
     admin.ask("FLUSHDB");
     let spec = SaleSpec { limit_per_user: 3, hold_ms: 1000, ..SaleSpec::with_total(13) };
@@ -138,7 +138,7 @@ fn limit(units: u32) -> Command {
 }
 
 /// What a purchase, a payment and so on write, each on its own, with the ms that have passed.
-/// Bounds on reservations, of all and for each user.
+/// Bounds on reservations, of all and per user.
 fn bounds(all: Option<u64>, per_user: u32) -> Command {
     let (reservations_max, reservations_per_user_max) = (Some(all), Some(per_user));
     let terms = Terms { reservations_max, reservations_per_user_max, ..Terms::default() };
@@ -183,13 +183,13 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
             Command::Create(SaleSpec { split: Split::Part { of: 2 }, ..SaleSpec::with_total(1) }),
             1,
         ),
-        ("give", "p", Command::Give { to: 2, gave: 0, units: 1 }, 1),
-        ("take", "p", Command::Take { from: 2, gave: 1 }, 1),
+        ("give", "p", Command::TransferOut { to: 2, gave: 0, units: 1 }, 1),
+        ("take", "p", Command::TransferIn { from: 2, gave: 1 }, 1),
     ]
 }
 
 #[test]
-fn a_right_that_is_taken_away_leaves_nothing_half_done() {
+fn a_revoked_right_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut admin = server.connect();
     admin.ask(SHOP);
@@ -234,9 +234,9 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done() {
     assert!(refused > 50, "{refused}");
 }
 
-/// Also where several sales share a call: each is refused for itself.
+/// When several sales share a call, each is refused separately.
 #[test]
-fn a_right_that_is_taken_away_leaves_nothing_half_done_in_any_sale_of_a_call() {
+fn a_revoked_right_leaves_no_sale_of_a_call_half_done() {
     let server = RedisServer::start(&[]);
     let mut admin = server.connect();
     admin.ask(SHOP);
@@ -254,7 +254,7 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done_in_any_sale_of_a_call() {
         assert_eq!(dump(&mut admin), before, "{right}");
         assert!(link.ask_all(&buys).iter().all(Result::is_ok), "with {right} again");
     }
-    // The short way needs this alone, the long way others.
+    // The fast path needs only this right, the slow path others.
     for right in ["hsetnx", "hget"] {
         set_up(&mut admin, &mut link);
         admin.ask(&format!("ACL SETUSER shop -{right}"));
@@ -263,9 +263,9 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done_in_any_sale_of_a_call() {
     }
 }
 
-/// The rights to keys Redis looks at itself, before the script.
+/// Redis itself checks the rights to keys, before the script.
 #[test]
-fn a_key_that_may_not_be_used_leaves_nothing_half_done() {
+fn a_forbidden_key_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut admin = server.connect();
     let beside = ["sale", "reservations", "claims", "users", "deadlines", "stream"];
@@ -294,9 +294,9 @@ fn a_key_that_may_not_be_used_leaves_nothing_half_done() {
     }
 }
 
-/// A refusal says that nothing happened also where something else was only looked at.
+/// A refusal says that nothing happened, also if another group of the batch only reads.
 #[test]
-fn a_refusal_holds_for_those_who_only_ask_as_well() {
+fn a_refused_call_refuses_its_read_only_commands_too() {
     let server = RedisServer::start(&[]);
     let mut admin = server.connect();
     admin.ask(SHOP);
@@ -351,7 +351,7 @@ fn warnings(server: &RedisServer, url: &str, purpose: Purpose) -> Vec<Warning> {
 }
 
 #[test]
-fn a_right_that_is_missing_is_named_when_a_connection_is_made() {
+fn a_missing_right_is_named_when_connecting() {
     let server = RedisServer::start(&[]);
     let mut admin = server.connect();
     let url = url_of_shop(&server);
@@ -382,7 +382,7 @@ fn a_right_that_is_missing_is_named_when_a_connection_is_made() {
     let named = "ACL SETUSER shop ~s_hash_key ~{s_hash_key}:*";
     assert!(error.is_fatal() && error.to_string().contains(named), "{error}");
 
-    // Without these it sells all the same.
+    // Without these rights it still sells.
     admin.ask(SHOP);
     admin.ask("ACL SETUSER shop -client -info -config -xpending -zscan");
     let said = warnings(&server, &url, Purpose::Serve);
@@ -392,7 +392,7 @@ fn a_right_that_is_missing_is_named_when_a_connection_is_made() {
 }
 
 #[test]
-fn the_users_of_tuning_have_every_right() {
+fn the_users_of_tuning_lack_no_right() {
     let (server, _users) = RedisServer::with_users();
     for (user, password, purpose) in [
         ("stampede", "CHANGE-ME-STAMPEDE", Purpose::Serve),
@@ -405,7 +405,7 @@ fn the_users_of_tuning_have_every_right() {
 }
 
 #[test]
-fn a_command_that_is_renamed_away_is_named() {
+fn a_disabled_redis_command_is_named() {
     let server = RedisServer::start(&["--rename-command", "XADD", ""]);
     let error = connect(&server.url(), Purpose::Serve).expect_err("no XADD");
     assert!(error.is_fatal() && error.to_string().contains("has no XADD"), "{error}");
@@ -416,7 +416,7 @@ fn a_command_that_is_renamed_away_is_named() {
 }
 
 #[test]
-fn what_a_redis_may_lose_is_said() {
+fn settings_that_may_lose_data_are_warned_of() {
     let messages = |arguments: &[&str]| {
         let server = RedisServer::start(arguments);
         let said = warnings(&server, &server.url(), Purpose::Serve);

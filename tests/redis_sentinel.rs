@@ -1,4 +1,5 @@
-//! What one Sentinel says, and what a sale says against it: the failover itself is in tests/fleet.
+//! What one Sentinel reports, and what a sale's epoch says against it. The failover itself is in
+//! tests/fleet.
 
 #[allow(dead_code)]
 #[path = "support/redis.rs"]
@@ -52,7 +53,7 @@ impl Sentinel {
     }
 
     fn ledger(&self, name: &str) -> RedisLedger {
-        // One that isn't there beside it: it is done without.
+        // Another Sentinel that does not answer: the server starts without it.
         let url = format!("redis-sentinel://127.0.0.1:1,127.0.0.1:{}/{name}", self.port);
         let settings = RedisSettings::from_url(&url).expect("a Redis URL");
         let codec = Codec::new(KeyTemplates::default());
@@ -77,7 +78,7 @@ fn client(ledger: RedisLedger) -> RedisClient {
 }
 
 #[test]
-fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
+fn a_sale_of_a_later_epoch_fences_an_earlier_one() {
     let redis = RedisServer::start(&[]);
     let sentinel = Sentinel::start(&redis, "sentinel config-epoch shop 5\n");
     let mut one = client(sentinel.ledger("shop"));
@@ -89,12 +90,12 @@ fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
     connection.ask("HSET {s_hash_key}:sale epoch 7");
     let refused = apply(&mut one, Command::AddStock(1)).unwrap_err().to_string();
     assert!(refused.contains("FENCED 7") && refused.contains("the Sentinels say 5"), "{refused}");
-    // From then on it believes nobody who knows less, for no sale.
+    // From then on it believes no Sentinel with a lower epoch, for any sale.
     let refused = apply(&mut one, Command::Show).unwrap_err().to_string();
     assert!(refused.contains("epoch 5 is known") && refused.contains("epoch 7"), "{refused}");
     assert_eq!(connection.text("HGET s_hash_key s_total_nums"), "9");
 
-    // One that has forgotten the primary is told of as well.
+    // A Sentinel that has forgotten the primary is also logged.
     let sentinel_said = |text: &str| {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, sentinel.port)).expect("connect");
         server::RedisConnection::new(stream).ask(text)
@@ -104,9 +105,10 @@ fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
     assert!(refused.contains("the Sentinels don't say where shop is"), "{refused}");
 }
 
-/// It was brought from where the Sentinels are in another epoch. Asked again, they stay with it.
+/// The sale comes from a place whose Sentinels are in another epoch. Asked again, the Sentinels
+/// repeat their answer.
 #[test]
-fn a_sale_from_elsewhere_is_refused_alone() {
+fn only_a_sale_from_another_sentinel_group_is_refused() {
     let redis = RedisServer::start(&[]);
     let sentinel = Sentinel::start(&redis, "sentinel config-epoch shop 3\n");
     let url = format!("redis-sentinel://127.0.0.1:{}/shop", sentinel.port);
@@ -125,7 +127,7 @@ fn a_sale_from_elsewhere_is_refused_alone() {
     redis.connect().ask("HSET {theirs_hash_key}:sale epoch 12");
     let refused = two.apply(&batch("theirs", Command::Open)).unwrap_err().to_string();
     assert!(refused.contains("FENCED 12"), "{refused}");
-    // This waits until the Sentinel has said it once more.
+    // This waits until the Sentinel has repeated its answer.
     one.apply(&batch("mine", Command::Show)).expect("the other sale is sold");
     let (made_by_one, _) = (one.connections(), two.apply(&batch("mine", Command::Show)));
     let made_by_two = two.connections();
@@ -141,7 +143,7 @@ fn a_sale_from_elsewhere_is_refused_alone() {
 
 /// The users that tuning/redis/sentinel.conf proposes.
 #[test]
-fn the_user_of_tuning_may_ask_and_listen() {
+fn the_sentinel_user_of_tuning_has_enough_rights() {
     let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/sentinel.conf");
     let conf = fs::read_to_string(conf).expect("a file of tuning/");
     let lines = conf.lines().filter_map(|line| line.strip_prefix("#     "));
@@ -161,7 +163,7 @@ fn the_user_of_tuning_may_ask_and_listen() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_and_a_password_are_told() {
+fn an_unknown_name_and_a_wrong_password_are_reported() {
     let redis = RedisServer::start(&[]);
     let sentinel = Sentinel::start(&redis, "requirepass hunter2\n");
     let said = |ledger| {
@@ -187,7 +189,7 @@ fn a_name_that_nobody_knows_and_a_password_are_told() {
     assert!(refused.contains("wrong user or password") && !refused.contains("hunter"), "{refused}");
     let refused = with("ship", "hunter2");
     assert!(refused.contains("watches no primary named ship"), "{refused}");
-    // A Redis that is no Sentinel.
+    // A Redis that is not a Sentinel.
     let url = format!("redis-sentinel://127.0.0.1:{}/shop", redis.port());
     let settings = RedisSettings::from_url(&url).expect("a Redis URL");
     let ledger = RedisLedger::new(settings, Codec::new(KeyTemplates::default()), None);

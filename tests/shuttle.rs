@@ -1,9 +1,9 @@
-//! What the cores of an instance share, by `shuttle`: thousands of orders in which their steps can
-//! follow each other, drawn at random, and others with a few switches at unlucky moments (PCT).
+//! What the cores of an instance share, by `shuttle`: thousands of random orders of their steps,
+//! and others with a few switches at unlucky moments (PCT).
 //!
 //! The files under test are compiled a second time, against the `sync` and the wake-up below. A
-//! failure prints its schedule, which `shuttle::replay` runs again. To `shuttle` every access is
-//! sequentially consistent, so weaker orderings are not tried.
+//! failure prints its schedule, which `shuttle::replay` runs again. `shuttle` treats every access
+//! as sequentially consistent, so weaker orderings are not tried.
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -16,10 +16,10 @@ mod engine {
     pub mod handover;
     #[path = "mailbox.rs"]
     pub mod mailbox;
-    #[path = "places.rs"]
-    pub mod places;
-    #[path = "../../tests/schedules/wakeup.rs"]
-    mod wakeup;
+    #[path = "permits.rs"]
+    pub mod permits;
+    #[path = "../../tests/schedules/waker.rs"]
+    mod waker;
 }
 
 #[path = "../src/ledger"]
@@ -54,20 +54,20 @@ mod ends;
 #[path = "schedules/sells.rs"]
 mod sells;
 
-/// Orders drawn at random, and as many with few switches.
+/// Random orders, and as many with few switches.
 const RUNS: usize = 1_000;
-/// Switches at unlucky moments that it takes to break what is tested here.
+/// Number of unlucky switches that can break what is tested here.
 const SWITCHES: usize = 3;
 
 fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     let mut config = Config::new();
-    // It warns of weaker orderings.
+    // It warns about weaker orderings.
     config.silence_warnings = true;
     Runner::new(RandomScheduler::new(RUNS), config.clone()).run(test.clone());
     Runner::new(PctScheduler::new(SWITCHES, RUNS), config).run(test);
 }
 
-/// Runs one thread for each core.
+/// Runs one thread per core.
 fn on_each_core<T: Send + 'static>(
     cores: usize,
     body: impl Fn(usize) -> T + Send + Clone + 'static,

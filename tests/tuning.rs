@@ -1,5 +1,5 @@
 //! The folder `tuning/` as an operator uses it: the script on a host made of files, and the real
-//! nginx, Redis and systemd reading what is there for them.
+//! nginx, Redis and systemd reading their files.
 
 #[allow(dead_code)]
 #[path = "support/redis.rs"]
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use redis_server::RedisConnection;
 use server::Server;
-use stampede::code::Code;
+use stampede::code::ErrorCode;
 use stampede::engine::http::{Kind, Problem};
 use stampede::limits::{
     BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
@@ -98,7 +98,7 @@ impl Host {
                 let path = entry.path();
                 if path.is_dir() {
                     folders.push(path.clone());
-                    // Where the script keeps what it saves may stay, empty.
+                    // The folder of saved values may stay, empty.
                     if !path.ends_with("var") && !path.ends_with("var/lib") {
                         found.insert(path, None);
                     }
@@ -142,7 +142,7 @@ fn check_prints_a_table_of_this_machine_and_changes_nothing() {
 }
 
 #[test]
-fn what_apply_changes_undo_puts_back_to_the_byte() {
+fn undo_restores_what_apply_changed_to_the_byte() {
     let host = Host::new();
     let before = host.files();
     let (code, table, _) = host.run(&["check", "--only", "all"]);
@@ -192,7 +192,7 @@ fn what_apply_changes_undo_puts_back_to_the_byte() {
 }
 
 #[test]
-fn sections_are_applied_and_undone_by_themselves() {
+fn sections_are_applied_and_undone_separately() {
     let host = Host::new();
     let before = host.files();
     assert_eq!(host.run(&["apply", "--only", "backlog,files"]).0, 0);
@@ -202,7 +202,7 @@ fn sections_are_applied_and_undone_by_themselves() {
     assert_eq!(host.run(&["undo", "--only=files"]).0, 0);
     assert_eq!(host.read("proc/sys/fs/file-max"), "100000\n");
     assert_eq!(host.read("proc/sys/net/core/somaxconn"), "65535\n");
-    // What was saved first is what counts, also after somebody else's change and another apply.
+    // The first saved value counts, also after another change and another apply.
     host.write("proc/sys/net/core/somaxconn", "128\n");
     assert_eq!(host.run(&["apply", "--only", "backlog"]).0, 0);
     assert_eq!(host.run(&["undo"]).0, 0);
@@ -210,9 +210,9 @@ fn sections_are_applied_and_undone_by_themselves() {
 }
 
 #[test]
-fn what_is_refused_is_told_and_the_rest_is_done() {
+fn a_refused_change_is_reported_and_the_rest_applied() {
     let host = Host::new();
-    // A folder that can't be made: its name is taken by a file.
+    // A folder that cannot be created: a file has its name.
     host.write("etc/systemd/system.conf.d", "");
     let before = host.files();
     let (code, said, _) = host.run(&["apply", "--only", "files,backlog"]);
@@ -234,7 +234,7 @@ fn an_empty_machine_is_no_error() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_help_is_0() {
+fn wrong_usage_exits_with_2_and_help_with_0() {
     let host = Host::new();
     let before = host.files();
     for wrong in [
@@ -258,7 +258,7 @@ fn wrong_usage_is_2_and_help_is_0() {
 }
 
 #[test]
-fn a_rolling_restart_begins_only_with_what_it_understands_and_can_reach() {
+fn a_rolling_restart_checks_options_and_servers_first() {
     let run = |arguments: &[&str]| {
         let output = Command::new(folder().join("rolling-restart")).args(arguments).output();
         let output = output.expect("run the script");
@@ -283,7 +283,7 @@ fn a_rolling_restart_begins_only_with_what_it_understands_and_can_reach() {
         code == Some(0) && help.contains("--ready URL") && help.contains("Exit codes:"),
         "{help}"
     );
-    // One that isn't there: nobody is touched.
+    // A server that does not exist: no server is touched.
     let server = Server::start(&["--sale", "ticket=1"]);
     let ready = server.control().to_string();
     let options = ["--ready", "http://{}/readyz", "--stop", "false {}", "--start", "false {}"];
@@ -313,23 +313,23 @@ fn nginx_and_systemd_agree_with_our_bounds() {
     ] {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
-    // What it says itself is what the server says.
+    // nginx's own answers are those of the server.
     for kind in [
         Kind::CONTENT_TOO_LARGE,
         Kind::URI_TOO_LONG,
-        Code::RateLimited.kind(),
-        Code::ConfirmNotPublic.kind(),
+        ErrorCode::RateLimited.kind(),
+        ErrorCode::ConfirmNotPublic.kind(),
     ] {
         let said = serde_json::to_string(&Problem::of(kind)).expect("JSON");
         assert!(nginx.contains(&format!("return {} '{said}';", kind.status.code())), "{said}");
     }
-    for code in [Code::RateLimited, Code::Unknown, Code::Unavailable] {
+    for code in [ErrorCode::RateLimited, ErrorCode::Unknown, ErrorCode::Unavailable] {
         let buy = code.buy().expect("words for it");
         let said = format!(r#"{{"code":{},"msg":"{}"}}"#, buy.code, buy.msg);
         assert!(nginx.contains(&format!("return {} '{said}';", buy.status.code())), "{said}");
     }
     assert!(60 < seconds(IDLE_DEADLINE_MS) && seconds(LEDGER_ANSWER_DEADLINE_MS) < 5);
-    // 2 KiB and one buffer of 4 KiB, and as much as that for what nginx adds.
+    // 2 KiB and one buffer of 4 KiB, and as much again for what nginx adds.
     const { assert!(HEAD_BYTES_MAX >= (2 + 4 + 2) * 1024) };
     for unit in [
         "systemd/stampede.service",
@@ -348,7 +348,7 @@ fn nginx_and_systemd_agree_with_our_bounds() {
 }
 
 #[test]
-fn systemd_takes_the_units() {
+fn systemd_accepts_the_units() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let as_it_is: &[&str] = &[];
     for (unit, switched_on) in [
@@ -363,7 +363,7 @@ fn systemd_takes_the_units() {
         ("stampede-webhooks.service", as_it_is),
         ("stampede-announce.service", as_it_is),
     ] {
-        // The programs aren't installed here.
+        // The programs are not installed here.
         let announce = self::folder().join("ospf/announce").display().to_string();
         let mut text = text(&format!("systemd/{unit}"));
         for line in switched_on {
@@ -407,7 +407,7 @@ fn redis_takes(arguments: &[&str], settings: &[(&str, &str)]) {
 }
 
 #[test]
-fn redis_takes_its_configuration() {
+fn redis_accepts_its_configuration() {
     let file = folder().join("redis/redis.conf");
     let arguments = [file.to_str().expect("a path"), "--port", "0"];
     let ours = [
@@ -421,9 +421,9 @@ fn redis_takes_its_configuration() {
 }
 
 #[test]
-fn redis_takes_the_configuration_of_a_cluster() {
+fn redis_accepts_the_configuration_of_a_cluster() {
     let [base, ours] = ["redis/redis.conf", "redis/cluster.conf"].map(|file| folder().join(file));
-    // Its port for the other nodes is 10,000 higher, and must be one too.
+    // Its port for the other nodes is 10,000 higher, and must be a valid port too.
     let free = |port: &u16| {
         [*port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
     };
@@ -481,9 +481,9 @@ fn announce_refuses_wrong_usage_before_it_does_anything() {
 }
 
 #[test]
-fn edges_and_their_router_agree() {
+fn edge_and_router_configurations_agree() {
     let (edge, router) = (text("ospf/edge/frr.conf"), text("ospf/router/frr.conf"));
-    // OSPF takes no neighbour with other timers or another key; BFD would take the slower ones.
+    // OSPF accepts no neighbour with other timers or another key; BFD would take the slower ones.
     for same in ["ip ospf ", "timers ", "detect-", "receive-", "transmit-", "no zebra nexthop"] {
         let lines = |text: &str| {
             let lines = text.lines().map(str::trim).filter(|line| line.starts_with(same));
@@ -492,13 +492,13 @@ fn edges_and_their_router_agree() {
         assert!(!lines(&edge).is_empty(), "{same}");
         assert_eq!(lines(&edge), lines(&router), "{same}");
     }
-    // What the edge announces is what the router believes.
+    // The router accepts what the edge announces.
     assert!(edge.contains("network 192.0.2.80/32 area 0\n"), "{edge}");
     assert!(router.contains("permit 192.0.2.80/32\n"), "{router}");
 }
 
-/// Runs the script of a real server on a network of its own, as root there and nobody here: what
-/// `commands` of the shell print, and their exit codes.
+/// Runs the script of a real server on a network of its own, as root there and unprivileged here.
+/// Returns the output and exit codes of these shell commands.
 fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
     let state = tempfile::tempdir().expect("a temporary folder");
     let mut script = "ip link set lo up\n".to_owned();
@@ -527,7 +527,7 @@ fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
 }
 
 #[test]
-fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
+fn an_lvs_real_server_is_applied_checked_and_undone() {
     let look = "ip -4 -oneline address show dev lo | awk '{ print $4 }'; cat \
                 /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce";
     let before = "echo 1 >/proc/sys/net/ipv4/conf/all/arp_announce";
@@ -558,7 +558,7 @@ fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
     assert!(apply.contains("3 changed, 0 refused"), "{apply}");
     assert!(again.contains("0 changed, 0 refused"), "{again}");
     assert!(told[7].1.contains("203.0.113.1/32") && told[7].1.ends_with("1\n2\n"), "{told:?}");
-    // The address goes first: without the knobs it would be told of.
+    // The address goes first: without the settings the network would hear of it.
     let places = ["203.0.113.1 on lo", "arp_announce", "arp_ignore"];
     let places = places.map(|knob| undone.find(knob).expect("undone"));
     assert!(places.is_sorted(), "{undone}");
@@ -568,7 +568,7 @@ fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
 }
 
 #[test]
-fn a_real_server_says_what_is_wrong_with_a_command() {
+fn the_real_server_script_explains_wrong_usage() {
     for (arguments, wrong) in [
         (&[][..], "no command"),
         (&["check"], "takes the service's addresses"),
@@ -585,7 +585,7 @@ fn a_real_server_says_what_is_wrong_with_a_command() {
 }
 
 #[test]
-fn what_passes_tls_on_never_ends_a_connection_before_the_server() {
+fn tls_forwarders_time_out_later_than_the_server() {
     for (file, bounds) in [
         ("nginx/stampede-stream.conf", &["proxy_timeout "][..]),
         ("haproxy/stampede.cfg", &["timeout client ", "timeout server "]),
@@ -608,7 +608,7 @@ fn keepalived_agrees_with_our_bounds() {
         let timeout = text.lines().find_map(|line| line.trim().strip_prefix("lvs_timeouts tcp "));
         let seconds: u64 =
             timeout.and_then(|t| t.split(' ').next()?.parse().ok()).expect("seconds");
-        // An entry that goes before its connection would lose it.
+        // An entry that ends before its connection would lose the connection.
         assert!(seconds * 1000 > IDLE_DEADLINE_MS + LEDGER_ANSWER_DEADLINE_MS);
         assert!(seconds * 1000 > HEAD_DEADLINE_MS + BODY_DEADLINE_MS);
         assert_eq!(text.matches("include check.conf").count(), 4);
@@ -616,9 +616,9 @@ fn keepalived_agrees_with_our_bounds() {
     assert!(text("lvs/check.conf").contains("connect_port 3006\n"));
 }
 
-/// One with replicas, and the Sentinel that watches it, each as its user.
+/// A Redis with replicas, and the Sentinel that watches it, each as its user.
 #[test]
-fn redis_and_sentinel_take_their_configurations_together() {
+fn redis_and_sentinel_accept_their_configurations_together() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -661,7 +661,7 @@ fn redis_and_sentinel_take_their_configurations_together() {
         }
         thread::sleep(Duration::from_millis(10));
     };
-    // What it only knows if it may ask Redis.
+    // It can only know this if it may ask Redis.
     let knows =
         |state: Vec<String>| state.chunks(2).any(|pair| pair[0] == "runid" && pair[1].len() == 40);
     while !knows(connect(sentinel).list("SENTINEL MASTER stampede")) {
@@ -675,6 +675,6 @@ fn redis_and_sentinel_take_their_configurations_together() {
     let mut redis = connect(redis);
     assert_eq!(said(redis.ask("PING")), "NOAUTH");
     assert_eq!(redis.text("AUTH stampede CHANGE-ME-STAMPEDE"), "OK");
-    // Nobody follows it.
+    // It has no replicas.
     assert_eq!(said(redis.ask("HSET a_hash_key a 1")), "NOREPLICAS");
 }

@@ -1,5 +1,5 @@
--- One call a ticket without a claim: check the count, count, queue the order. Returns 1 (granted) or
--- 0 (sold out).
+-- One call per ticket, without a claim: checks the count, increments it, queues the order. Returns 1
+-- (granted) or 0 (sold out).
 --
 -- KEYS: the sale's hash, its stream. ARGV: reservation id, user.
 local counts = redis.call('HMGET', KEYS[1], 'ticket_total_nums', 'ticket_sold_nums')

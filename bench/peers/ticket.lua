@@ -1,5 +1,5 @@
--- What nginx does with a purchase (nginx_lua.conf). The few lines of Redis' protocol that one EVALSHA
--- needs are our own, since Debian has no Lua client of Redis for nginx.
+-- Handles purchases in nginx (nginx_lua.conf). It has its own few lines of the Redis protocol, enough
+-- for one EVALSHA, since Debian has no Lua client of Redis for nginx.
 local ticket = {}
 
 local GRANTED = '{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~%s"}}'
@@ -19,7 +19,7 @@ local function word(text)
     return '$' .. #text .. '\r\n' .. text .. '\r\n'
 end
 
--- Where Redis is, and the SHAs of the scripts that sell. Without them, the sale is sold out.
+-- Sets the address of Redis and the SHAs of the scripts that sell. Without them, the sale is sold out.
 function ticket.start(redis_host, redis_port, sha, order_sha)
     if not redis_host then
         sale:set('sold_out', true)
@@ -33,7 +33,7 @@ function ticket.start(redis_host, redis_port, sha, order_sha)
         .. word('ticket_stream')
 end
 
--- The line that Redis answers a call with, or nil and why not.
+-- Sends a call to Redis. Returns the line of the reply, or nil and the error.
 local function ask(packed)
     local redis = ngx.socket.tcp()
     redis:settimeouts(CONNECT_MS, SEND_MS, ANSWER_MS)
@@ -54,7 +54,7 @@ local function ask(packed)
     return line
 end
 
--- 1 (granted), 0 (sold out), or nil and why not.
+-- Returns 1 (granted), 0 (sold out), or nil and the error.
 local function sell(id)
     local line, why = ask(call .. word(id) .. word(ngx.var.http_x_user_id or ''))
     if line == ':1' or line == ':0' then
@@ -63,7 +63,7 @@ local function sell(id)
     return nil, why or line
 end
 
--- Answers with a body whose length is known, so that it isn't chunked.
+-- Sends the body with a Content-Length, so that it isn't chunked.
 local function say(body)
     ngx.header.content_length = #body
     ngx.print(body)
@@ -96,8 +96,8 @@ function ticket.buy()
     unavailable(why)
 end
 
--- A purchase as a shop sends it: a user in the body, a key that is remembered, one ticket a user. Redis
--- is asked also when nothing is left: the key may have a ticket.
+-- A purchase as a shop sends it: a user in the body, an idempotency key, one ticket per user. Redis is
+-- asked even after the sale is sold out: the key may already have a ticket.
 function ticket.order()
     ngx.req.read_body()
     local body = ngx.req.get_body_data() or ''

@@ -1,8 +1,8 @@
-//! `admission`: what it costs to check a token, and what honest buyers notice of clients who show forged
-//! ones as fast as they are answered.
+//! `admission`: measures the cost of a token's check, and honest buyers beside clients that send
+//! forged tokens as fast as the server answers.
 //!
-//! Every honest purchase brings a token of its own, signed with Ed25519 and never seen before, so that
-//! it needs a check. That is the worst that a sale can be.
+//! Every honest purchase has its own new token, signed with Ed25519, so the server must check it. This
+//! is the worst case of a sale.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::json;
-use stampede::admission::{Admission, Algorithm, Door, KeySet, NewKey, Order, Visitor, mint};
+use stampede::admission::{
+    Admission, Algorithm, Claims, KeySet, NewKey, TokenVerifier, VerifyContext, mint,
+};
 
 use crate::answer::{self, Answer, TARGET};
 use crate::client::Client;
@@ -32,38 +34,49 @@ use crate::strangers::tokens;
 
 const TOOLS: [&str; 3] = ["taskset", "chrt", "redis-server"];
 
-/// A check of a token that was never seen before.
+/// Check of a token that the server has not seen before.
 const CHECK_HS256: &str = "admission_check_hs256";
 const CHECK_EDDSA: &str = "admission_check_eddsa";
-/// Purchases, and nobody else.
+/// Purchases alone.
 const NOBODY: &str = "admission_beside_nobody";
-/// The same beside forged tokens from one address.
+/// Purchases beside forged tokens from one address.
 const ONE: &str = "admission_beside_one_address";
-/// The same from many.
+/// Purchases beside forged tokens from many addresses.
 const MANY: &str = "admission_beside_many_addresses";
 const OURS: &str = "stampede";
 
-/// Tokens that are checked.
+/// Tokens to check.
 const CHECKS: usize = 20_000;
-/// Checks before the door's next tick: fewer than it allows.
+/// Checks per tick of the admission: fewer than it allows.
 const CHECKS_PER_TICK: usize = 100;
-/// Buyers that ask at a time, each on a connection.
+/// Concurrent buyers, each on one connection.
 const BUYERS: u32 = 8;
-/// Purchases per second of each.
+/// Purchases per second per buyer.
 const RATE: u32 = 50;
-/// Purchases of each before anything is counted.
+/// Purchases per buyer before the measurement.
 const WARM_UP: u32 = RATE;
-/// Connections of strangers, and of how many addresses they come when they are many.
+/// Connections of strangers, and their number of addresses if they come from many.
 const STRANGERS: u32 = 200;
-/// Before the buyers come.
+/// Time between the start of the attack and the buyers.
 const LEAD: Duration = Duration::from_millis(500);
 const TTL_MS: u64 = 3_600_000;
 const KID: &str = "shop";
 
-const PROMISES: [Promise; 3] = [
-    most(3.0, "Check of an HS256 token, us", (CHECK_HS256, OURS, figure::SERVER_CPU_US)),
-    most(3.0, "p99 of buyers beside forged tokens from one address", p99(ONE)).to(p99(NOBODY)),
-    most(3.0, "The same from many addresses", p99(MANY)).to(p99(NOBODY)),
+/// Promises about the check of a token.
+pub const PROMISES: [Promise; 3] = [
+    most(3.0, "CPU per check of an HS256 token, us", (CHECK_HS256, OURS, figure::SERVER_CPU_US)),
+    most(
+        3.0,
+        "p99 of buyers beside forged tokens from one address, relative to no forged tokens",
+        p99(ONE),
+    )
+    .to(p99(NOBODY)),
+    most(
+        3.0,
+        "p99 of buyers beside forged tokens from many addresses, relative to no forged tokens",
+        p99(MANY),
+    )
+    .to(p99(NOBODY)),
 ];
 
 const fn p99(scenario: &'static str) -> (&'static str, &'static str, &'static str) {
@@ -76,15 +89,15 @@ pub struct Settings {
     /// Rounds; each measures every scenario once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of purchases in a measurement, after a second of warm-up.
+    /// Seconds of purchases per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub seconds: u32,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Measures everything and writes the results.
+/// Measures every scenario and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let Settings { rounds, seconds, common } = settings;
     let mut session = Session::open(common, "admission", *rounds, &TOOLS, interrupted)?;
@@ -106,7 +119,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         }
     }
     let text = format!(
-        "\nThe server on core {}; buyers, strangers (with the lowest priority) and Redis on core {}. \
+        "\nThe server ran on core {}; buyers, strangers (with the lowest priority) and Redis ran on core {}. \
          {BUYERS} buyers make {} purchases per second, each with an EdDSA token of its own; strangers \
          have {STRANGERS} connections.\n",
         common.server_core,
@@ -116,7 +129,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish(&format!("Admission, {rounds} rounds"), &text, &PROMISES)
 }
 
-/// Keys of one algorithm, in a file.
+/// A shop with keys of one algorithm, in a file.
 pub struct Shop {
     keys: KeySet,
     /// The file.
@@ -131,7 +144,7 @@ fn key_set(algorithm: Algorithm, byte: u8) -> Result<(KeySet, String)> {
 
 fn token(keys: &KeySet, user: &str) -> Result<String> {
     let now_ms = UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_millis() as u64;
-    let order = Order {
+    let claims = Claims {
         user,
         audience: "stampede",
         sales: &["ticket".to_owned()],
@@ -139,11 +152,11 @@ fn token(keys: &KeySet, user: &str) -> Result<String> {
         from_ms: now_ms,
         until_ms: now_ms + TTL_MS,
     };
-    mint(keys, KID, &order).map_or_else(|| fail("no token"), Ok)
+    mint(keys, KID, &claims).map_or_else(|| fail("no token"), Ok)
 }
 
 impl Shop {
-    /// A key of this algorithm, made from a byte.
+    /// Creates a key of this algorithm from a byte.
     pub fn open(folder: &Path, algorithm: Algorithm, byte: u8) -> Result<Self> {
         let (keys, text) = key_set(algorithm, byte)?;
         let file = folder.join(format!("keys-{byte}.json"));
@@ -151,27 +164,27 @@ impl Shop {
         Ok(Self { keys, file })
     }
 
-    /// The header line that shows a token of this user.
+    /// The header line with a token of this user.
     pub fn header(&self, user: &str) -> Result<String> {
         token(&self.keys, user).map(|token| shown(&token))
     }
 }
 
-/// CPU of a check, by the thread that checks.
+/// CPU per check, by the thread that checks.
 fn check(algorithm: Algorithm) -> Result<Figures> {
     let (keys, _) = key_set(algorithm, 1)?;
     let tokens =
         (0..CHECKS).map(|n| token(&keys, &format!("buyer-{n:08}"))).collect::<Result<Vec<_>>>()?;
     let admission = Arc::new(Admission { keys, audience: "stampede".into() });
-    let mut door = Door::new(admission.clone());
+    let mut verifier = TokenVerifier::new(admission.clone());
     let now_ms = UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_millis() as u64;
-    let visitor = Visitor { address: Some(1), now_ms };
+    let visitor = VerifyContext { address: Some(1), now_ms };
     let before = thread_cpu_ns();
     for tokens in tokens.chunks(CHECKS_PER_TICK) {
-        door.tick(&admission);
+        verifier.tick(&admission);
         for token in tokens {
-            if let Err(denied) = door.admit(token.as_bytes(), visitor) {
-                return fail(format!("a token is not admitted: {denied}"));
+            if let Err(denied) = verifier.admit(token.as_bytes(), visitor) {
+                return fail(format!("the server did not admit a token: {denied}"));
             }
         }
     }
@@ -182,7 +195,7 @@ fn check(algorithm: Algorithm) -> Result<Figures> {
     ])
 }
 
-/// Purchases at a modest rate, beside forged tokens from so many addresses.
+/// Measures purchases at a modest rate beside forged tokens from this number of addresses.
 fn beside(
     lab: &mut Lab,
     shop: &Shop,
@@ -202,7 +215,7 @@ fn beside(
             (0..purchases).map(|n| token(&shop.keys, &format!("buyer-{buyer}-{n}"))).collect()
         })
         .collect::<Result<Vec<Vec<_>>>>()?;
-    // Until the ledger is there.
+    // Waits until the ledger answers.
     await_sale(lab, server.address, &token(&shop.keys, "first")?)?;
     let strangers = match addresses {
         0 => None,
@@ -245,7 +258,7 @@ fn beside(
     if let Some(strangers) = strangers {
         let report: tokens::Report = end_idle(lab, "tokens", strangers)?;
         if report.others > 0 || report.closed > 0 {
-            return fail(format!("strangers were answered otherwise: {report:?}"));
+            return fail(format!("strangers got unexpected answers: {report:?}"));
         }
         let asked = report.refused + report.busy;
         figures.push((figure::STRANGERS_ATTEMPTS, asked as f64));
@@ -271,7 +284,7 @@ fn shown(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// What buyers got.
+/// The answers that buyers got.
 struct Bought {
     granted_us: Histogram<u64>,
     busy: u64,
@@ -298,7 +311,7 @@ impl Bought {
     }
 }
 
-/// Buys once with each token, at fixed times. One that is told `busy` counts as such.
+/// Buys once with each token, at fixed times. Counts the answer `busy` separately.
 fn buy(address: SocketAddr, tokens: &[String], begin: Instant) -> Result<Bought> {
     let mut client = Client::connect(address)?;
     let mut bought = Bought::new()?;
@@ -314,7 +327,12 @@ fn buy(address: SocketAddr, tokens: &[String], begin: Instant) -> Result<Bought>
             }
             Some(Answer::Granted) => {}
             _ if answer.status == 503 => bought.busy += u64::from(counts),
-            _ => return fail(format!("a buyer was answered {}: {}", answer.status, answer.body)),
+            _ => {
+                return fail(format!(
+                    "a buyer got an unexpected answer, {}: {}",
+                    answer.status, answer.body
+                ));
+            }
         }
     }
     Ok(bought)
@@ -325,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_costs_something() {
+    fn a_token_check_has_a_measurable_cost() {
         for algorithm in [Algorithm::Hs256, Algorithm::EdDsa] {
             let figures = check(algorithm).expect("figures");
             assert!(figures.iter().all(|(_, value)| *value > 0.0), "{figures:?}");

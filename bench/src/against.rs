@@ -1,5 +1,6 @@
-//! `against`: the stampede of another commit beside this one's, under the same load, round by round.
-//! It answers whether a change made anything dearer, on a machine whose speed changes by the minute.
+//! `against`: compares the stampede of another commit with this one, under the same load and within
+//! rounds. Ratios within a round show whether a change costs CPU, even on a machine whose speed
+//! changes by the minute.
 
 use std::slice;
 
@@ -21,10 +22,10 @@ use crate::tools::LoadPlan;
 
 const TOOLS: [&str; 3] = ["git", "taskset", "redis-server"];
 const CONNECTIONS: u32 = 64;
-/// Requests on their way on each connection in the pipelined scenario.
+/// Requests in flight per connection in the pipelined scenario.
 const PIPELINE: u32 = 16;
 
-/// What is compared.
+/// The compared figures.
 const FIGURES: [(&str, &str); 4] = [
     ("CPU us", figure::SERVER_CPU_US),
     ("requests/s", figure::REQUESTS_PER_S),
@@ -32,43 +33,43 @@ const FIGURES: [(&str, &str); 4] = [
     ("p99 us", figure::LATENCY_P99_US),
 ];
 
-/// A load that both builds get.
+/// A scenario, which loads both builds alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Rejections over 64 kept connections.
     Rejections,
-    /// Rejections, 16 requests at a time on each connection.
+    /// Rejections, 16 requests pipelined per connection.
     Pipelined,
-    /// Rejections, a connection for each.
+    /// Rejections, one connection per request.
     Connections,
-    /// Each request buys; Redis without a file.
+    /// Sales from Redis in memory.
     SalesRedis,
-    /// Each request buys; embedded ledger.
+    /// Sales from the embedded ledger.
     SalesEmbedded,
 }
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Commit to compare with (tag, branch or hash), or the path of a stampede that is built already.
+    /// Commit (tag, branch or hash) to build and compare with, or path of a built stampede.
     #[arg(value_name = "GITREF|PROGRAM")]
     pub other: String,
-    /// Rounds; each measures both builds once in every scenario, and starts with the other one.
+    /// Rounds; each measures both builds once per scenario. Rounds alternate which build is first.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// Leave out all scenarios but these.
+    /// Run only these scenarios.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Scenario>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl Scenario {
-    /// Its name in `raw.csv`: that of the same load in a whole run.
+    /// The scenario's name in `raw.csv`, the same as in a complete run.
     fn name(self) -> &'static str {
         match self {
             Self::Rejections => "rejections_keepalive",
@@ -99,7 +100,7 @@ impl Scenario {
 
 /// Builds the other stampede, measures both and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
-    // Before a build of minutes, and before this process goes to one core.
+    // Check before the build, which takes minutes, and before this process is pinned to one core.
     machine::check_tools(&TOOLS)?;
     let old = Build::of(&settings.other, &interrupted)?;
     let (common, rounds) = (&settings.common, settings.rounds);
@@ -127,11 +128,11 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         }
     }
     let text = format!(
-        "\nOld: {}. New: {}. CPU is the server's per request, where each request buys per sale. \
-         Ratios are new/old, taken within a round.\n\n{}",
+        "\nOld: {}. New: {}. CPU is the server's CPU per request, or per sale if each request buys. \
+         Ratios are new/old, of the same round.\n\n{}",
         old.what,
         new.what,
         comparison::comparison(session.rows(), &FIGURES)
     );
-    session.finish("An old stampede and this one", &text, &[])
+    session.finish("This stampede and another commit", &text, &[])
 }

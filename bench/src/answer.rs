@@ -1,10 +1,10 @@
-//! The answers that every measured server must give: the article's two bodies, of which a grant also
-//! names its reservation (the article's own design knows none, so it alone says just yes),
-//! TechEmpower's two, and HttpArena's two.
+//! The answers that every measured server must give: the article's two bodies, TechEmpower's two and
+//! HttpArena's two. A grant also names its reservation, except in the article's own design, which has
+//! no reservation ids.
 
 use crate::client::Response;
 
-/// The target that is measured.
+/// The measured target.
 pub const TARGET: &str = "/buy/ticket";
 
 /// The body of a rejection.
@@ -13,16 +13,16 @@ pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 /// The body of a grant of the article's own design.
 pub const ARTICLE_GRANTED: &str = r#"{"code":1,"msg":"抢票成功"}"#;
 
-/// TechEmpower's JSON, for those that serialize it.
+/// TechEmpower's JSON message, for servers that serialize it.
 #[derive(Debug, serde::Serialize)]
 pub struct Message {
     message: &'static str,
 }
 
-/// What it says.
+/// TechEmpower's message.
 pub const MESSAGE: Message = Message { message: "Hello, World!" };
 
-/// The body of a 503: the ledger is out of reach.
+/// The body of a 503: the ledger is unreachable.
 pub const UNAVAILABLE: &str = r#"{"code":-6,"msg":"服务暂不可用，请稍后再试"}"#;
 
 const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
@@ -30,13 +30,13 @@ const GRANTED_TAIL: &str = r#""}}"#;
 /// Length of a reservation's id within its sale.
 pub const RESERVATION_CHARACTERS: usize = 26;
 
-/// The body of a grant. `id` is the reservation's within its sale, [`RESERVATION_CHARACTERS`] long.
+/// The body of a grant. `id` names the reservation within its sale and has [`RESERVATION_CHARACTERS`].
 pub fn granted(id: &str) -> String {
     debug_assert_eq!(id.len(), RESERVATION_CHARACTERS);
     format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
 }
 
-/// What an answer says.
+/// The meaning of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// A ticket was granted.
@@ -45,24 +45,24 @@ pub enum Answer {
     SoldOut,
 }
 
-/// What is asked for where nothing is sold.
+/// The content of an answer that is no sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Content {
     /// A rejection.
     #[value(name = "sold_out")]
     SoldOut,
-    /// TechEmpower's plaintext.
+    /// TechEmpower's plaintext test.
     Plaintext,
-    /// TechEmpower's JSON.
+    /// TechEmpower's JSON test.
     Json,
-    /// HttpArena's sum, of the query that its board asks for.
+    /// HttpArena's sum of a query.
     Sum,
     /// HttpArena's answer to pipelined requests.
     Ok,
 }
 
 impl Content {
-    /// Its name on command lines.
+    /// The content's name on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::SoldOut => "sold_out",
@@ -73,7 +73,7 @@ impl Content {
         }
     }
 
-    /// Where it is asked for.
+    /// The target that serves this content.
     pub fn target(self) -> &'static str {
         match self {
             Self::SoldOut => TARGET,
@@ -104,7 +104,8 @@ impl Content {
     }
 }
 
-/// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
+/// Reads an answer strictly: status, content type, every byte of the body. `None`: neither a grant nor
+/// a rejection.
 pub fn read(response: &Response) -> Option<Answer> {
     if response.status != 200 || response.content_type != "application/json" {
         return None;
@@ -120,13 +121,13 @@ pub fn read(response: &Response) -> Option<Answer> {
     (id.len() == RESERVATION_CHARACTERS && id.bytes().all(legal)).then_some(Answer::Granted)
 }
 
-/// The text that a body of JSON has under this name.
+/// The text of this member in a JSON body.
 pub fn text_field<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = body.split_once(&format!("\"{name}\":\""))?;
     rest.split('"').next()
 }
 
-/// The number that a body of JSON has under this name.
+/// The number of this member in a JSON body.
 pub fn number_field(body: &str, name: &str) -> Option<u64> {
     let (_, rest) = body.split_once(&format!("\"{name}\":"))?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_bodies_pass() {
+    fn only_known_answer_bodies_are_accepted() {
         assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
         let id = "0123456789abcdefghijklmnop";
         assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));

@@ -1,5 +1,5 @@
-//! A file that is written at its end, each time with an fdatasync, and whose room is set aside ahead,
-//! as the embedded ledger's journal has it. What goes into it means nothing.
+//! A preallocated file that is only appended to, with an fdatasync per write, like the journal of the
+//! embedded ledger. The content is arbitrary.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Because, Result};
 
-/// As `src/ledger/embedded/journal.rs` has it.
+/// The extent of `src/ledger/embedded/journal.rs`.
 const EXTENT_BYTES: u64 = 8 << 20;
 
 /// The file.
@@ -21,13 +21,13 @@ pub struct Appended {
     growing: bool,
 }
 
-/// Bytes to write. Not zeros, which some file systems do not keep.
+/// Bytes to write. They are not zeros, because some file systems do not store zeros.
 pub fn filling(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (at % 251) as u8 | 1).collect()
 }
 
 impl Appended {
-    /// Creates it. `growing`: it grows with every write, in place of setting room aside.
+    /// Creates the file. `growing`: it grows with every write and is not preallocated.
     pub fn create(path: &Path, growing: bool) -> Result<Self> {
         let file = File::create(path).because(|| format!("creating {}", path.display()))?;
         file.sync_all().because(|| format!("syncing {}", path.display()))?;
@@ -39,7 +39,7 @@ impl Appended {
         let wanted = self.end + bytes.len() as u64;
         if wanted > self.room && !self.growing {
             allocate(&self.file, self.room, wanted + EXTENT_BYTES)
-                .because(|| format!("setting room aside in {}", self.path.display()))?;
+                .because(|| format!("preallocating {}", self.path.display()))?;
             self.room = wanted + EXTENT_BYTES;
         }
         let written = self.file.write_all_at(bytes, self.end);
@@ -49,15 +49,15 @@ impl Appended {
         Ok(())
     }
 
-    /// Gives back the room that was not used. Returns how many bytes were written.
+    /// Truncates the unused space. Returns the number of written bytes.
     pub fn cut(self) -> Result<u64> {
         self.file.set_len(self.end).because(|| format!("cutting {}", self.path.display()))?;
         Ok(self.end)
     }
 }
 
-/// Sets room aside from one place in the file to another. Where the file system can't, the file
-/// grows with every batch, as the ledger's journal does there.
+/// Preallocates a range of the file. Without support of the file system, the file grows with every
+/// batch, like the ledger's journal.
 fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
     let (offset, len) =

@@ -1,9 +1,9 @@
-//! Another build of stampede to compare with: a program that is there, or a commit of this repository
-//! that is built first.
+//! Another build of stampede to compare with: an existing program, or a commit of this repository,
+//! which is built first.
 //!
-//! A commit is checked out into a git worktree for as long as its build takes. Its target folder is
-//! `target/against/COMMIT` and stays: a second run starts at once, unless the compiler or its flags
-//! have changed since.
+//! The commit is checked out into a git worktree for the duration of its build. Its target folder,
+//! `target/against/COMMIT`, is kept. A second run starts at once unless the compiler or its flags have
+//! changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,25 +16,26 @@ use crate::machine;
 use crate::process::{CommandLine, Interrupted, Running};
 
 const POLL: Duration = Duration::from_millis(100);
-/// How often a build says how far it is.
+/// How often a build prints its progress.
 const PROGRESS: Duration = Duration::from_secs(15);
-/// The options that a stampede is measured with, whatever its age.
+/// The options that every measured stampede must have, whatever its age.
 const OPTIONS: [&str; 5] = ["--cores", "--listen", "--control", "--ledger", "--sale"];
 
-/// A stampede that can be started.
+/// A built stampede.
 #[derive(Debug, Clone)]
 pub struct Build {
     /// The program.
     pub program: PathBuf,
-    /// What it is, for people: its path, or its commit.
+    /// Its description for people: a path or a commit.
     pub what: String,
 }
 
 impl Build {
-    /// The program at this path, or a build of this commit.
+    /// Opens the program at this path, or builds this commit.
     ///
     /// # Errors
-    /// It is neither; the build fails; the program does not know an option that it is measured with.
+    ///
+    /// The text is neither; the build fails; the program lacks a required option.
     pub fn of(text: &str, interrupted: &Interrupted) -> Result<Self> {
         if Path::new(text).is_file() {
             return Self { program: text.into(), what: text.into() }.checked();
@@ -44,20 +45,20 @@ impl Build {
         Self { program, what: format!("{text}, commit {commit}") }.checked()
     }
 
-    /// The stampede that a run measures unless it is told otherwise.
+    /// The stampede that a run measures by default.
     pub fn of_this_run(program: &Path) -> Result<Self> {
         let program = program.to_owned();
         Self { what: program.display().to_string(), program }.checked()
     }
 
-    /// `Err` unless the program knows all options that it is measured with.
+    /// `Err` unless the program has all required options.
     fn checked(self) -> Result<Self> {
         let help = printed(Command::new(&self.program).args(["serve", "--help"]))
             .because(|| format!("asking {} for its options", self.program.display()))?;
         match unknown_options(&help) {
             options if options.is_empty() => Ok(self),
             options => fail(format!(
-                "the stampede of {} can't be compared: it does not know {}",
+                "the stampede of {} can't be compared: it lacks the options {}",
                 self.what,
                 options.join(", ")
             )),
@@ -86,19 +87,22 @@ fn commit_of(text: &str) -> Result<String> {
     })
 }
 
-/// The stampede of a commit, in release mode.
+/// Builds the stampede of a commit by the profile that shipped it then.
 fn build(commit: &str, target: &Path, interrupted: &Interrupted) -> Result<PathBuf> {
     let folder = target.join("against").join(commit);
-    let program = folder.join("release/stampede");
+    let manifest = git(&["show", &format!("{commit}:Cargo.toml")])?;
+    let profile = shipped_profile(&manifest);
+    let program = folder.join(profile).join("stampede");
     let built_by = folder.join("built-by.txt");
     let compiler = compiler()?;
     if program.is_file() && fs::read_to_string(&built_by).is_ok_and(|text| text == compiler) {
         return Ok(program);
     }
-    println!("building the stampede of {commit} in {}: some minutes", folder.display());
+    println!("building the stampede of {commit} in {}, which takes some minutes", folder.display());
     fs::create_dir_all(&folder).because(|| format!("creating {}", folder.display()))?;
     let source = Worktree::add(folder.join("source"), commit)?;
-    let mut words = ["cargo", "build", "--release", "--locked"].map(str::to_owned).to_vec();
+    let mut words =
+        ["cargo", "build", "--profile", profile, "--locked"].map(str::to_owned).to_vec();
     words.extend(["--package=stampede", "--bin=stampede"].map(str::to_owned));
     words.push(format!("--manifest-path={}", source.0.join("Cargo.toml").display()));
     words.push(format!("--target-dir={}", folder.display()));
@@ -124,7 +128,15 @@ fn build(commit: &str, target: &Path, interrupted: &Interrupted) -> Result<PathB
     Ok(program)
 }
 
-/// What, beside the source, decides how fast a program is.
+/// The profile of a shipped build. A commit without `shipped` shipped its `release` build.
+fn shipped_profile(manifest: &str) -> &'static str {
+    match manifest.lines().any(|line| line.trim() == "[profile.shipped]") {
+        true => "shipped",
+        false => "release",
+    }
+}
+
+/// The compiler and its flags, which decide the speed beside the source.
 fn compiler() -> Result<String> {
     let version = printed(Command::new("rustc").arg("-vV")).because(|| "asking rustc".into())?;
     let flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
@@ -137,7 +149,7 @@ struct Worktree(PathBuf);
 impl Worktree {
     fn add(path: PathBuf, commit: &str) -> Result<Self> {
         let worktree = Self(path);
-        // One that a killed run left behind; git knows of it even if its folder is gone.
+        // Remove the worktree of a killed run. git lists it even if its folder is gone.
         worktree.remove();
         let path = worktree.0.to_string_lossy();
         git(&["worktree", "add", "--quiet", "--force", "--detach", &path, commit])?;
@@ -145,7 +157,7 @@ impl Worktree {
     }
 
     fn remove(&self) {
-        // Fails if there is none; what is left lies under target/ and is removed by the next run.
+        // Fails if there is none. A leftover lies under target/, and the next run removes it.
         let _ = git(&["worktree", "remove", "--force", &self.0.to_string_lossy()]);
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -161,7 +173,7 @@ fn git(arguments: &[&str]) -> Result<String> {
     printed(Command::new("git").args(arguments)).because(|| format!("git {}", arguments[0]))
 }
 
-/// What a command that succeeds prints, without blanks around it.
+/// The trimmed output of a command that succeeds.
 fn printed(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     if !output.status.success() {
@@ -179,18 +191,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_that_a_help_lacks_are_named() {
+    fn options_missing_from_the_help_are_named() {
         let help =
             "  --cores <LIST>\n  --listen <ADDR>\n  --ledger-timeout <MS>\n  --sale <ID=N>\n";
         assert_eq!(unknown_options(help), ["--control", "--ledger"]);
     }
 
     #[test]
-    fn what_is_neither_a_program_nor_a_commit_is_refused() {
+    fn a_commit_is_built_with_the_profile_that_it_ships() {
+        let before = "[profile.release]\nlto = \"thin\"\n";
+        assert_eq!(shipped_profile(before), "release");
+        let today = include_str!("../../Cargo.toml");
+        assert_eq!(shipped_profile(today), "shipped");
+    }
+
+    #[test]
+    fn packages_optimised_for_release_are_also_when_shipped() {
+        let manifest = include_str!("../../Cargo.toml");
+        let mut packages = 0;
+        for (_, rest) in manifest
+            .match_indices("[profile.release.package.")
+            .map(|(at, found)| manifest.split_at(at + found.len()))
+        {
+            let (name, _) = rest.split_once(']').expect("a table");
+            let wanted = format!("[profile.shipped.package.{name}]\nopt-level = 3\n");
+            assert!(manifest.contains(&wanted), "{wanted}");
+            packages += 1;
+        }
+        assert_ne!(packages, 0);
+    }
+
+    #[test]
+    fn a_build_must_be_a_commit_or_a_stampede_program() {
         let failure = Build::of("no-such-branch", &Interrupted::default()).expect_err("neither");
         assert!(failure.to_string().contains("no-such-branch is n"), "{failure}");
-        // A program that is no stampede.
+        // A program that is not stampede.
         let failure = Build::of("/bin/true", &Interrupted::default()).expect_err("no stampede");
-        assert!(failure.to_string().contains("it does not know --cores, --listen"), "{failure}");
+        assert!(
+            failure.to_string().contains("it lacks the options --cores, --listen"),
+            "{failure}"
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! A blocking HTTP/1.1 client for one request at a time: enough to check what a server says before
-//! load is put on it, and to hold thousands of idle connections.
+//! A blocking HTTP/1.1 client for one request at a time. It checks a server's answers before the load,
+//! and holds thousands of idle connections.
 //!
-//! It reads `Content-Length` bodies only, since all measured servers answer so.
+//! Reads bodies with `Content-Length` only, because all measured servers send it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Metrics are the longest answer.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024;
 
-/// What a server answered.
+/// A server's answer.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
@@ -25,11 +25,11 @@ pub struct Response {
     pub content_type: String,
     /// The body.
     pub body: String,
-    /// It is the last one on its connection: `Connection: close`.
+    /// Whether the answer has `Connection: close`.
     pub closes: bool,
 }
 
-/// What a connection's bytes go through.
+/// The stream of a connection.
 trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
@@ -37,7 +37,7 @@ impl<S: Read + Write + Send> Stream for S {}
 pub struct Client {
     stream: Box<dyn Stream>,
     address: SocketAddr,
-    /// What was received and is not read yet.
+    /// Received and unread bytes.
     input: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ impl Client {
         Ok(Self { stream: Box::new(stream), address, input: Vec::new() })
     }
 
-    /// Connects to a server that speaks TLS, with whatever certificate.
+    /// Connects to a server over TLS and accepts any certificate.
     pub fn connect_secure(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
@@ -61,7 +61,7 @@ impl Client {
         Ok(Self { stream, address, input: Vec::new() })
     }
 
-    /// Gets the same so many times in one write, and reads all answers.
+    /// Sends this number of equal GET requests in one write, and reads all answers.
     pub fn get_together(&mut self, path: &str, count: usize) -> Result<Vec<Response>> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         let requests = request.repeat(count);
@@ -69,24 +69,24 @@ impl Client {
         (0..count).map(|_| self.receive()).collect()
     }
 
-    /// Gets something.
+    /// Sends a GET and reads the answer.
     pub fn get(&mut self, path: &str) -> Result<Response> {
         self.get_with(path, "")
     }
 
-    /// The same with more header lines, each with its end.
+    /// Sends the request with more header lines, each with its line end.
     pub fn get_with(&mut self, path: &str, headers: &str) -> Result<Response> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
         self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
         self.receive()
     }
 
-    /// Posts JSON, or nothing, and reads the answer.
+    /// Posts JSON or an empty body, and reads the answer.
     pub fn post(&mut self, path: &str, json: &str) -> Result<Response> {
         self.post_with(path, "", json)
     }
 
-    /// The same with more header lines, each with its end.
+    /// Sends the request with more header lines, each with its line end.
     pub fn post_with(&mut self, path: &str, headers: &str, json: &str) -> Result<Response> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Type: application/json\r\n\
@@ -117,7 +117,7 @@ impl Client {
     }
 }
 
-/// The first response, and its length. `None`: more bytes are needed.
+/// Parses the first response and its length. `None`: more bytes are needed.
 pub fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
     let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n") else {
         return Ok(None);
@@ -152,7 +152,7 @@ mod tests {
         for cut in 0..text.len() {
             assert!(parse(&text[..cut]).expect("a legal prefix").is_none());
         }
-        // The next one follows.
+        // The next response follows.
         let (response, len) = parse(&text.repeat(2)).expect("legal").expect("complete");
         assert_eq!(len, text.len());
         assert_eq!((response.status, &*response.content_type, &*response.body), (200, "a/b", "hi"));

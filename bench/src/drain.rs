@@ -1,5 +1,5 @@
-//! `drain`: PostgreSQL is away for a while and sales go on: how long until it has everything, and
-//! that nothing is missing.
+//! `drain`: stops PostgreSQL while sales go on. Measures how soon the database has every order again,
+//! and checks that none is missing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -30,19 +30,19 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Outages.
+    /// Number of outages.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds for which PostgreSQL is away.
+    /// Seconds for which PostgreSQL is stopped.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub outage: u64,
-    /// An outage of 10 seconds.
+    /// Stop PostgreSQL for 10 seconds only.
     #[arg(long, conflicts_with = "outage")]
     pub quick: bool,
-    /// Sales per second, at a steady pace.
+    /// Sales per second, evenly spaced.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(4..=10_000))]
     pub rate: u64,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -58,8 +58,8 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         session.measure(round, SCENARIO, "stampede", |lab| measure(lab, outage, settings.rate))?;
     }
     let text = format!(
-        "\nPostgreSQL is away for {} s while {} units a second are sold. It stops as an operator \
-         stops it, and is back when it takes connections again.\n",
+        "\nPostgreSQL was stopped for {} s while stampede sold {} units per second. It stopped as an operator \
+         stops it. The outage ends when PostgreSQL takes connections again.\n",
         outage.as_secs(),
         settings.rate
     );
@@ -122,7 +122,7 @@ impl World {
     fn outage(&mut self, lab: &mut Lab, outage: Duration, rate: u64) -> Result<Figures> {
         lab.settle(BEFORE)?;
         self.postgres.stop()?;
-        lab.remark("PostgreSQL is away")?;
+        lab.remark("PostgreSQL is stopped")?;
         lab.settle(outage)?;
         self.postgres.resume(lab)?;
         let back = Instant::now();
@@ -141,7 +141,7 @@ impl World {
                 caught_up.get_or_insert(back.elapsed());
             }
             if back.elapsed() > DEADLINE {
-                return fail(format!("{} rows behind {DEADLINE:?} after", sold - rows));
+                return fail(format!("{} rows are missing {DEADLINE:?} after", sold - rows));
             }
             lab.settle(POLL)?;
         }
@@ -155,11 +155,11 @@ impl World {
         ])
     }
 
-    /// In the end buyers, ledger and database agree.
+    /// Checks that buyers, ledger and database agree.
     fn nothing_is_lost(&mut self, lab: &Lab, granted: u64) -> Result<()> {
         let sold = self.redis.sold()?;
         if sold != granted {
-            return fail(format!("{granted} buyers were told yes, but {sold} units are sold"));
+            return fail(format!("{granted} buyers got a grant, but {sold} units are sold"));
         }
         let mut client = connect(&self.url)?;
         let started = Instant::now();
@@ -176,7 +176,7 @@ impl World {
     }
 }
 
-/// Buys at a steady pace.
+/// Buys at evenly spaced times.
 fn buy(
     address: std::net::SocketAddr,
     rate: u64,

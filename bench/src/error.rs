@@ -1,4 +1,4 @@
-//! One error type: a sentence for whoever runs the benchmark, with its cause.
+//! The error type of the bench: a sentence for its user, with its cause.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use std::io;
 #[error("{0}")]
 pub struct Failure(pub String);
 
-/// What every fallible step of the harness returns.
+/// The result of every fallible step.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// Adds what was being done to a lower error.
+/// Adds the failed action to a lower error.
 pub trait Because<T> {
     /// Turns any error into a [`Failure`] that starts with `doing`.
     fn because(self, doing: impl FnOnce() -> String) -> Result<T>;
@@ -28,7 +28,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// A [`Failure`] as an `Err`.
+/// Returns a [`Failure`] as an `Err`.
 pub fn fail<T>(what: impl Into<String>) -> Result<T> {
     Err(Failure(what.into()))
 }

@@ -1,5 +1,5 @@
-//! Reservations straight in Redis, without a server: by the server's own scripts, one batch after
-//! the other, so that what is filled is what a server would have left.
+//! Writes reservations into Redis without a server. Uses the server's own scripts, one batch after the
+//! other, so Redis holds the same data as after a server's sale.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -14,15 +14,15 @@ use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, Sale
 
 use crate::error::{Because, Result, fail};
 
-/// The set of all sales, where the keys have their default names.
+/// The key of the set of all sales, with the default names.
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
-/// Entries of a stream that are read at a time.
+/// Entries of a stream per read.
 const ENTRIES_PER_READ: usize = 1_000;
 
-/// What is known of a buyer.
+/// The data of a buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
+    /// No user and no key.
     Anonymous,
     /// The user.
     User,
@@ -30,7 +30,7 @@ pub enum Kind {
     UserAndKey,
 }
 
-/// A way to a Redis ledger that knows what the server knows.
+/// A connection to a Redis ledger, with the server's scripts.
 pub struct Filler {
     stream: TcpStream,
     parser: Parser,
@@ -39,7 +39,7 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// Connects; `sale` is the one that everything is about.
+    /// Connects. `sale` is the sale of all calls.
     pub fn open(address: SocketAddr, sale: &str) -> Result<Self> {
         let codec = Codec::new(KeyTemplates::default());
         let url = format!("redis://{address}/0");
@@ -51,7 +51,7 @@ impl Filler {
         Ok(Self { stream, parser: Parser::new(), codec, sale })
     }
 
-    /// Creates the sale, and lists it among all sales.
+    /// Creates the sale, and adds it to the set of all sales.
     pub fn create(&mut self, total: u64, hold_ms: u64) -> Result<()> {
         let sale = self.sale.to_string();
         self.ask(redis::cmd("SADD").arg(INDEX).arg(sale))?;
@@ -59,25 +59,25 @@ impl Filler {
         self.apply(vec![Command::Create(spec)]).map(drop)
     }
 
-    /// Makes `count` reservations, `batch` to a script call.
+    /// Creates `count` reservations, `batch` per script call.
     pub fn reserve(&mut self, count: usize, batch: usize, kind: Kind) -> Result<()> {
         for first in (0..count).step_by(batch) {
             let numbers = first..count.min(first + batch);
             let commands = numbers.map(|number| ask_for(number, batch, kind)).collect();
             let outcomes = self.apply(commands)?;
             if let Some(other) = outcomes.iter().find(|o| !matches!(o, Outcome::Granted { .. })) {
-                return fail(format!("a reservation was not granted: {other:?}"));
+                return fail(format!("Redis did not grant a reservation: {other:?}"));
             }
         }
         Ok(())
     }
 
-    /// Sells in batches of these sizes, over and over, to nobody in particular, one batch under way,
-    /// until a point in time. The next batch is made while Redis works on the last one, so that
-    /// Redis waits for as little as can be. Returns how many tickets and batches.
+    /// Sells in batches of these sizes, repeatedly and without users, until a deadline. Prepares the
+    /// next batch while Redis works on the previous one, so Redis hardly waits. Returns the number of
+    /// tickets and batches.
     pub fn sell(&mut self, sizes: &[usize], until: Instant) -> Result<(u64, u64)> {
         if sizes.iter().any(|size| !(1..=BATCH_MAX).contains(size)) {
-            return fail(format!("a batch is of 1 to {BATCH_MAX} purchases"));
+            return fail(format!("a batch must have 1 to {BATCH_MAX} purchases"));
         }
         let mut ids = IdSource::default();
         let mut groups = sizes.iter().cycle().enumerate().map(|(number, &size)| {
@@ -89,7 +89,7 @@ impl Filler {
         });
         let (mut sales, mut batches) = (0, 0);
         let (mut request, mut next_request) = (Vec::new(), Vec::new());
-        let Some(mut group) = groups.next() else { return fail("no size of a batch") };
+        let Some(mut group) = groups.next() else { return fail("no batch size") };
         let mut count = self.codec.encode(&group, &mut request);
         while Instant::now() < until {
             self.stream.write_all(&request).because(|| "sending to Redis".into())?;
@@ -99,7 +99,7 @@ impl Filler {
             let replies = receive(&mut self.parser, &mut self.stream, count)?;
             let outcomes = decode(&group, &replies).because(|| "a reply of Redis".into())?.outcomes;
             if let Some(other) = outcomes.iter().find(|o| !matches!(o, Outcome::Granted { .. })) {
-                return fail(format!("a sale was not granted: {other:?}"));
+                return fail(format!("Redis did not grant a purchase: {other:?}"));
             }
             (sales, batches) = (sales + outcomes.len() as u64, batches + 1);
             (group, count) = (next, next_count);
@@ -108,8 +108,8 @@ impl Filler {
         Ok((sales, batches))
     }
 
-    /// The sizes of the sale's batches so far, the latest `max` at most: how many reservations each
-    /// entry of its stream tells of.
+    /// The sizes of the sale's latest batches, `max` at most: the number of reservations per entry of
+    /// its stream.
     pub fn batch_sizes(&mut self, max: usize) -> Result<Vec<usize>> {
         let stream = self.codec.keys().of(&self.sale).stream();
         let (mut sizes, mut before) = (Vec::new(), "+".to_owned());
@@ -137,11 +137,11 @@ impl Filler {
     pub fn add_stock(&mut self, units: u64) -> Result<()> {
         match self.apply(vec![Command::AddStock(units)])?.pop() {
             Some(Outcome::Sale(_)) => Ok(()),
-            other => fail(format!("stock was not added: {other:?}")),
+            other => fail(format!("Redis did not add stock: {other:?}")),
         }
     }
 
-    /// Cancels reservations, named as the public knows them.
+    /// Cancels reservations by their public ids.
     pub fn cancel(&mut self, ids: &[String]) -> Result<()> {
         let commands = ids.iter().map(|id| {
             let (_, id) = ReservationId::from_public(id).because(|| format!("the id {id}"))?;
@@ -150,7 +150,7 @@ impl Filler {
         let outcomes = self.apply(commands.collect::<Result<_>>()?)?;
         match outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Reservation(_))) {
             None => Ok(()),
-            Some(other) => fail(format!("a reservation was not cancelled: {other:?}")),
+            Some(other) => fail(format!("Redis did not cancel a reservation: {other:?}")),
         }
     }
 
@@ -178,14 +178,14 @@ fn receive(parser: &mut Parser, stream: &mut TcpStream, count: usize) -> Result<
     replies.collect::<std::result::Result<_, _>>().because(|| "reading from Redis".into())
 }
 
-/// The ids of a batch begin alike, as a core makes them; the rest is spread as random bits are.
+/// The ids of a batch share a prefix, like a core's ids. The other bits look random.
 fn ask_for(number: usize, batch: usize, kind: Kind) -> Command {
     const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
     const PREFIX_BITS: u32 = 48;
     let prefix = ((number / batch) as u128).wrapping_mul(SPREAD) >> (128 - PREFIX_BITS);
     let rest = (number as u128).wrapping_mul(SPREAD) >> PREFIX_BITS;
     let user = (kind != Kind::Anonymous).then(|| format!("user-{number:08}"));
-    // As long as a UUID is.
+    // As long as a UUID.
     let key = (kind == Kind::UserAndKey).then(|| format!("5d3c1e0a-77aa-4c1e-9f00-{number:012}"));
     Command::Reserve(Reserve {
         id: ReservationId(prefix << (128 - PREFIX_BITS) | rest),

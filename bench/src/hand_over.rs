@@ -1,6 +1,7 @@
-//! `hand-over`: what buyers notice when a new process takes over from a server (SIGUSR2), time and again:
-//! with an embedded ledger, which one process after the other has, and on Redis, from which both sell
-//! side by side for a while. [`takeover`] is one hand-over, [`buyers`] is who buys meanwhile.
+//! `hand-over`: measures what buyers notice when a new process takes over from a server (SIGUSR2),
+//! repeatedly. With an embedded ledger, one process after the other has the ledger. On Redis, both
+//! sell side by side for a while. [`takeover`] is one hand-over, [`buyers`] are the purchases during
+//! it.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -29,22 +30,22 @@ use buyers::{Purchase, Tally, while_they_buy};
 use takeover::{Takeover, take_over};
 
 const SCENARIO: &str = "hand_over";
-/// Everybody buys, and nothing expires meanwhile.
+/// Enough stock and a long hold, so no reservation expires.
 const SALE: &str = "ticket=100000000,hold=1d";
-/// Of those whose reservations there are before.
+/// Prefix of the users whose reservations fill the ledger.
 const USERS: &str = "usr";
 /// Purchases before the first hand-over.
 const BEFORE: Duration = Duration::from_secs(3);
-/// Who comes later after a new process is ready is not counted to the hand-over.
+/// A purchase that comes later than this after a new process is ready does not count to the hand-over.
 const AFTERMATH: Duration = Duration::from_secs(1);
 const QUICK_TIMES: u32 = 5;
 const QUICK_RESERVATIONS: u64 = 100_000;
 /// Enough to fill a ledger on a slow disk.
 const FILL_SECONDS: u64 = 1_200;
-/// The ledger's counts that are shown may be a little old.
+/// The shown counts of the ledger may be slightly old.
 const COUNT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// From what a server sells.
+/// The ledger of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Store {
     Embedded,
@@ -71,14 +72,18 @@ const fn never(text: &'static str, store: &'static str, figure: &'static str) ->
     Promise::new(text, Limit::Never, (SCENARIO, store, figure))
 }
 
-/// What is promised of a hand-over.
+/// Promises on a hand-over.
 pub const PROMISES: [Promise; 9] = [
     never("Refused connections, embedded ledger", EMBEDDED, figure::REFUSED_CONNECTIONS),
     never("Reset connections, embedded ledger", EMBEDDED, figure::RESET_CONNECTIONS),
     never("Lost tickets, embedded ledger", EMBEDDED, figure::LOST_SALES),
-    never("Refused connections, filled one", EMBEDDED_FILLED, figure::REFUSED_CONNECTIONS),
-    never("Reset connections, filled one", EMBEDDED_FILLED, figure::RESET_CONNECTIONS),
-    never("Lost tickets, filled one", EMBEDDED_FILLED, figure::LOST_SALES),
+    never(
+        "Refused connections, filled embedded ledger",
+        EMBEDDED_FILLED,
+        figure::REFUSED_CONNECTIONS,
+    ),
+    never("Reset connections, filled embedded ledger", EMBEDDED_FILLED, figure::RESET_CONNECTIONS),
+    never("Lost tickets, filled embedded ledger", EMBEDDED_FILLED, figure::LOST_SALES),
     never("Refused connections, Redis", REDIS, figure::REFUSED_CONNECTIONS),
     never("Reset connections, Redis", REDIS, figure::RESET_CONNECTIONS),
     never("Lost tickets, Redis", REDIS, figure::LOST_SALES),
@@ -87,22 +92,22 @@ pub const PROMISES: [Promise; 9] = [
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Hand-overs with each ledger.
+    /// Hand-overs per ledger.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub times: u32,
-    /// Seconds from when a new process is ready until the next one is to take over.
+    /// Seconds between the readiness of a new process and the next hand-over.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=600))]
     pub every: u64,
-    /// Purchases per second, at a steady pace.
+    /// Purchases per second, evenly spaced.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(500..=10_000))]
     pub rate: u32,
-    /// Reservations in the embedded ledger that is filled before.
+    /// Reservations in the filled embedded ledger.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
     pub reservations: u64,
-    /// 5 hand-overs with each ledger, and 100,000 reservations: 2 minutes.
+    /// Run 5 hand-overs per ledger with 100,000 reservations: 2 minutes.
     #[arg(long, conflicts_with_all = ["times", "reservations"])]
     pub quick: bool,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -139,8 +144,8 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let text = format!(
         "\nA server on one core, {} purchases per second by {} buyers on the other: half of them on kept \
          connections, half on a new one for each purchase. SIGUSR2 {} times with each ledger, {} s after \
-         the last new process was ready; `{EMBEDDED_FILLED}` began with {} reservations. Waits are \
-         counted since a purchase was due. Every hand-over: `hand_over.csv`.\n{}",
+         the last new process was ready; `{EMBEDDED_FILLED}` began with {} reservations. Waits \
+         count from the due time of a purchase. Every hand-over: `hand_over.csv`.\n{}",
         settings.rate,
         buyers::BUYERS,
         settings.times(),
@@ -151,10 +156,10 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish("A new process takes over", &text, &PROMISES)
 }
 
-/// What is measured of each hand-over. Only an embedded ledger has a pause.
+/// The figures per hand-over. Only an embedded ledger has a pause.
 const OF_EACH: [&str; 3] = [figure::PAUSED_MS, figure::LONGEST_WAIT_MS, figure::OLD_ENDED_MS];
 
-/// Keeps the figures of each hand-over, and what should not have been.
+/// Keeps the figures of each hand-over, and the errors.
 fn keep(session: &mut Session, store: Store, measured: &Measured, raw: &mut File) -> Result<()> {
     for (takeover, number) in measured.takeovers.iter().zip(1..) {
         let of_it = [
@@ -177,7 +182,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// A server, and what it sells from.
+/// A server with its ledger.
 struct World {
     redis: Option<Redis>,
     served: Served,
@@ -205,7 +210,7 @@ impl World {
         Ok(Self { redis, served })
     }
 
-    /// Has new processes take over while people buy.
+    /// Runs the hand-overs while buyers buy.
     fn hand_over(mut self, lab: &mut Lab, settings: &Settings) -> Result<Measured> {
         let sold_before = self.sold(lab)?;
         let address = self.served.address;
@@ -231,7 +236,7 @@ impl World {
         }
     }
 
-    /// Tickets sold, as the ledger has it.
+    /// Tickets sold, from the ledger.
     fn sold(&mut self, lab: &Lab) -> Result<u64> {
         match &mut self.redis {
             Some(redis) => redis.sold(),
@@ -240,11 +245,11 @@ impl World {
     }
 }
 
-/// What was seen with one ledger.
+/// The observations with one ledger.
 struct Measured {
     tally: Tally,
     takeovers: Vec<Takeover>,
-    /// Tickets, as the ledger has it.
+    /// Tickets sold, from the ledger.
     sold: u64,
 }
 
@@ -271,27 +276,27 @@ impl Measured {
         ]
     }
 
-    /// Waits of those who came while no process took over from another.
+    /// Waits of purchases outside of hand-overs.
     fn calm(&self) -> impl Iterator<Item = Duration> {
         let is_calm = |one: &&Purchase| !self.takeovers.iter().any(|takeover| is_of(one, takeover));
         self.tally.purchases.iter().filter(is_calm).map(|one| one.waited)
     }
 
-    /// The longest wait of those who came during one hand-over.
+    /// The longest wait of the purchases during one hand-over.
     fn longest_wait(&self, takeover: &Takeover) -> Option<Duration> {
         let of_it = self.tally.purchases.iter().filter(|one| is_of(one, takeover));
         of_it.map(|one| one.waited).max()
     }
 
-    /// What should not have been.
+    /// The errors, if any.
     fn wrong(&self) -> Option<String> {
         let Tally { granted, refused, reset, other, wrong, .. } = &self.tally;
         if (refused, reset, other, granted) == (&0, &0, &0, &self.sold) {
             return None;
         }
         Some(format!(
-            "{refused} connections were refused, {reset} reset, {other} purchases were answered \
-             otherwise; {granted} tickets were granted, {} sold\n{}",
+            "{refused} connections were refused, {reset} reset, {other} purchases got unexpected \
+             answers; {granted} tickets were granted, {} sold\n{}",
             self.sold,
             wrong.join("\n")
         ))
@@ -340,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_came_during_a_hand_over_is_counted_to_it() {
+    fn purchases_during_a_hand_over_are_counted_to_it() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let purchase =

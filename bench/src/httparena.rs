@@ -1,9 +1,8 @@
-//! `httparena`: the engine's entry for HttpArena, checked by its rules and then measured beside the
+//! `httparena`: checks the engine's entry for HttpArena by its rules, then measures it beside the
 //! floors and `may_minihttp` under the loads of its three profiles.
 //!
-//! The entry is the program `httparena` (bench/httparena). What is measured is what the board
-//! measures, with our own load generator and as many cores as there are here: compare within a run,
-//! not with the board.
+//! The entry is the program `httparena` (bench/httparena). The loads are the board's, but from the
+//! bench's own load generator and with this machine's cores. Compare within a run, not with the board.
 
 pub mod rules;
 pub mod shapes;
@@ -27,36 +26,36 @@ use crate::tools::{LoadPlan, LoadReport};
 use crate::{machine, pin};
 use rules::check;
 
-/// Requests on their way on each connection in `pipelined`.
+/// Requests in flight per connection in `pipelined`.
 const PIPELINE: u32 = 16;
-/// Answers after which a connection is renewed in `limited_conn`.
+/// Answers per connection in `limited_conn`.
 const RENEW_AFTER: u32 = 10;
-/// What a POST of the mix adds, as on the board.
+/// The number that a POST of the mix adds, as on the board.
 const POSTED: &str = "20";
-/// Those who know the two paths.
+/// Servers of the two paths.
 const SERVERS: [Server; 4] =
     [Server::Floor, Server::FloorUring, Server::MayMinihttp, Server::Httparena];
-/// Connections of each profile, as on the board.
+/// Connections per profile, as on the board.
 const CONNECTIONS: [u32; 2] = [512, 4_096];
 
 /// A load of the board, or a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Profile {
-    /// GET, POST with a length and POST in a chunk of /baseline11, in turn.
+    /// GET, POST with a length and POST in a chunk, in turn, to /baseline11.
     Baseline,
-    /// Its GET alone, which may_minihttp can answer too.
+    /// The GET of baseline alone, which may_minihttp also answers.
     BaselineGet,
-    /// GET /pipeline, 16 on their way on each connection.
+    /// GET /pipeline, 16 requests pipelined per connection.
     Pipelined,
-    /// The mix of baseline, with a new connection after 10 requests.
+    /// The requests of baseline, with a new connection after 10 requests.
     LimitedConn,
-    /// Its GET alone, which may_minihttp can answer too.
+    /// The GET of limited_conn alone, which may_minihttp also answers.
     LimitedConnGet,
 }
 
 impl Profile {
-    /// Its scenarios in `raw.csv`, one for each of [`CONNECTIONS`].
+    /// The profile's scenarios in `raw.csv`, one per number of [`CONNECTIONS`].
     fn scenarios(self) -> [&'static str; 2] {
         match self {
             Self::Baseline => ["baseline_c512", "baseline_c4096"],
@@ -71,7 +70,7 @@ impl Profile {
         if self == Self::Pipelined { Content::Ok } else { Content::Sum }
     }
 
-    /// Whether it mixes GET and POST.
+    /// Whether the profile mixes GET and POST.
     fn posts(self) -> bool {
         matches!(self, Self::Baseline | Self::LimitedConn)
     }
@@ -80,9 +79,9 @@ impl Profile {
         matches!(self, Self::LimitedConn | Self::LimitedConnGet)
     }
 
-    /// Whether a server can answer it.
+    /// Whether a server can answer the profile.
     fn is_for(self, server: Server) -> bool {
-        // It reads no chunks.
+        // may_minihttp reads no chunks.
         !(self.posts() && server == Server::MayMinihttp)
     }
 
@@ -102,14 +101,14 @@ impl Profile {
         }
     }
 
-    /// `Err` unless a third of the sums are without a body and connections were renewed, as the
-    /// profile has it. What is left over at the end is less than a request of each connection.
+    /// `Err` unless a third of the sums have no body and connections were renewed, as the profile
+    /// defines. The remainder at the end is less than one request per connection.
     fn check(self, server: Server, load: &LoadReport) -> Result<()> {
         let left_over = load.connections;
         if self.posts() && adds_bodies(server) {
             let sums = load.answers.get(Content::Sum.name()).copied().unwrap_or_default();
             if sums.abs_diff(load.requests / 3) > left_over {
-                return fail(format!("{sums} of {} sums are without a body", load.requests));
+                return fail(format!("{sums} of {} sums had no body", load.requests));
             }
         }
         if self.renews() {
@@ -125,7 +124,7 @@ impl Profile {
     }
 }
 
-/// The floors say 55 to everyone.
+/// The floors always answer 55.
 fn adds_bodies(server: Server) -> bool {
     server == Server::Httparena
 }
@@ -133,22 +132,22 @@ fn adds_bodies(server: Server) -> bool {
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Check the rules and measure nothing.
+    /// Check the rules only, without measuring.
     #[arg(long)]
     pub check: bool,
-    /// Check a server that runs here, such as a container of the entry; start and measure nothing.
+    /// Check only the rules, of a running server such as a container of the entry.
     #[arg(long, value_name = "ADDR")]
     pub address: Option<SocketAddr>,
-    /// Rounds; each measures every server once in every scenario.
+    /// Rounds; each measures every server once per scenario.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// Leave out all profiles but these.
+    /// Run only these profiles.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Profile>,
-    /// Servers to compare: these, or some of them.
+    /// Servers to compare.
     #[arg(
         long,
         value_enum,
@@ -157,15 +156,16 @@ pub struct Settings {
         default_value = "floor,floor_uring,may_minihttp,httparena"
     )]
     pub servers: Vec<Server>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Checks the entry and, unless told otherwise, measures it. `Err` if a rule does not hold.
+/// Checks the entry and, without `--check` and `--address`, measures it. `Err` if a rule does not
+/// hold.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     if let Some(server) = settings.servers.iter().find(|server| !SERVERS.contains(server)) {
-        return fail(format!("--servers: {} does not know HttpArena's paths", server.name()));
+        return fail(format!("--servers: {} does not serve HttpArena's paths", server.name()));
     }
     match settings.address {
         Some(address) => return judge(&check(address)),
@@ -174,7 +174,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     if settings.check { Ok(()) } else { measure(settings, interrupted) }
 }
 
-/// Starts the entry as its container does, but for the port, and checks its rules.
+/// Starts the entry like its container, except for the port, and checks its rules.
 fn check_entry(interrupted: &Interrupted) -> Result<()> {
     let folder = tempfile::tempdir().because(|| "making a folder".into())?;
     let program = machine::our_folder()?.join("httparena");
@@ -197,13 +197,13 @@ fn measure(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let &Settings { rounds, seconds, ref only, ref servers, ref common, .. } = settings;
     let mut tools = vec!["taskset"];
     tools.extend(servers.iter().flat_map(|server| server.tools()));
-    // Also for the servers that are started.
+    // Also raises the limit of the started servers.
     let connections = CONNECTIONS.map(pin::connections).into_iter().collect::<Result<Vec<_>>>()?;
     println!();
     let mut session = Session::open(common, "httparena", rounds, &tools, interrupted)?;
     let wanted = |profile: &Profile| only.is_empty() || only.contains(profile);
     for round in 1..=rounds {
-        // Each round starts with another server, so that none always comes after the same one.
+        // Rounds rotate the order, so no server always follows the same one.
         let mut order = servers.clone();
         order.rotate_left((round as usize - 1) % servers.len());
         for &profile in Profile::value_variants().iter().filter(|profile| wanted(profile)) {
@@ -217,8 +217,8 @@ fn measure(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         }
     }
     let text = format!(
-        "\nHttpArena's profiles, {rounds} rounds of {seconds} s. Servers on core {}; the load \
-         generator on core {}. `httparena` is stampede's engine without a sale.\n",
+        "\nHttpArena's profiles, {rounds} rounds of {seconds} s. Servers ran on core {}; the load \
+         generator ran on core {}. `httparena` is stampede's engine without a sale.\n",
         common.server_core, common.load_core
     );
     session.finish("HttpArena's profiles", &text, &PROMISES)
@@ -248,29 +248,77 @@ const fn to(text: &'static str, scenario: &'static str, other: &'static str) -> 
     Promise::new(text, Limit::None, (scenario, "httparena", cpu)).to((scenario, other, cpu))
 }
 
-/// What is said of a run: CPU per request, to the others'. None of it is promised.
+/// The ratios of a run: CPU per request, relative to the other servers. None is promised.
 pub const PROMISES: [Promise; 16] = [
-    to("CPU, baseline, 512 connections, to the floor's", "baseline_c512", "floor"),
-    to("CPU, baseline, 4,096 connections, to the floor's", "baseline_c4096", "floor"),
-    to("CPU, baseline, 512, to the io_uring floor's", "baseline_c512", "floor_uring"),
-    to("CPU, baseline, 4,096, to the io_uring floor's", "baseline_c4096", "floor_uring"),
-    to("CPU, baseline's GET, 512, to may_minihttp's", "baseline_get_c512", "may_minihttp"),
-    to("CPU, baseline's GET, 4,096, to may_minihttp's", "baseline_get_c4096", "may_minihttp"),
-    to("CPU, pipelined, 512, to the floor's", "pipelined16_c512", "floor"),
-    to("CPU, pipelined, 4,096, to the floor's", "pipelined16_c4096", "floor"),
-    to("CPU, pipelined, 512, to may_minihttp's", "pipelined16_c512", "may_minihttp"),
-    to("CPU, pipelined, 4,096, to may_minihttp's", "pipelined16_c4096", "may_minihttp"),
-    to("CPU, 10 a connection, 512, to the floor's", "limited_conn_c512", "floor"),
-    to("CPU, 10 a connection, 4,096, to the floor's", "limited_conn_c4096", "floor"),
-    to("CPU, 10 a connection, 512, to the io_uring floor's", "limited_conn_c512", "floor_uring"),
-    to("CPU, 10 a connection, 4,096, to the io_uring floor's", "limited_conn_c4096", "floor_uring"),
     to(
-        "CPU, GET, 10 a connection, 512, to may_minihttp's",
+        "CPU per request, baseline, 512 connections, relative to the floor",
+        "baseline_c512",
+        "floor",
+    ),
+    to(
+        "CPU per request, baseline, 4,096 connections, relative to the floor",
+        "baseline_c4096",
+        "floor",
+    ),
+    to(
+        "CPU per request, baseline, 512, relative to the io_uring floor",
+        "baseline_c512",
+        "floor_uring",
+    ),
+    to(
+        "CPU per request, baseline, 4,096, relative to the io_uring floor",
+        "baseline_c4096",
+        "floor_uring",
+    ),
+    to(
+        "CPU per request, baseline's GET, 512, relative to may_minihttp",
+        "baseline_get_c512",
+        "may_minihttp",
+    ),
+    to(
+        "CPU per request, baseline's GET, 4,096, relative to may_minihttp",
+        "baseline_get_c4096",
+        "may_minihttp",
+    ),
+    to("CPU per request, pipelined, 512, relative to the floor", "pipelined16_c512", "floor"),
+    to("CPU per request, pipelined, 4,096, relative to the floor", "pipelined16_c4096", "floor"),
+    to(
+        "CPU per request, pipelined, 512, relative to may_minihttp",
+        "pipelined16_c512",
+        "may_minihttp",
+    ),
+    to(
+        "CPU per request, pipelined, 4,096, relative to may_minihttp",
+        "pipelined16_c4096",
+        "may_minihttp",
+    ),
+    to(
+        "CPU per request, 10 per connection, 512, relative to the floor",
+        "limited_conn_c512",
+        "floor",
+    ),
+    to(
+        "CPU per request, 10 per connection, 4,096, relative to the floor",
+        "limited_conn_c4096",
+        "floor",
+    ),
+    to(
+        "CPU per request, 10 per connection, 512, relative to the io_uring floor",
+        "limited_conn_c512",
+        "floor_uring",
+    ),
+    to(
+        "CPU per request, 10 per connection, 4,096, relative to the io_uring floor",
+        "limited_conn_c4096",
+        "floor_uring",
+    ),
+    to(
+        "CPU per request, GET, 10 per connection, 512, relative to may_minihttp",
         "limited_conn_get_c512",
         "may_minihttp",
     ),
     to(
-        "CPU, GET, 10 a connection, 4,096, to may_minihttp's",
+        "CPU per request, GET, 10 per connection, 4,096, relative to may_minihttp",
         "limited_conn_get_c4096",
         "may_minihttp",
     ),
@@ -284,10 +332,10 @@ mod tests {
 
     use super::*;
 
-    /// What is wrong with a server, if anything: done to each answer, with the request's head.
+    /// A fault of a server: changes each answer, given the request's head.
     type Spoil = fn(&str, String) -> String;
 
-    /// The rules that don't hold where answers are spoiled so.
+    /// The rules that fail with this fault.
     fn broken(spoil: Spoil) -> Vec<&'static str> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -300,7 +348,7 @@ mod tests {
         findings.into_iter().filter(|f| f.found.is_err()).map(|f| f.rule).collect()
     }
 
-    /// Ends with the connection, whatever ends that.
+    /// Ends when the connection ends.
     fn converse(mut stream: TcpStream, spoil: Spoil) -> Option<()> {
         let (mut input, mut piece) = (Vec::new(), [0; 4096]);
         loop {
@@ -308,7 +356,7 @@ mod tests {
                 let (answer, closes) = answer(&head, &body);
                 stream.write_all(spoil(&head, answer).as_bytes()).ok()?;
                 if closes {
-                    // What is unread must not take the answer away.
+                    // Unread input must not reset the connection before the client has the answer.
                     stream.shutdown(std::net::Shutdown::Write).ok()?;
                     while stream.read(&mut piece).ok()? > 0 {}
                     return None;
@@ -324,7 +372,7 @@ mod tests {
         memchr::memmem::find(input, what.as_bytes())
     }
 
-    /// The head in lower case but for its first line, the body, and the bytes of both.
+    /// The head in lower case except for its first line, the body, and the length of both.
     fn request(input: &[u8]) -> Option<(String, Vec<u8>, usize)> {
         let head_bytes = find(input, "\r\n\r\n")? + 4;
         let head = String::from_utf8_lossy(&input[..head_bytes]).into_owned();
@@ -344,7 +392,7 @@ mod tests {
         Some((head, body, head_bytes + length))
     }
 
-    /// What a server that keeps every rule says, and whether it closes then.
+    /// The answer of a correct server, and whether it closes.
     fn answer(head: &str, body: &[u8]) -> (String, bool) {
         let line = head.lines().next().unwrap_or_default();
         let (method, rest) = line.split_once(' ').unwrap_or_default();
@@ -387,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn each_breach_is_found() {
+    fn each_rule_violation_is_found() {
         let breaches: [(&str, Spoil); 10] = [
             ("GET: the query's sum", |_, a| a.replace("text/plain", "application/json")),
             ("POST with Content-Length", |head, a| match head.contains("\r\ncontent-length: 3") {
@@ -399,7 +447,7 @@ mod tests {
                 false => a,
             }),
             ("no answer of an earlier request", |head, a| {
-                // As if it kept what it said to a target.
+                // A server that wrongly keeps its first answer per target.
                 let kept = head.starts_with("POST /baseline11?a=13&b=42");
                 if kept {
                     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
@@ -417,15 +465,15 @@ mod tests {
                 true => a + "ok",
                 false => a,
             }),
-            ("another path is 404", |_, a| a.replace("404 Not Found", "200 OK")),
-            ("another method is 405 or 501", |_, a| a.replace("Allow: GET, HEAD\r\n", "")),
-            ("what is no number is 400", |_, a| a.replace("400 Bad", "500 Bad")),
-            ("ambiguous framing is 400", |_, a| match a.ends_with("ambiguous") {
+            ("404 for another path", |_, a| a.replace("404 Not Found", "200 OK")),
+            ("405 or 501 for another method", |_, a| a.replace("Allow: GET, HEAD\r\n", "")),
+            ("400 for a value that is no number", |_, a| a.replace("400 Bad", "500 Bad")),
+            ("400 for ambiguous framing", |_, a| match a.ends_with("ambiguous") {
                 true => a.replace("Connection: close\r\n", ""),
                 false => a,
             }),
         ];
-        // Each check has pauses of seconds: all at a time.
+        // Each check pauses for seconds, so all run at the same time.
         let spawn = |(rule, spoil)| (rule, thread::spawn(move || broken(spoil)));
         for (rule, found) in breaches.map(spawn) {
             let broken = found.join().expect("checked");
@@ -434,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_that_is_none_is_found() {
+    fn a_wrong_request_mix_is_rejected() {
         let load = |sums, requests, renewed| LoadReport {
             answers: [("sum".to_owned(), sums)].into(),
             requests,

@@ -1,5 +1,7 @@
-//! `idle`: what a server takes that nobody buys from, while its metrics are scraped each second and while
-//! it is left alone.
+//! `idle`: measures a server without buyers: while its metrics are scraped once per second, while it
+//! is left alone, and while three live pages are open.
+
+mod pages;
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +12,30 @@ use crate::client::Client;
 use crate::error::{Result, fail};
 use crate::lab::{Lab, Served, free_address};
 use crate::process::Interrupted;
-use crate::report::{Limit, Promise};
+use crate::report::{Limit, Promise, ROUNDS_MIN};
 use crate::rows::figure;
 use crate::sales::await_idle;
 use crate::scenarios::Figures;
 use crate::session::{Common, Session};
+use pages::Pages;
 
 const SCRAPED: &str = "idle_scraped";
 const ALONE: &str = "idle_alone";
+const PAGES: &str = "idle_pages";
 const EMBEDDED: &str = "embedded";
 const REDIS: &str = "redis";
-/// What Prometheus sends.
+/// The Accept header of Prometheus.
 const ACCEPT: &str = "Accept: application/openmetrics-text;version=1.0.0,\
                       application/openmetrics-text;version=0.0.1;q=0.75,\
                       text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Most of a core, in percent.
+/// Most CPU, in percent of a core.
 const MOST: f64 = 0.5;
+/// Most CPU with three live pages, in percent of a core.
+const MOST_WITH_PAGES: f64 = 1.0;
 
-/// What is promised of an idle server.
-pub const PROMISES: [Promise; 2] = [
+/// Promises on an idle server.
+pub const PROMISES: [Promise; 4] = [
     Promise::new(
         "% of a core, embedded ledger, idle and scraped each second",
         Limit::AtMost(MOST),
@@ -40,18 +46,28 @@ pub const PROMISES: [Promise; 2] = [
         Limit::AtMost(MOST),
         (SCRAPED, REDIS, figure::CORE_PERCENT),
     ),
+    Promise::new(
+        "% of a core, embedded ledger, idle with three live pages",
+        Limit::AtMost(MOST_WITH_PAGES),
+        (PAGES, EMBEDDED, figure::CORE_PERCENT),
+    ),
+    Promise::new(
+        "% of a core, Redis, idle with three live pages",
+        Limit::AtMost(MOST_WITH_PAGES),
+        (PAGES, REDIS, figure::CORE_PERCENT),
+    ),
 ];
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every server scraped and alone.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds; each measures every server with and without scrapes.
+    #[arg(long, default_value_t = ROUNDS_MIN, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds for which a server is scraped or left alone.
+    /// Seconds per measurement.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -62,26 +78,36 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let mut session =
         Session::open(&settings.common, "idle", settings.rounds, &tools, interrupted)?;
     let time = Duration::from_secs(settings.seconds);
+    let with_pages = pages::can_be_opened();
+    if !with_pages {
+        session.lab.remark("no Chromium: idle_pages is left out")?;
+    }
     for round in 1..=settings.rounds {
-        let mut order = [(SCRAPED, EMBEDDED), (SCRAPED, REDIS), (ALONE, EMBEDDED), (ALONE, REDIS)];
+        let mut order =
+            vec![(SCRAPED, EMBEDDED), (SCRAPED, REDIS), (ALONE, EMBEDDED), (ALONE, REDIS)];
+        if with_pages {
+            order.extend([(PAGES, EMBEDDED), (PAGES, REDIS)]);
+        }
         let count = order.len();
         order.rotate_left((round as usize - 1) % count);
         for (scenario, ledger) in order {
             session.measure(round, scenario, ledger, |lab| {
-                measure(lab, ledger == REDIS, scenario == SCRAPED, time)
+                measure(lab, ledger == REDIS, scenario, time)
             })?;
         }
     }
     let text = format!(
-        "\nA server on both cores with a sale that is sold out, of which nobody asks anything. \
+        "\nA server on both cores with a sold-out sale and without buyers. \
          `idle_scraped`: `/metrics` each second for {} s, over a kept connection, as OpenMetrics. \
-         `idle_alone`: nothing. CPU of the server's process over that time, in percent of one core.\n",
+         `idle_alone`: nothing. `idle_pages`: three live pages in Chromium, each in view. CPU of \
+         the server's process over that time, in percent of one core.\n",
         settings.seconds
     );
     session.finish("An idle server", &text, &PROMISES)
 }
 
-fn measure(lab: &mut Lab, on_redis: bool, scraped: bool, time: Duration) -> Result<Figures> {
+fn measure(lab: &mut Lab, on_redis: bool, scenario: &str, time: Duration) -> Result<Figures> {
+    let scraped = scenario == SCRAPED;
     let redis = if on_redis { Some(lab.redis()?) } else { None };
     let control = free_address()?;
     let control_text = control.to_string();
@@ -97,11 +123,12 @@ fn measure(lab: &mut Lab, on_redis: bool, scraped: bool, time: Duration) -> Resu
     let cores = [lab.server_core, lab.load_core];
     let served = lab.stampede(&cores, &ledger, &options)?;
     sell_out(&served)?;
-    // A latch is kept fresh for a minute after the last buyer: that is no idleness yet.
+    // A latch stays fresh for a minute after the last buyer, so the server is not idle yet.
     lab.settle(Duration::from_millis(stampede::limits::LATCH_KEPT_MS))?;
     await_idle(lab, &served)?;
     let mut prometheus = Client::connect(control)?;
     scrape(&mut prometheus)?;
+    let pages = if scenario == PAGES { Some(Pages::open(lab, control)?) } else { None };
     let (began, before) = (Instant::now(), served.process.cpu()?);
     let mut bytes = 0;
     let mut next = began;
@@ -113,7 +140,11 @@ fn measure(lab: &mut Lab, on_redis: bool, scraped: bool, time: Duration) -> Resu
         lab.settle(next.saturating_duration_since(Instant::now()))?;
     }
     let (used_us, _) = served.process.cpu()?.us_since(before);
-    let percent = used_us / began.elapsed().as_micros() as f64 * 100.0;
+    let elapsed = began.elapsed();
+    if let Some(pages) = pages {
+        pages.close()?;
+    }
+    let percent = used_us / elapsed.as_micros() as f64 * 100.0;
     let mut figures = vec![(figure::CORE_PERCENT, percent)];
     if scraped {
         figures.push((figure::SCRAPE_BYTES, bytes as f64));
@@ -121,13 +152,13 @@ fn measure(lab: &mut Lab, on_redis: bool, scraped: bool, time: Duration) -> Resu
     Ok(figures)
 }
 
-/// One buys, the next is told that it is sold out: a server that has had buyers.
+/// Sells the only ticket and gets one rejection, so the server has had buyers.
 fn sell_out(served: &Served) -> Result<()> {
     served.expect(Answer::Granted)?;
     served.expect(Answer::SoldOut)
 }
 
-/// Asks for the metrics once. Gives how long they are.
+/// Requests the metrics once. Returns their length.
 fn scrape(prometheus: &mut Client) -> Result<usize> {
     let answer = prometheus.get_with("/metrics", ACCEPT)?;
     let is_whole = answer.status == 200

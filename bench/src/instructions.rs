@@ -1,8 +1,8 @@
-//! `instructions`: how many instructions of the server in user space a rejection and a sale take.
-//! They hardly depend on the machine's mood, so that a change of a percent shows on a busy machine.
+//! `instructions`: counts the server's instructions in user space per rejection and per sale. They
+//! hardly depend on other programs, so a change of one percent shows on a busy machine.
 //!
-//! Every measurement starts a server under callgrind twice, with few requests and with more. The
-//! difference, divided by the requests that were more, is free of start and end.
+//! Every measurement starts a server under callgrind twice, with few and with more requests. The
+//! difference of the instructions, divided by the difference of the requests, excludes start and end.
 
 mod callgrind;
 
@@ -30,74 +30,74 @@ use crate::scenarios::{Figures, TOTAL_HUGE, TOTAL_TINY};
 use crate::session::{Common, Session};
 
 const TOOLS: [&str; 3] = ["taskset", "redis-server", "valgrind"];
-/// Where servers listen. Under callgrind one takes a second to start, in which others on a busy
-/// machine may take its port of 127.0.0.1: here hardly anybody listens.
+/// Address of the servers. Under callgrind, a server takes a second to start. On 127.0.0.1, another
+/// program of a busy machine could take its port meanwhile. Few programs listen on this address.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-/// Requests that are sent in one write in the pipelined scenario.
+/// Requests per write in the pipelined scenario.
 const PIPELINE: usize = 16;
-/// Rejections before those that count, and those.
+/// Rejections in the short and in the long run.
 const REJECTIONS: (usize, usize) = (1_600, 16_000);
 const _: () =
     assert!(REJECTIONS.0.is_multiple_of(PIPELINE) && REJECTIONS.1.is_multiple_of(PIPELINE));
-/// The same of sales, each of which waits for the disk.
+/// Sales in the short and in the long run, each of which waits for the disk.
 const SALES: (usize, usize) = (400, 2_000);
-/// Until a server under callgrind has ended and written its profile.
+/// Deadline of a server under callgrind to end and write its profile.
 const END_DEADLINE: Duration = Duration::from_secs(60);
-/// Until a server that refused us serves.
+/// Deadline of a server to accept connections.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two tries.
+/// Time between two attempts.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Rounds that differ by more than this share are not exact.
+/// Rounds that differ by more than this share are inexact.
 const EXACT: f64 = 0.01;
 
-/// A limit that nobody reaches here.
+/// A limit that no client reaches.
 const NO_LIMIT: &str = "10000/10000";
 
-/// The order of a buyer who is refused, at this path.
+/// Path of a refused order.
 const ORDERS: &str = "/v1/sales/ticket/reservations";
 const ORDER: &str = r#"{"user":"load","quantity":1}"#;
 
-/// What is counted.
+/// A counted scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// GET /buy/ticket of a sold-out sale, one at a time.
+    /// GET /buy/ticket of a sold-out sale, one request at a time.
     Rejection,
-    /// The same, 16 in one write.
+    /// GET /buy/ticket of a sold-out sale, 16 requests per write.
     Pipelined,
-    /// POST of an order with a user, of a sold-out sale, one at a time.
+    /// POST of an order with a user to a sold-out sale, one request at a time.
     Post,
-    /// GET /buy/ticket that buys, one at a time; embedded ledger.
+    /// GET /buy/ticket that buys from the embedded ledger, one request at a time.
     SaleEmbedded,
-    /// The same; Redis.
+    /// GET /buy/ticket that buys from Redis, one request at a time.
     SaleRedis,
-    /// `rejection` with limits per user and address, that nobody reaches.
+    /// `rejection` with limits per user and per address that no client reaches.
     Limited,
-    /// `post` with these.
+    /// `post` with limits per user and per address that no client reaches.
     PostLimited,
-    /// `sale-embedded` with a token for each purchase, HS256, and admission.
+    /// `sale-embedded` with admission, and an HS256 token per purchase.
     SaleAdmitted,
 }
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Measure this build too, and print the ratios: a commit (tag, branch or hash), which is built
-    /// first, or the path of a stampede.
+    /// Count another build too, and print the ratios: a commit (tag, branch or hash) to build, or the
+    /// path of a built stampede.
     #[arg(long, value_name = "GITREF|PROGRAM")]
     pub against: Option<String>,
-    /// Rounds; each counts every scenario once.
+    /// Rounds; each counts every scenario once per build.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Leave out all scenarios but these.
+    /// Run only these scenarios.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Scenario>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl Scenario {
-    /// Its name in `raw.csv`.
+    /// The scenario's name in `raw.csv`.
     fn name(self) -> &'static str {
         match self {
             Self::Rejection => "rejection",
@@ -115,7 +115,7 @@ impl Scenario {
         matches!(self, Self::SaleEmbedded | Self::SaleRedis | Self::SaleAdmitted)
     }
 
-    /// Requests before those that count, and those.
+    /// Requests in the short and in the long run.
     fn requests(self) -> (usize, usize) {
         if self.sells() { SALES } else { REJECTIONS }
     }
@@ -124,7 +124,7 @@ impl Scenario {
         if self.sells() { Answer::Granted } else { Answer::SoldOut }
     }
 
-    /// Sends so many requests over one connection, and checks every answer.
+    /// Sends this number of requests over one connection, and checks every answer.
     fn ask(self, address: SocketAddr, requests: usize, shop: Option<&Shop>) -> Result<()> {
         let mut client = Client::connect(address)?;
         match self {
@@ -149,7 +149,9 @@ impl Scenario {
             }
             Self::SaleAdmitted => {
                 for number in 0..requests {
-                    let Some(shop) = shop else { return fail("nobody mints tokens") };
+                    let Some(shop) = shop else {
+                        return fail("the admission settings have no token issuer");
+                    };
                     let token = shop.header(&format!("buyer-{number:08}"))?;
                     self.check(&client.get_with(TARGET, &token)?)?;
                 }
@@ -170,13 +172,13 @@ impl Scenario {
         let start = self.count(lab, before)?;
         let all = self.count(lab, before + requests)?;
         let Some(counted) = all.checked_sub(start) else {
-            return fail(format!("more requests took fewer instructions: {start}, then {all}"));
+            return fail(format!("more requests used fewer instructions: {start}, then {all}"));
         };
         let requests = requests as f64;
         Ok(vec![(figure::INSTRUCTIONS, counted as f64 / requests), (figure::REQUESTS, requests)])
     }
 
-    /// All instructions of a server that answers so many requests, from its start to its end.
+    /// All instructions of a server that answers this number of requests, from its start to its end.
     fn count(self, lab: &mut Lab, requests: usize) -> Result<u64> {
         let redis = (self == Self::SaleRedis).then(|| lab.redis()).transpose()?;
         let ledger = redis.as_ref().map_or_else(|| lab.fresh_ledger(), |redis| redis.url());
@@ -204,8 +206,8 @@ impl Scenario {
             None => served.expect(self.expected()),
         };
         while let Err(failure) = is_ready(&served) {
-            // Under callgrind it shows that a server listens for a moment before it serves: who is
-            // early is refused. If it has ended, its own words say more than that.
+            // Under callgrind, a server listens for a moment before it serves, and refuses early
+            // connections. If it has ended, its own output says more.
             lab.settle(SETTLE)?;
             served.process.check_alive()?;
             if started.elapsed() > START_DEADLINE {
@@ -222,7 +224,7 @@ impl Scenario {
 
 /// Counts everything and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
-    // Before a build of minutes, and before this process goes to one core.
+    // Check before the build, which takes minutes, and before this process is pinned to one core.
     machine::check_tools(&TOOLS)?;
     let against = settings.against.as_deref();
     let old = against.map(|other| Build::of(other, &interrupted)).transpose()?;
@@ -282,7 +284,7 @@ fn summary(session: &Session, scenarios: &[Scenario], new: &Build, old: Option<&
     }
     if !inexact.is_empty() {
         text.push_str(&format!(
-            "\n**Not exact: the rounds differ by more than 1 %: {}.**\n",
+            "\n**Inexact, because rounds differ by more than 1 %: {}.**\n",
             inexact.join(", ")
         ));
     }

@@ -1,8 +1,8 @@
-//! What the embedded ledger has written: the lengths of its journal's records, each of which is one
-//! write and one fdatasync. So that a bare writer can be given the same bytes in the same batches.
+//! The lengths of the records in the embedded ledger's journal. Each record is one write and one
+//! fdatasync. A bare writer can then write the same bytes in the same batches.
 //!
-//! Knows of the format no more than where a record ends; `bench/tests/sellers.rs` holds it to a real
-//! server's journal.
+//! Knows only where a record ends. `bench/tests/sellers.rs` checks this against a real server's
+//! journal.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +20,8 @@ const SALT_AT: usize = 40;
 const RECORD_HEADER_BYTES: usize = 24;
 const RECORD_LENGTH_AT: usize = 16;
 
-/// Bytes of each record, its header included, in the order in which they were written. Of the
-/// journals that are still there: one that has been folded into a snapshot is gone.
+/// Bytes of each record with its header, in the order of the writes. Reads the existing journals: a
+/// journal folded into a snapshot is gone.
 pub fn record_bytes(ledger: &Path) -> Result<Vec<usize>> {
     let mut journals = Vec::new();
     let entries = fs::read_dir(ledger).because(|| format!("reading {}", ledger.display()))?;
@@ -33,7 +33,7 @@ pub fn record_bytes(ledger: &Path) -> Result<Vec<usize>> {
             journals.push(entry.path());
         }
     }
-    // Numbers of one length: the oldest comes first.
+    // The numbers have one length, so the oldest journal comes first.
     journals.sort();
     let mut all = Vec::new();
     for path in &journals {
@@ -47,10 +47,10 @@ pub fn record_bytes(ledger: &Path) -> Result<Vec<usize>> {
     Ok(all)
 }
 
-/// Up to the room that is set aside behind the last record.
+/// Reads up to the preallocated space after the last record.
 fn records_in(journal: &[u8]) -> Result<Vec<usize>> {
     if !journal.starts_with(MAGIC) || journal.len() < FILE_HEADER_BYTES {
-        return fail("this is no journal of stampede");
+        return fail("not a journal of stampede");
     }
     let salt = &journal[SALT_AT..SALT_AT + 8];
     let (mut records, mut rest) = (Vec::new(), &journal[FILE_HEADER_BYTES..]);
@@ -58,7 +58,7 @@ fn records_in(journal: &[u8]) -> Result<Vec<usize>> {
         let length = rest.get(RECORD_LENGTH_AT..).and_then(|at| at.first_chunk::<4>());
         let length = length.map(|bytes| u32::from_le_bytes(*bytes) as usize + RECORD_HEADER_BYTES);
         match length.filter(|&length| length <= rest.len()) {
-            // The last one was being written.
+            // The last record is incomplete.
             None => break,
             Some(length) => {
                 records.push(length);
@@ -69,21 +69,21 @@ fn records_in(journal: &[u8]) -> Result<Vec<usize>> {
     Ok(records)
 }
 
-/// How long the records of purchases are that name nobody.
+/// Lengths of the records of anonymous purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lengths {
-    /// Of each record, whatever is in it.
+    /// Bytes per record, without its purchases.
     pub record: usize,
-    /// Of each purchase in it.
+    /// Bytes per purchase.
     pub purchase: usize,
 }
 
 impl Lengths {
-    /// As a ledger has them that is made in this folder, which must not be there.
+    /// Measures the lengths with a new ledger in this folder, which must not exist.
     pub fn measure(folder: &Path) -> Result<Self> {
         write(folder, &[1, 2])?;
         let records = record_bytes(folder)?;
-        // The sale, the two, and the last word of a ledger that is closed.
+        // The sale, the two commits, and the last record of a closed ledger.
         let [_, one, two, _] = records[..] else {
             return fail(format!("a ledger wrote records of {records:?} bytes"));
         };
@@ -93,13 +93,13 @@ impl Lengths {
         }
     }
 
-    /// Of a record with so many purchases.
+    /// Bytes of a record with this number of purchases.
     pub fn of(self, purchases: usize) -> usize {
         self.record + purchases * self.purchase
     }
 }
 
-/// Makes an embedded ledger and commits so many purchases of `ticket` each time, to nobody.
+/// Creates an embedded ledger, and commits these numbers of anonymous purchases of `ticket`.
 pub fn write(folder: &Path, commits: &[usize]) -> Result<()> {
     let doing = || format!("a ledger in {}", folder.display());
     let mut store = Store::open(folder, Options::default()).because(doing)?;
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_end_where_the_room_begins() {
+    fn records_end_at_the_preallocated_space() {
         let salt = [7; 8];
         let header = [MAGIC, &[0; SALT_AT - 16], &salt, &[0; 4]].concat();
         let record = |payload: usize| {

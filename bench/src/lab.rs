@@ -1,5 +1,5 @@
-//! The bench on which things are measured: starts servers, Redis and load, each on its core, writes
-//! down every command line, and leaves nothing running.
+//! The lab: starts servers, Redis and load, each on its core, records every command line, and stops
+//! everything at the end.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -25,7 +25,7 @@ pub struct Lab {
     pub server_core: usize,
     /// Core of the load and of Redis.
     pub load_core: usize,
-    /// What can be started.
+    /// The programs.
     pub programs: Programs,
     data: Folder,
     commands: File,
@@ -33,27 +33,27 @@ pub struct Lab {
     started: u32,
 }
 
-/// A server that answers.
+/// A running server.
 pub struct Served {
-    /// Its process.
+    /// The process.
     pub process: Running,
-    /// Where it listens.
+    /// The address.
     pub address: SocketAddr,
-    /// It speaks TLS there.
+    /// Whether the address takes TLS.
     pub secure: bool,
 }
 
-/// A Redis that answers.
+/// A running Redis.
 pub struct Redis {
-    /// Its process.
+    /// The process.
     pub process: Running,
-    /// Where it listens.
+    /// The address.
     pub address: SocketAddr,
     connection: Connection,
 }
 
 impl Lab {
-    /// `data` is created, and removed at the end; `commands` is written to as things are run.
+    /// Creates `data` and removes it at the end. Appends every command line to `commands`.
     pub fn open(
         cores: (usize, usize),
         programs: Programs,
@@ -68,7 +68,7 @@ impl Lab {
         Ok(Self { server_core, load_core, programs, data, commands, interrupted, started: 0 })
     }
 
-    /// Where ledgers are put.
+    /// Folder of the ledgers.
     pub fn data(&self) -> &Path {
         &self.data.0
     }
@@ -78,17 +78,17 @@ impl Lab {
         writeln!(self.commands, "# {text}").because(|| "writing commands.txt".into())
     }
 
-    /// An embedded ledger that nothing else has that was started here, as `--ledger` takes it.
+    /// A new embedded ledger, in the form of `--ledger`.
     pub fn fresh_ledger(&self) -> String {
         format!("embedded:{}", self.fresh_folder("ledger").display())
     }
 
-    /// A folder that nothing else has that was started here. It isn't there yet.
+    /// Path of a new folder, which does not exist yet.
     pub fn fresh_folder(&self, name: &str) -> PathBuf {
         self.data.0.join(format!("{name}-{}", self.started))
     }
 
-    /// Starts a stampede on these cores with this ledger, and no sale but those of the options.
+    /// Starts a stampede on these cores with this ledger and only the sales of the options.
     pub fn stampede(&mut self, cores: &[usize], ledger: &str, options: &[&str]) -> Result<Served> {
         let address = free_address()?;
         let line = self.programs.stampede_serve(cores, &address.to_string(), ledger, options);
@@ -107,7 +107,7 @@ impl Lab {
         Ok(Served { process, address, secure: false })
     }
 
-    /// Starts a Redis beside the load that keeps nothing on disk.
+    /// Starts a Redis on the load's core, without persistence.
     pub fn redis(&mut self) -> Result<Redis> {
         self.redis_on(self.load_core, &["--appendonly", "no"])
     }
@@ -127,12 +127,12 @@ impl Lab {
         }
     }
 
-    /// Starts anything that runs beside what is measured.
+    /// Starts a background process.
     pub fn background(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
         self.start(name, line)
     }
 
-    /// The same of something that is told things while it runs.
+    /// Starts a background process with a standard input.
     pub fn background_with_input(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
         writeln!(self.commands, "{line} &").because(|| "writing commands.txt".into())?;
         let log = self.next_log(name);
@@ -181,13 +181,13 @@ impl Lab {
             }
             std::thread::sleep(POLL);
         }
-        // Whoever listens there must be the one that was started.
+        // The listening process must be the started one.
         process.check_alive()
     }
 }
 
 impl Served {
-    /// A connection to it.
+    /// Connects to the server.
     pub fn client(&self) -> Result<Client> {
         if self.secure {
             Client::connect_secure(self.address)
@@ -196,14 +196,14 @@ impl Served {
         }
     }
 
-    /// Where load goes.
+    /// The target of load generators.
     pub fn to(&self) -> String {
         let scheme = if self.secure { "https://" } else { "" };
         format!("{scheme}{}", self.address)
     }
 
-    /// Asks until the answer is the one that is wanted. On the way to it only `Granted` and 503
-    /// (a ledger that isn't there yet) are forgiven, a few times; all else is an `Err`.
+    /// Sends requests until the answer is `wanted`. Before it, accepts only `Granted` and 503 (a
+    /// ledger that is not ready), a few times. Anything else is an `Err`.
     pub fn expect(&self, wanted: Answer) -> Result<()> {
         let mut client = self.client()?;
         let deadline = Instant::now() + START_DEADLINE;
@@ -222,7 +222,7 @@ impl Served {
     }
 }
 
-/// A sentence about an answer that should have been another one.
+/// An error about an unexpected answer.
 pub fn unexpected(wanted: Answer, response: &Response) -> String {
     let Response { status, content_type, body, .. } = response;
     format!("expected {wanted:?}, but the server answered {status} ({content_type}): {body}")
@@ -239,43 +239,43 @@ impl Redis {
         self.connection.ask(command)
     }
 
-    /// Bytes that it holds.
+    /// Bytes of memory in use.
     pub fn used_memory(&mut self) -> Result<u64> {
         let Reply::Text(info) = self.ask(&["INFO", "memory"])? else {
-            return fail("INFO memory gives no text");
+            return fail("Redis answered INFO memory without text");
         };
         let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
         used.and_then(|bytes| bytes.trim().parse().ok())
-            .map_or_else(|| fail("INFO memory without used_memory"), Ok)
+            .map_or_else(|| fail("Redis answered INFO memory without used_memory"), Ok)
     }
 
-    /// Tickets sold of the sale `ticket`, as the ledger has it.
+    /// Tickets sold of the sale `ticket`, from the ledger.
     pub fn sold(&mut self) -> Result<u64> {
         self.sold_of("ticket")
     }
 
-    /// Tickets sold of a sale, as the ledger has it.
+    /// Tickets sold of a sale, from the ledger.
     pub fn sold_of(&mut self, sale: &str) -> Result<u64> {
         let (key, field) = (format!("{sale}_hash_key"), format!("{sale}_sold_nums"));
         match self.connection.ask(&["HGET", &key, &field])? {
             Reply::Text(sold) => sold.parse().because(|| format!("{field} is {sold}")),
-            other => fail(format!("HGET {key} {field} gives {other:?}")),
+            other => fail(format!("Redis answered HGET {key} {field} with {other:?}")),
         }
     }
 }
 
-/// A port that is free now. Someone else may take it before its server does, which is then seen.
+/// A free port. Another program may take it before the server does, which the start then detects.
 pub fn free_address() -> Result<SocketAddr> {
     free_address_on(Ipv4Addr::LOCALHOST)
 }
 
-/// The same of another loopback address.
+/// A free port of another loopback address.
 pub fn free_address_on(ip: Ipv4Addr) -> Result<SocketAddr> {
     let listener = TcpListener::bind((ip, 0));
     Ok(listener.because(|| "looking for a free port".into())?.local_addr()?)
 }
 
-/// A folder that is removed with all it holds.
+/// A folder that is removed with its content.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -287,7 +287,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What can't be removed lies under target/ and harms nobody.
+        // A leftover lies under target/ and does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

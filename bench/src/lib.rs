@@ -1,21 +1,22 @@
-//! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
+//! Measures stampede beside its floors and its peers, on one machine, in interleaved rounds.
 //!
-//! Read in this order: [`full`] and [`quick`] run the rounds and say what is measured; [`lab`] starts
-//! and pins everything; [`servers`] and [`sellers`] say how each server is started; [`tools`] drives
-//! the load generators; [`process`] reads what a process cost; [`rows`] keeps every figure; [`report`]
-//! turns them into medians, ratios, verdicts and pictures. The servers and drivers that are measured
-//! (floors, peers, bare clients) are programs under `src/bin`; `peers` has those in other languages.
+//! Read in this order: [`full`] and [`quick`] run the rounds and list the measurements; [`lab`] starts
+//! and pins everything; [`servers`] and [`sellers`] have the command of each server; [`tools`] drives
+//! the load generators; [`process`] reads the CPU and memory of processes; [`rows`] keeps every
+//! figure; [`report`] turns figures into medians, ratios, verdicts and pictures. The measured servers
+//! and drivers (floors, peers, bare clients) are programs under `src/bin`. `peers` has those in other
+//! languages.
 //!
-//! The other commands each measure one thing, in a module of their own, on the same bench:
-//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`], [`hand_over`], [`admission`];
-//! [`against`] and [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share.
-//! [`techempower`] measures nothing: it checks the rules of two tests;
-//! [`httparena`] checks the engine's own entry and measures it. [`load`] is our own load
-//! generator, a program by itself; so is [`strangers`], which does to a server what strangers do.
+//! The other commands each measure one thing, in their own modules, in the same lab: [`strategies`],
+//! [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`], [`hand_over`], [`admission`].
+//! [`against`] and [`instructions`] compare two [`builds`] of stampede. [`session`] is what all
+//! commands share. [`techempower`] only checks the rules of two tests. [`httparena`] checks the
+//! engine's entry and measures it. [`load`] is the load generator, a separate program; [`strangers`]
+//! is another one, with the attacks of strangers on a server.
 //!
-//! Peers that are configured and not written are in `bench/peers`; what several of the programs under
-//! `src/bin` share is in [`floor`], [`over_tokio`], [`append`], [`one_sale`] and [`hot`]. [`shop`] is a
-//! purchase as a shop's pages send it.
+//! Peers that consist of configuration are in `bench/peers`. Parts that several programs under
+//! `src/bin` share are in [`floor`], [`over_tokio`], [`append`], [`one_sale`] and [`hot`]. [`shop`] is
+//! a purchase in the form of a shop's pages.
 
 pub mod full;
 pub mod quick;

@@ -1,4 +1,4 @@
-//! What a run was made on and with: tools, versions, processor, disk.
+//! The machine and the tools of a run: tools, versions, processor, disk.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,8 +13,8 @@ mod cpu;
 
 pub use cpu::CpuSample;
 
-/// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
-/// A tool is a program of the path, or a file.
+/// Each tool that a command may need, with its package in Debian and Ubuntu. A tool is a program on
+/// the path, or a file.
 const TOOLS: [(&str, &str); 12] = [
     ("wrk", "wrk"),
     ("ab", "apache2-utils"),
@@ -30,10 +30,10 @@ const TOOLS: [(&str, &str); 12] = [
     ("valgrind", "valgrind"),
 ];
 
-/// Fails unless every tool is installed, naming the ones that aren't and how to get them.
+/// Fails unless every tool is installed. Names the missing ones and their packages.
 pub fn check_tools(needed: &[&str]) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // A path stays itself when it is joined to a folder.
+    // Joining an absolute path to a folder keeps the path.
     let installed = |tool: &str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
     let missing = TOOLS.iter().filter(|(tool, _)| needed.contains(tool) && !installed(tool));
     let (missing, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
@@ -47,7 +47,7 @@ pub fn check_tools(needed: &[&str]) -> Result<()> {
     ))
 }
 
-/// The processor's name as the kernel gives it.
+/// The processor's name from the kernel.
 pub fn cpu_model() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -65,11 +65,11 @@ pub fn today() -> String {
     first_line("date", &["-u", "+%F"])
 }
 
-/// Versions of everything that took part, one a line. `data` is where ledgers are put: what one
-/// fdatasync costs there is measured, since it bounds the embedded ledger.
+/// Versions of all parts, one per line. `data` is the folder of the ledgers, whose fdatasync rate is
+/// measured, because it bounds the embedded ledger.
 pub fn versions(data: &Path) -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    // Not `available_parallelism`: that counts the cores we are pinned to.
+    // `available_parallelism` would count only the cores of this process's affinity.
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let changed = !first_line("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
@@ -117,17 +117,17 @@ fn nginx_version() -> String {
     text.trim().strip_prefix("nginx version: ").unwrap_or_default().to_owned()
 }
 
-/// The first line a command prints, or nothing: a version that can't be told must not end a run.
+/// The first line of a command's output, or nothing: an unknown version must not end a run.
 fn first_line(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// The folder of our programs.
+/// The folder of the bench's programs.
 pub fn our_folder() -> Result<PathBuf> {
-    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
-    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
+    let this = std::env::current_exe().because(|| "finding the bench's programs".into())?;
+    let here = std::env::current_dir().because(|| "finding the working folder".into())?;
     let folder = this.parent().unwrap_or(Path::new("."));
     Ok(folder.strip_prefix(&here).unwrap_or(folder).to_path_buf())
 }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slug_is_fit_for_a_folder() {
+    fn a_slug_is_a_valid_folder_name() {
         assert_eq!(slug("Intel(R) Xeon(R) CPU @ 2.20GHz"), "intel-r-xeon-r-cpu-2-20ghz");
     }
 }

@@ -1,4 +1,4 @@
-//! The benchmark's command line. Start it with `bench/run`, which builds what is measured.
+//! The command line of the bench. `bench/run` builds the programs that are measured, then starts it.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,9 @@ use bench::{
 };
 use clap::{Parser, Subcommand};
 
-/// Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
+/// Measures stampede, its floors and its peers on one machine, in interleaved rounds.
+///
+/// Without a command, runs `full`. Every command stops the servers that it started, also after Ctrl-C.
 #[derive(Parser)]
 #[command(name = "bench/run", bin_name = "bench/run")]
 struct CommandLine {
@@ -20,108 +22,121 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything, against every peer: about 65 minutes. What `bench/run` does by itself.
+    /// Measure every scenario against every peer: about 65 minutes. The default command.
     ///
-    /// Rejections (kept connections, pipelined, a connection each), TechEmpower's plaintext and JSON,
-    /// sales from every ledger, purchases and refusals of users with keys, hot sales, a mix, the headline
-    /// (1,000,000 requests for 10,000 tickets from 15,000 connections), stock that returns to such a crowd, 64 to 15,000 connections, one core
-    /// and two, open loops at 50, 70 and 90 %, Unix sockets, idle connections. Writes commands.txt,
-    /// versions.txt, raw.csv, summary.md and pictures, says which promises are met, and writes the
-    /// README's table. Fails if anything that is measured is not what it claims to be; a promise
-    /// that is not met is a result, not a failure.
+    /// Scenarios: rejections (kept connections, pipelined, one connection per request); TechEmpower's
+    /// plaintext and JSON; sales from every ledger; purchases and refusals of users with keys; hot
+    /// sales; a mix of rejections and purchases; the headline; stock that returns to 15,000
+    /// connections; 64 to 15,000 connections; one core and two; open loops at 50, 70 and 90 % of the
+    /// capacity; Unix sockets; idle connections; strangers.
+    ///
+    /// Writes commands.txt, versions.txt, raw.csv, summary.md and pictures, prints which promises are
+    /// met, and updates the table in the README. Exits with 1 if a measured answer is not what it
+    /// claims to be. A promise that is not met is a result and no failure.
     Full(full::Settings),
-    /// 1,000,000 requests for 10,000 tickets from 15,000 connections, at default settings: 6 minutes.
+    /// Send 1,000,000 requests for 10,000 tickets over 15,000 connections: 8 minutes.
     ///
-    /// From Redis and from the embedded ledger, with the server on one core and on all; the same with
-    /// a user and a key in each request, also with the sale in four parts; then a second in which Redis stands still under such a crowd, and one buyer beside 4,000 of another
-    /// sale. Fails if one answer is neither a ticket nor `sold_out`, or if not exactly 10,000 are sold.
+    /// Uses default settings. Sells from Redis and from the embedded ledger, with the server on one core
+    /// and on all cores. Repeats the sale with a user and a key per request, also with the sale split
+    /// into four parts. Then stops Redis for a second under 15,000 connections, and measures one buyer
+    /// beside 4,000 buyers of another sale.
+    ///
+    /// Exits with 1 if an answer is neither a ticket nor `sold_out`, or if the ledger has not sold
+    /// exactly 10,000 tickets.
     Headline(full::HeadlineSettings),
-    /// stampede beside the floor and may_minihttp, with wrk and ab: about 7 minutes.
+    /// Compare stampede with the floor and may_minihttp, by wrk and ab: about 7 minutes.
     ///
-    /// Compares the bare epoll loop (floor), may_minihttp and stampede: CPU and throughput of
-    /// rejections and of sales, Redis CPU per sale, memory per idle connection. Writes commands.txt,
-    /// versions.txt, raw.csv and summary.md, and prints which promises are met. Fails if a server
-    /// answers anything but what it should; a promise that is not met is a result, not a failure.
+    /// Measures the CPU and the throughput of rejections and sales, the Redis CPU per sale, and the
+    /// memory per idle connection. `floor` is a bare epoll loop.
+    ///
+    /// Writes commands.txt, versions.txt, raw.csv and summary.md, and prints which promises are met.
+    /// Exits with 1 if a server gives an unexpected answer. A promise that is not met is a result and no
+    /// failure.
     Quick(quick::Settings),
-    /// This stampede beside an older one, under the same load: did a change cost anything? 10 minutes.
+    /// Compare this stampede with another commit under the same load: 10 minutes and a build.
     ///
-    /// Builds the stampede of a commit in a git worktree (some minutes the first time; its target
-    /// folder target/against/COMMIT is kept) and measures it and the one of this checkout in turn:
-    /// rejections over 64 kept connections, pipelined, and on a connection each; sales from Redis and
-    /// from the embedded ledger. Prints for CPU, requests/s, p50 and p99 the ratio new/old, taken
-    /// within rounds, and a verdict: "more" or "less" if the quartiles of the ratios lie on one side
-    /// of 1, "no difference" if both are within 1 % of it, else "within noise".
+    /// Builds the stampede of the commit in a git worktree. The first build takes some minutes; its
+    /// target folder, target/against/COMMIT, is kept. Then measures both builds in turn: rejections over
+    /// 64 kept connections, pipelined, and with one connection per request; sales from Redis and from
+    /// the embedded ledger.
+    ///
+    /// Prints the ratio new/old of CPU, requests/s, p50 and p99, each taken within a round, and a
+    /// verdict. "more" or "less": both quartiles of the ratios lie on that side of 1. "no difference":
+    /// both lie within 1 % of 1. "within noise": anything else.
     Against(against::Settings),
-    /// Instructions in user space per rejection and per sale, counted by valgrind: 2 minutes.
+    /// Count user-space instructions per rejection and per sale, by valgrind: 2 minutes.
     ///
-    /// Unlike CPU time they hardly depend on what else the machine does: rounds agree to within 1 %.
-    /// They leave out the kernel, which is most of a request, and say nothing of caches and waiting.
-    /// One connection; the server on one core. With --against also those of another build, and the
-    /// ratios.
+    /// Instructions hardly depend on other programs of the machine: rounds agree to within 1 %. They
+    /// leave out the kernel, which is most of a request, and show neither cache misses nor waiting.
+    /// Uses one connection, and one core for the server. --against also counts another build and prints
+    /// the ratios.
     Instructions(instructions::Settings),
-    /// When a unit is taken off the stock: with the order, with the payment, or held before both.
+    /// Compare three strategies: deduct stock at the order, at the payment, or hold it before both.
     ///
-    /// The article's three strategies side by side on a real PostgreSQL, with buyers who never pay.
-    /// About 3 minutes. Also draws strategies.svg.
+    /// Runs the article's three strategies on a real PostgreSQL, with buyers who never pay. Takes about
+    /// 3 minutes. Also draws strategies.svg.
     Strategies(strategies::Settings),
-    /// How fast orders get into PostgreSQL, to COPY of the same rows.
+    /// Compare `stampede orders` with PostgreSQL's COPY of the same rows.
     Orders(orders::Settings),
-    /// PostgreSQL is away for a minute while sales go on: how long until it has them all.
+    /// Stop PostgreSQL while sales go on, and measure how soon the database has caught up.
     Drain(drain::Settings),
-    /// How soon every connection of two servers can buy when stock returns to a sold-out sale.
+    /// Return stock to a sold-out sale on two servers, and measure how soon every connection can buy.
     Reopen(reopen::Settings),
-    /// What a rejection and a sale cost with 1, 100 and 10,000 sales defined.
+    /// Measure the CPU per rejection and per sale with 1, 100 and 10,000 sales defined.
     Sales(sales::Settings),
-    /// Memory and disk that a reservation takes.
+    /// Measure the memory and the disk space per reservation.
     Memory(memory::Settings),
-    /// What a server takes that nobody buys from, scraped each second and left alone: 25 minutes.
+    /// Measure the CPU of a server without buyers, with and without scrapes of its metrics: 55 minutes.
     ///
-    /// With the embedded ledger, orders and a sale that is sold out, and on Redis; on both cores. Its
-    /// metrics are asked for as Prometheus does, once a second for --seconds; what the server used is
-    /// read from /proc. Fails if an answer is not one, or lacks what it should tell.
+    /// The server runs on both cores with a sale that is sold out: once with the embedded ledger and
+    /// orders, once with Redis. Requests its metrics once per second, as Prometheus does, for --seconds,
+    /// and reads the server's CPU from /proc. Exits with 1 if an answer is no metrics or lacks one that
+    /// must be there.
     Idle(idle::Settings),
-    /// What buyers notice when a new process takes over from a server (SIGUSR2): 6 minutes.
+    /// Measure what buyers notice when a new process takes over from a server (SIGUSR2): 6 minutes.
     ///
-    /// 2,000 purchases per second, on kept connections and on new ones, while a new process takes over
-    /// 20 times: with an embedded ledger that is new, with one that has 1,000,000 reservations, and on
-    /// Redis. Tells for how long the embedded ledger was nobody's, the longest time that a buyer
-    /// waited, and when the old process had ended. Fails if a connection is refused or reset, if a
-    /// buyer gets anything but a ticket, or if the ledger has sold others than buyers were told of.
+    /// Sends 2,000 purchases per second over kept and new connections, while a new process takes over
+    /// 20 times with each ledger: an empty embedded ledger, an embedded ledger with 1,000,000
+    /// reservations, and Redis.
+    ///
+    /// Prints how long no process had the embedded ledger, the longest time that a buyer waited, and
+    /// when the old process ended. Exits with 1 if a connection is refused or reset, if a buyer gets
+    /// anything but a ticket, or if the ledger's tickets differ from the buyers'.
     HandOver(hand_over::Settings),
-    /// What it costs to check a token, and what buyers notice of a flood of forged ones: 2 minutes.
+    /// Measure the cost of a token's check, and buyers beside a flood of forged tokens: 2 minutes.
     ///
-    /// CPU of a check of an HS256 and of an EdDSA token. Then 400 purchases per second from Redis, each
-    /// with a token that was never seen before, beside nobody, and beside clients from one address and
-    /// from 200 who show 10,000 forged EdDSA tokens per second.
+    /// Measures the CPU per check of an HS256 token and of an EdDSA token. Then sends 400 purchases per
+    /// second from Redis, each with a new token: alone, and beside clients that show 10,000 forged EdDSA
+    /// tokens per second from one address and from 200 addresses.
     Admission(admission::Settings),
-    /// CPU of a command that waits in a core's queue, by how many wait beside it. No server.
+    /// Measure the CPU per command in a core's queue, by the length of the queue. Starts no server.
     Queues(queues::Settings),
-    /// Buyers who come over TLS: beside the floor of TLS, nginx, axum, and nginx before stampede.
+    /// Measure buyers over TLS, beside the TLS floor, nginx, axum, and nginx in front of stampede.
     ///
-    /// Rejections over kept connections and pipelined, purchases by POST with a user and a key, a
-    /// connection each with full handshakes and with such that resume, memory of idle connections, the
-    /// latency of kept connections beside floods of handshakes, and the load generator against wrk.
-    /// 15 rounds of a second: about 50 minutes.
+    /// Scenarios: rejections over kept connections and pipelined; purchases by POST with a user and a
+    /// key; one connection per request with full and with resumed handshakes; memory of idle
+    /// connections; latency of kept connections beside floods of handshakes; the load generator beside
+    /// wrk. 15 rounds of a second take about 40 minutes.
     Tls(tls::Settings),
-    /// Whether the rules of TechEmpower's JSON and plaintext tests hold. Measures nothing.
+    /// Check the rules of TechEmpower's JSON and plaintext tests: about 10 seconds. Measures nothing.
     ///
-    /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
+    /// Prints each rule with its finding. Exits with 1 if a rule does not hold.
     Techempower(techempower::Settings),
-    /// The engine's entry for HttpArena: its rules, then its profiles beside floors and may_minihttp.
+    /// Check HttpArena's rules on the engine, then measure its profiles: 13 minutes.
     ///
-    /// Starts stampede's engine without a sale (bench/httparena) and checks over raw sockets what the
-    /// board's verifier asks and what HTTP asks beside: sums of random numbers by GET and POST, with
-    /// a length and in chunks, in pieces and cut at every byte, pipelined in order, on kept and on
-    /// short connections. Fails if a rule does not hold. Then measures the board's profiles at 512
-    /// and 4,096 connections: baseline (GET, POST, POST in a chunk), its GET alone, 16 pipelined, a
-    /// new connection after 10 requests. 13 minutes; with --check, 10 seconds.
+    /// Starts stampede's engine without a sale (bench/httparena) and checks the rules over raw sockets:
+    /// sums of random numbers by GET and POST, with a length and in chunks, in pieces and cut at every
+    /// byte, pipelined in order, on kept and on short connections. Exits with 1 if a rule does not hold.
+    ///
+    /// Then measures the board's profiles at 512 and 4,096 connections, beside floors and may_minihttp:
+    /// baseline (GET, POST, POST in a chunk), its GET alone, 16 pipelined, and a new connection after 10
+    /// requests. --check stops after the rules, in 10 seconds.
     Httparena(httparena::Settings),
-    /// A run's summary and pictures, made anew from its raw.csv. Measures nothing.
+    /// Write a run's summary and pictures again from its raw.csv. Measures nothing.
     ///
-    /// Writes summary.md and the pictures into the run's folder, and prints how noisy the machine was
-    /// and which promises are met. What stands before the first section of an older summary.md is
-    /// kept. With --readme it also writes the table in README.md between its markers
-    /// <!-- bench:begin --> and <!-- bench:end -->.
+    /// Writes summary.md and the pictures into the run's folder, and prints the noise and the verdicts.
+    /// Keeps the lines before the first section of an older summary.md. --readme also writes the table
+    /// in README.md, between the lines <!-- bench:begin --> and <!-- bench:end -->.
     Report(again::Settings),
 }
 

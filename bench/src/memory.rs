@@ -1,5 +1,5 @@
-//! `memory`: what a reservation takes: memory in Redis, by how many share a batch and by what is known
-//! of the buyer; memory and disk with the embedded ledger.
+//! `memory`: measures the memory per reservation: in Redis, by batch size and by the buyer's data;
+//! with the embedded ledger, memory and disk.
 
 use std::fmt::Write;
 use std::fs;
@@ -31,7 +31,7 @@ const KINDS: [(Kind, &str); 3] =
     [(Kind::Anonymous, "anonymous"), (Kind::User, "user"), (Kind::UserAndKey, "user_and_key")];
 const HOLD_MS: u64 = 3_600_000;
 const CONNECTIONS: u32 = 64;
-/// The sale's counts in memory are younger than this.
+/// Maximum age of the sale's counts in memory.
 const SETTLE: Duration = Duration::from_millis(300);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,10 +44,10 @@ pub struct Settings {
     /// Reservations in Redis.
     #[arg(long, default_value_t = 100_000)]
     pub reservations: usize,
-    /// Seconds for which reservations are made in the embedded ledger.
+    /// Seconds of purchases from the embedded ledger.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -68,7 +68,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         }
     }
     let text = table(session.rows());
-    session.finish("What a reservation takes", &text, &[])
+    session.finish("Memory per reservation", &text, &[])
 }
 
 fn in_redis(lab: &mut Lab, reservations: usize, batch: usize, kind: Kind) -> Result<Figures> {
@@ -93,15 +93,15 @@ fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
         lab.load(&line, seconds)
     };
 
-    // With a key, each request goes to the ledger, which has none to give: what the server needs
-    // for its connections and for those who wait, it has after that.
+    // With a key, each request of a sold-out sale goes to the ledger. The server then has the memory
+    // for its connections and waiting requests.
     load(lab, script_for("none", Kind::UserAndKey), WARM_UP_SECONDS)?;
     held(lab, &served)?;
     let before = served.process.memory()?.anonymous_kib;
     read_wrk(&load(lab, script_for("ticket", kind), seconds)?)?;
     let made = held(lab, &served)? as f64;
     let memory = served.process.memory()?.anonymous_kib.saturating_sub(before);
-    // A journal is longer than what it holds until the server ends.
+    // A journal has preallocated space until the server ends.
     served.process.end(libc::SIGTERM, STOP_DEADLINE)?;
     Ok(vec![
         (figure::SALES, made),
@@ -110,7 +110,7 @@ fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
     ])
 }
 
-/// Units held, as they are now: the first look makes the server ask its ledger.
+/// Units held now. The first request makes the server read its ledger.
 pub fn held(lab: &Lab, served: &Served) -> Result<u64> {
     lab.settle(SETTLE)?;
     let mut client = Client::connect(served.address)?;
@@ -119,7 +119,9 @@ pub fn held(lab: &Lab, served: &Served) -> Result<u64> {
     let response = client.get("/v1/sales/ticket")?;
     match number_field(&response.body, "held") {
         Some(held) => Ok(held),
-        None => fail(format!("a sale was shown as {}: {}", response.status, response.body)),
+        None => {
+            fail(format!("the server answered {} for the sale: {}", response.status, response.body))
+        }
     }
 }
 
@@ -134,7 +136,7 @@ fn disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Users and keys as long as those that are put into Redis.
+/// Users and keys of the same length as those in Redis.
 fn script_for(sale: &str, kind: Kind) -> String {
     let key = match kind {
         Kind::Anonymous => {
@@ -153,13 +155,13 @@ fn script_for(sale: &str, kind: Kind) -> String {
     )
 }
 
-/// The medians as a table for the documentation.
+/// The medians as a table.
 fn table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "\nBytes a reservation: growth of `used_memory` in Redis, one user and one idempotency key a \
-         reservation (13 and 36 characters); growth of the server's anonymous memory and of its \
-         folder with the embedded ledger. Tables grow by doubling, so memory is right to some \
-         ten percent.\n\n| | anonymous | user | user, key |\n|---|---|---|---|\n",
+        "\nBytes per reservation, with one user and one idempotency key per reservation (13 and 36 \
+         characters). Redis: growth of `used_memory`. Embedded ledger: growth of the server's \
+         anonymous memory and of its folder. Tables grow by doubling, so memory is exact to some ten \
+         percent.\n\n| | anonymous | user | user, key |\n|---|---|---|---|\n",
     );
     let mut line = |name: &str, scenario, figure| {
         let cells = KINDS.map(|(_, kind)| {

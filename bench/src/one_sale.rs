@@ -1,4 +1,4 @@
-//! A sale as people write it by hand: one script call per ticket. What the baselines share.
+//! A sale in the usual hand-written form: one script call per ticket. Shared by the baselines.
 
 use std::sync::LazyLock;
 
@@ -7,21 +7,21 @@ use crate::resp::{Connection, Reply, pack};
 
 /// Checks the count, takes the claim, counts, and writes to the stream.
 pub const SCRIPT: &str = include_str!("bin/one_sale.lua");
-/// What has been sold, in a sale's hash.
+/// Field of the sold tickets in a sale's hash.
 const SOLD: &str = "ticket_sold_nums";
-/// The sale of those that have one.
+/// The sale of programs with one sale.
 static TICKET: LazyLock<Keys> = LazyLock::new(|| Keys::of("ticket"));
 
 /// The keys of a sale: its hash, whose fields have the same names in every sale, its claims, its stream.
 pub struct Keys([String; 3]);
 
 impl Keys {
-    /// Of the sale with this id.
+    /// The keys of the sale with this id.
     pub fn of(sale: &str) -> Self {
         Self(["hash_key", "claims", "stream"].map(|what| format!("{sale}_{what}")))
     }
 
-    /// Makes the sale if it is missing.
+    /// Creates the sale if it is missing.
     pub fn create(&self, redis: &mut Connection, total: u64) -> Result<()> {
         redis.ask(&["HSETNX", &self.0[0], "ticket_total_nums", &total.to_string()])?;
         redis.ask(&["HSETNX", &self.0[0], SOLD, "0"]).map(drop)
@@ -58,12 +58,12 @@ impl Keys {
     }
 }
 
-/// Makes the sale if it is missing and loads the script; returns its SHA.
+/// Creates the sale if it is missing, and loads the script. Returns its SHA.
 pub fn prepare(redis: &mut Connection, total: u64) -> Result<String> {
     prepare_with(redis, total, SCRIPT)
 }
 
-/// The same with another script.
+/// Creates the sale if it is missing, and loads another script.
 pub fn prepare_with(redis: &mut Connection, total: u64, script: &str) -> Result<String> {
     TICKET.create(redis, total)?;
     load_script(redis, script)

@@ -1,6 +1,6 @@
-//! `orders`: how fast `stampede orders` gets reservations from a stream into PostgreSQL, to `COPY` of
-//! the same rows into the same table, one connection each. Both are clients on the servers' core;
-//! PostgreSQL is on the other.
+//! `orders`: compares `stampede orders`, from a stream into PostgreSQL, with `COPY` of the same rows
+//! into the same table. Each uses one connection. Both clients run on the servers' core and PostgreSQL
+//! on the other.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -26,13 +26,13 @@ const OURS: &str = "stampede_orders";
 const COPY: &str = "copy";
 const DATABASE: &str = "bench_orders";
 const HOLD_MS: u64 = 3_600_000;
-/// Enough for the tables to be made, and for the first statement of each kind.
+/// Rows that create the tables and run each kind of statement once.
 const ROWS_FIRST: usize = 1_000;
 const SECONDS_MAX: u64 = 120;
 
-/// What is promised of this scenario.
+/// Promises on this scenario.
 pub const PROMISES: [Promise; 1] = [Promise::new(
-    "Rows/s of `stampede orders`, to COPY's",
+    "Rows/s of `stampede orders`, relative to COPY",
     Limit::AtLeast(0.5),
     (SCENARIO, OURS, figure::ROWS_PER_S),
 )
@@ -41,16 +41,16 @@ pub const PROMISES: [Promise; 1] = [Promise::new(
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each writes the rows by both.
+    /// Rounds; each writes the rows by `stampede orders` and by COPY.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Reservations.
+    /// Reservations to write.
     #[arg(long, default_value_t = 200_000)]
     pub rows: usize,
-    /// Reservations in an entry of the stream.
+    /// Reservations per entry of the stream.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub batch: u16,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -75,7 +75,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         empty(&url)?;
     }
     let text = format!(
-        "\n{} reservations with user and key, {} to an entry of the stream, read to the end of it \
+        "\n{} reservations with user and key, {} per entry of the stream, read to its end \
          (`--once`, start included). COPY is binary, from memory, into the same table (its keys and \
          indexes too), emptied before.\n",
         settings.rows, settings.batch
@@ -83,7 +83,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish("Orders into PostgreSQL", &text, &PROMISES)
 }
 
-/// A fresh Redis with a full stream, written to the end.
+/// Writes a new Redis' full stream to its end.
 fn write_orders(
     lab: &mut Lab,
     postgres: &Postgres,
@@ -108,7 +108,7 @@ fn write_orders(
     Ok(figures(found, elapsed))
 }
 
-/// Takes the rows out, empties the table, and puts them in again as fast as PostgreSQL can.
+/// Reads the rows, empties the table, and writes them again by COPY.
 fn copy(postgres: &Postgres, url: &str, core: usize) -> Result<Figures> {
     let mut client = connect(url)?;
     let mut rows = Vec::new();
@@ -119,7 +119,7 @@ fn copy(postgres: &Postgres, url: &str, core: usize) -> Result<Figures> {
     empty(url)?;
     postgres.checkpoint()?;
 
-    // A thread of its own, since this one belongs to the load's core.
+    // A separate thread, because this one is pinned to the load's core.
     let copied = thread::scope(|scope| {
         let copying = scope.spawn(|| {
             pin::to_core(core)?;

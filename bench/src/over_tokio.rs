@@ -1,9 +1,9 @@
-//! What the peers on tokio and axum share.
+//! Shared parts of the peers on tokio and axum.
 //!
-//! In their favour: a core's runtime has one thread and a listening socket of its own, so nothing
-//! moves between cores; and connections are served as axum's TechEmpower entry does it, by hyper with
-//! `pipeline_flush`, without which each of several pipelined answers would be a system call. (It keeps
-//! answers back while a part of another request is there, so a server for the world would not.)
+//! In their favour: each core's runtime has one thread and its own listening socket, so nothing moves
+//! between cores. hyper serves connections with `pipeline_flush`, as in axum's TechEmpower entry.
+//! Without it, each of several pipelined answers would be a system call. (It delays answers while a
+//! part of another request is buffered, so a public server would not use it.)
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -22,10 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::Content;
 use crate::error::{Because, Result};
 
-/// Until an accept is tried again that failed for lack of descriptors.
+/// Pause after an accept that failed for lack of descriptors.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs one core's work on a runtime of this thread.
+/// Runs a core's work on a runtime of this thread.
 pub fn run(work: impl Future<Output = Result<()>>) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().because(|| "starting a tokio runtime".into())?.block_on(work)
@@ -41,7 +41,7 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // What is open goes on.
+            // Open connections go on.
             tokio::time::sleep(SHORTAGE_PAUSE).await;
             continue;
         };
@@ -50,7 +50,7 @@ pub async fn serve(
         tokio::spawn(async move {
             let mut http = http1::Builder::new();
             let http = http.pipeline_flush(true);
-            // An error is a client that is gone.
+            // An error is a disconnected client.
             let _ = match tls {
                 None => http.serve_connection(TokioIo::new(stream), app).await,
                 Some(tls) => match tls.accept(stream).await {
@@ -62,7 +62,7 @@ pub async fn serve(
     }
 }
 
-/// A 200 with the headers that the others send too; hyper adds `Date` and `Content-Length`.
+/// A 200 with the headers of the other servers. hyper adds `Date` and `Content-Length`.
 pub fn answer(content: Content, body: impl IntoResponse) -> Response {
     ([(SERVER, "axum"), (CONTENT_TYPE, content.content_type())], body).into_response()
 }

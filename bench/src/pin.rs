@@ -1,12 +1,12 @@
-//! What the operating system grants a process: a core and descriptors.
+//! A process's cores and descriptors.
 
 use std::io;
 
 use crate::error::{Because, Result, fail};
 
-/// Descriptors that a process needs beside its connections.
+/// Descriptors of a process beside its connections.
 const DESCRIPTORS_RESERVE: u64 = 200;
-/// Descriptors that a program needs which does nothing but hold connections.
+/// Descriptors of a program that only holds connections, beside them.
 const DESCRIPTORS_FEW: u64 = 64;
 
 /// Pins the calling thread, and so every thread and child it starts from now on, to one core.
@@ -21,7 +21,7 @@ pub fn to_cores(cores: &[usize]) -> Result<()> {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &core in cores {
         if core >= libc::CPU_SETSIZE as usize {
-            return fail(format!("core {core}: there can't be so many"));
+            return fail(format!("core {core}: beyond the largest core number"));
         }
         // SAFETY: `core` was checked against the size of the set just above.
         unsafe { libc::CPU_SET(core, &mut set) };
@@ -31,8 +31,8 @@ pub fn to_cores(cores: &[usize]) -> Result<()> {
     check(done).because(|| format!("pinning to {cores:?}"))
 }
 
-/// Raises the limit on descriptors to what the administrator allows, for this process and its
-/// children, and returns it.
+/// Raises the limit on descriptors to the hard limit, for this process and its children, and returns
+/// it.
 pub fn raise_descriptor_limit() -> Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes one `rlimit` to a place that is one.
@@ -44,18 +44,18 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Fails unless this process may hold so many connections.
+/// Fails unless this process may hold this number of connections.
 pub fn demand_connections(wanted: u32) -> Result<()> {
     let limit = raise_descriptor_limit()?;
     if u64::from(wanted) + DESCRIPTORS_FEW > limit {
         return fail(format!(
-            "{wanted} connections are more than ulimit -Hn ({limit}) less {DESCRIPTORS_FEW} allows"
+            "{wanted} connections exceed ulimit -Hn ({limit}) minus {DESCRIPTORS_FEW}"
         ));
     }
     Ok(())
 }
 
-/// As many connections as this process may hold, `most` at most; says so if it is fewer.
+/// The number of connections that this process may hold, at most `most`. Prints a line if it is fewer.
 pub fn connections(most: u32) -> Result<u32> {
     let descriptors = raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
     let connections = u32::try_from(descriptors).unwrap_or(u32::MAX).min(most);

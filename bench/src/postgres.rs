@@ -1,4 +1,4 @@
-//! A real PostgreSQL: a cluster of its own in a temporary folder, with its durability on.
+//! A real PostgreSQL: a new cluster in a temporary folder, with its durability on.
 //!
 //! PostgreSQL refuses to run as root, so root starts it as the user `postgres` or `nobody`.
 
@@ -31,12 +31,12 @@ pub struct Postgres {
     folder: TempDir,
 }
 
-/// What a database has written since it was made.
+/// Writes of a database since its creation.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
     /// Rows inserted, updated and deleted.
     pub rows: u64,
-    /// Times that the whole cluster waited for its write-ahead log to be on the disk.
+    /// Waits of the whole cluster for its write-ahead log on disk.
     pub wal_syncs: u64,
     /// Bytes of write-ahead log of the whole cluster.
     pub wal_bytes: u64,
@@ -48,7 +48,7 @@ struct Account {
 }
 
 impl Postgres {
-    /// Makes a cluster and starts it on a core.
+    /// Creates a cluster and starts it on a core.
     pub fn start(lab: &mut Lab, core: usize) -> Result<Self> {
         let programs = programs()?;
         let folder = tempfile::tempdir().because(|| "creating a temporary folder".into())?;
@@ -66,7 +66,7 @@ impl Postgres {
         Ok(this)
     }
 
-    /// Starts it again after [`stop`](Self::stop).
+    /// Starts the cluster again after [`stop`](Self::stop).
     pub fn resume(&mut self, lab: &mut Lab) -> Result<()> {
         let (data, port) = (self.data(), self.address.port().to_string());
         let folder = self.folder.path().to_string_lossy().into_owned();
@@ -87,7 +87,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops it as an operator does: connections are cut, nothing is lost.
+    /// Stops the cluster as an operator does: connections are cut, nothing is lost.
     pub fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(process) => process.end(libc::SIGINT, STOP_DEADLINE),
@@ -95,12 +95,12 @@ impl Postgres {
         }
     }
 
-    /// What its processes have used so far; nothing while it is stopped.
+    /// CPU of its processes so far; nothing while it is stopped.
     pub fn cpu(&self) -> Result<Cpu> {
         self.process.as_ref().map_or_else(|| Ok(Cpu::default()), Running::cpu)
     }
 
-    /// Makes an empty database and returns its URL.
+    /// Creates an empty database and returns its URL.
     pub fn database(&self, name: &str) -> Result<String> {
         let mut client = self.connect("postgres")?;
         let sql = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}");
@@ -120,8 +120,8 @@ impl Postgres {
         connect(&self.url(name))
     }
 
-    /// What a database has written so far. A connection tells what it did when it ends, at the
-    /// latest: all others should have.
+    /// Writes of a database so far. A connection reports its writes when it ends, so close all others
+    /// before.
     pub fn written(&self, name: &str) -> Result<Written> {
         let mut client = self.connect("postgres")?;
         let sql = "SELECT tup_inserted + tup_updated + tup_deleted, wal_sync, \
@@ -132,7 +132,7 @@ impl Postgres {
         Ok(Written { rows: count(0), wal_syncs: count(1), wal_bytes: count(2) })
     }
 
-    /// Writes out what is in memory, so that it falls into nobody's measurement.
+    /// Writes the dirty pages, so that no measurement has to.
     pub fn checkpoint(&self) -> Result<()> {
         self.connect("postgres")?.batch_execute("CHECKPOINT").because(|| "a checkpoint".into())
     }
@@ -145,7 +145,7 @@ impl Postgres {
         let program = self.programs.join(program).to_string_lossy().into_owned();
         let mut line = Vec::new();
         if let Some(Account { uid, gid }) = self.user {
-            // A change of user makes the kernel forget to end it with us: ask again.
+            // A change of user clears the parent-death signal, so set it again.
             let signal = ["--clear-groups".into(), "--pdeathsig".into(), "INT".into()];
             line.extend(["setpriv".into(), format!("--reuid={uid}"), format!("--regid={gid}")]);
             line.extend(signal);
@@ -158,7 +158,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Dropping the process kills it if it doesn't end.
+        // Dropping the process kills it if it is still running.
         let _ = self.stop();
     }
 }
@@ -168,8 +168,7 @@ pub fn connect(url: &str) -> Result<Client> {
     Client::connect(url, NoTls).because(|| format!("connecting to {url}"))
 }
 
-/// The folder with `initdb` and `postgres`: of the newest version that Debian has installed, or one
-/// of the path.
+/// The folder of `initdb` and `postgres`: Debian's newest version, or the one on the path.
 fn programs() -> Result<PathBuf> {
     let has = |folder: &PathBuf| folder.join("initdb").is_file();
     let versions = fs::read_dir(DEBIAN_FOLDER).into_iter().flatten().flatten();
@@ -183,7 +182,7 @@ fn programs() -> Result<PathBuf> {
     }
 }
 
-/// Whom to run it as. `None`: ourselves, who are not root.
+/// The account to run it. `None`: this process's own, which is not root.
 fn account(ours: &Path) -> Result<Option<Account>> {
     if fs::metadata(ours)?.uid() != 0 {
         return Ok(None);

@@ -1,5 +1,6 @@
-//! Child processes: started on a core, killed with us, and waited for. Read in this order: `held` waits
-//! for a process by its number; `guard` ends what outlives us; [`cost`] reads from `/proc` what was used.
+//! Child processes: started on a core, killed with this process, and waited for. Read in this order:
+//! `held` waits for a process by its number; `guard` ends processes that would outlive this one;
+//! [`cost`] reads CPU and memory from `/proc`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -29,11 +30,11 @@ const LOG_BYTES_SHOWN: usize = 2_000;
 /// `taskset`, `-c` and the cores.
 const PINNED_WORDS: usize = 3;
 
-/// Set when the run was interrupted (SIGINT, SIGTERM). Everything that waits looks at it.
+/// Set when the run was interrupted (SIGINT, SIGTERM). Every wait checks it.
 pub type Interrupted = Arc<AtomicBool>;
 
-/// The first SIGINT or SIGTERM asks everything to stop; a second one ends us at once, and the
-/// kernel our children with us.
+/// The first SIGINT or SIGTERM sets the flag. A second one ends this process at once, and the kernel
+/// ends its children.
 pub fn interruptible() -> Result<Interrupted> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -45,7 +46,7 @@ pub fn interruptible() -> Result<Interrupted> {
     Ok(interrupted)
 }
 
-/// A command pinned to a core, in words, so that it can be written down exactly as it was run.
+/// A command pinned to a core, as words, so it can be recorded exactly.
 #[derive(Debug, Clone)]
 pub struct CommandLine(pub Vec<String>);
 
@@ -64,10 +65,11 @@ impl CommandLine {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.0[0]);
         command.args(&self.0[1..]).stdin(Stdio::null());
-        // A group of its own: Ctrl-C at a terminal reaches us alone, and we end the children.
+        // A separate group: Ctrl-C at a terminal reaches only this process, which ends the children.
         command.process_group(0);
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed: prctl is a bare
-        // system call and takes no pointer here. It makes the kernel end the child if we die first.
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed. prctl is a bare
+        // system call and takes no pointer here. It makes the kernel end the child if this process
+        // ends first.
         unsafe {
             command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
@@ -105,8 +107,7 @@ impl std::fmt::Display for CommandLine {
 /// A process that runs until it is dropped.
 pub struct Running {
     process: Held,
-    /// All that it starts are of this group, unless they leave it: the number of the process that was
-    /// started first.
+    /// Group of all processes that it starts, unless they leave it: the number of the first process.
     group: u32,
     input: Option<ChildStdin>,
     guard: Option<Guard>,
@@ -120,7 +121,7 @@ impl Running {
         Self::start_from(name, line, log, Stdio::null())
     }
 
-    /// The same of a process that is told things: see [`say`](Self::say).
+    /// Starts a process with a standard input: see [`say`](Self::say).
     pub fn start_with_input(name: &str, line: &CommandLine, log: &Path) -> Result<Self> {
         Self::start_from(name, line, log, Stdio::piped())
     }
@@ -147,12 +148,12 @@ impl Running {
         }
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub fn output(&self) -> Result<String> {
         fs::read_to_string(&self.log).because(|| format!("reading {}", self.log.display()))
     }
 
-    /// Waits until it has ended by itself, with success, and returns what it has written.
+    /// Waits for its successful end and returns its output.
     pub fn finish(mut self, deadline: Duration) -> Result<String> {
         let started = Instant::now();
         while !self.has_succeeded()? {
@@ -164,13 +165,13 @@ impl Running {
         self.output()
     }
 
-    /// `Err` with the end of its output if it has ended.
+    /// `Err` with the end of its output, if it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         let Some(status) = self.process.try_wait()? else { return Ok(()) };
         fail(format!("{} ended early ({status}). Its output:\n{}", self.name, self.output_end()))
     }
 
-    /// Whether it has ended, and with success. `Err` with the end of its output if it has failed.
+    /// Whether it has ended with success. `Err` with the end of its output if it failed.
     pub fn has_succeeded(&mut self) -> Result<bool> {
         match self.process.try_wait()? {
             None => Ok(false),
@@ -206,7 +207,7 @@ impl Running {
         }
     }
 
-    /// Asks it to end, and gives it a while to do so.
+    /// Sends it a signal to end, and waits for a while.
     pub fn end(mut self, signal: libc::c_int, deadline: Duration) -> Result<()> {
         self.signal(signal)?;
         let started = Instant::now();
@@ -219,9 +220,9 @@ impl Running {
         Ok(())
     }
 
-    /// What it and all its descendants have used so far.
+    /// CPU of it and its descendants so far.
     pub fn cpu(&self) -> Result<Cpu> {
-        Cpu::of_tree(self.id()).because(|| format!("reading what {} used", self.name))
+        Cpu::of_tree(self.id()).because(|| format!("reading the CPU of {}", self.name))
     }
 
     /// Its process id.
@@ -229,17 +230,18 @@ impl Running {
         self.process.id()
     }
 
-    /// From now on other processes may [take over](Self::take_over) from it. They end with us, too.
+    /// Allows other processes to [take over](Self::take_over) from it. They end with this process,
+    /// too.
     pub fn may_hand_over(&mut self) -> Result<()> {
         if self.guard.is_none() {
-            // Whoever loses its parent becomes our child.
+            // Orphaned descendants become children of this process.
             set_child_subreaper(Some(getpid())).because(|| "becoming a reaper".into())?;
             self.guard = Some(Guard::of(self.group)?);
         }
         Ok(())
     }
 
-    /// Waits until it has ended, and calls `look` now and then, which may give up. Says when it ended.
+    /// Waits for its end. Calls `look` now and then, which may give up. Returns the time of the end.
     pub fn await_end(&self, mut look: impl FnMut() -> Result<()>) -> Result<Instant> {
         let what = || format!("waiting for the end of {}", self.name);
         while !self.process.ends_within(POLL).because(what)? {
@@ -248,12 +250,12 @@ impl Running {
         Ok(Instant::now())
     }
 
-    /// It has ended, and this process, which it has started, is to be in its place.
+    /// Replaces the ended process with this one, which it has started.
     pub fn take_over(&mut self, pid: u32) -> Result<()> {
         let name = &self.name;
         let successor =
-            Held::left(pid, self.group).because(|| format!("who takes over from {name}"))?;
-        // First, so that the group is ended whatever is found of the old one.
+            Held::left(pid, self.group).because(|| format!("finding the successor of {name}"))?;
+        // First, so that the group is ended whatever the old process returns.
         let mut old = std::mem::replace(&mut self.process, successor);
         match old.try_wait()? {
             Some(status) if status.success() => Ok(()),
@@ -262,8 +264,8 @@ impl Running {
         }
     }
 
-    /// The sets of cores that its threads may run on, as Linux writes them. A set more than there
-    /// were: somebody is not where he was put.
+    /// The sets of cores of its threads, in Linux' notation. More than one set means that a thread is
+    /// misplaced.
     pub fn allowed_cores(&self) -> Result<BTreeSet<String>> {
         let tasks = format!("/proc/{}/task", self.id());
         let mut sets = BTreeSet::new();
@@ -276,7 +278,7 @@ impl Running {
         Ok(sets)
     }
 
-    /// What it and all its descendants hold in memory. What they share counts for each of them.
+    /// Memory of it and its descendants. Shared memory counts for each of them.
     pub fn memory(&self) -> Result<Memory> {
         let what = || format!("reading the memory of {}", self.name);
         let mut sum = Memory::of(self.id()).because(what)?;
@@ -289,13 +291,13 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// SIGKILL, to its workers too: nothing that was measured has to be kept, and it can't be refused.
+    /// SIGKILL to the whole group: nothing has to be kept, and it can't be ignored.
     fn drop(&mut self) {
         if let (false, Ok(group)) =
             (self.process.is_waited_for(), libc::pid_t::try_from(self.group))
         {
-            // SAFETY: takes no pointer. The process is of this group, whose id nobody else has as long
-            // as the process has not been waited for.
+            // SAFETY: takes no pointer. The process is in this group, whose number stays its own until
+            // the process has been waited for.
             unsafe { libc::kill(-group, libc::SIGKILL) };
         }
         self.guard = None;
@@ -304,13 +306,13 @@ impl Drop for Running {
     }
 }
 
-/// Runs a command to its end and returns its standard output. Ends it if we are interrupted or the
-/// deadline passes.
+/// Runs a command to its end and returns its standard output. Ends it on an interruption or at the
+/// deadline.
 pub fn run(line: &CommandLine, deadline: Duration, interrupted: &Interrupted) -> Result<String> {
     let child = line.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.because(|| format!("starting {line}"))?;
     let started = Instant::now();
-    // The tools write a page at the end: less than a pipe holds, so waiting first can't block them.
+    // The tools write a page at the end. It fits into a pipe, so waiting first can't block them.
     while child.try_wait()?.is_none() {
         let why = if interrupted.load(Ordering::Relaxed) {
             Some("interrupted".to_owned())
@@ -341,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_takes_over_is_followed_and_ends_with_us() {
+    fn a_successor_process_is_followed_and_stopped() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let script = "trap 'sleep 1000 & echo $!; exit 0' USR2; echo ready; \
                       while :; do sleep 0.02; done";
@@ -360,7 +362,7 @@ mod tests {
         let (first, cores) = (running.id(), running.allowed_cores().expect("its cores"));
         running.may_hand_over().expect("a guard");
         let failure = running.take_over(std::process::id()).expect_err("we are not").to_string();
-        assert!(failure.contains("who takes over from sh"), "{failure}");
+        assert!(failure.contains("finding the successor of sh"), "{failure}");
         running.signal(libc::SIGUSR2).expect("told");
         running.await_end(in_time).expect("its end");
         let log = running.output().expect("its output");
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn children_count_and_end_with_their_parent() {
+    fn child_processes_are_counted_and_end_with_their_parent() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let script = "while :; do :; done & echo $!; wait";
         let line = CommandLine(["sh", "-c", script].map(str::to_owned).into());
@@ -397,7 +399,7 @@ mod tests {
         let own = Memory::of(running.id()).expect("its memory").resident_kib;
         assert!(running.memory().expect("their memory").resident_kib > own);
         drop(running);
-        // It is gone, or a zombie that init has yet to see.
+        // It has ended, or is a zombie that init has yet to reap.
         while stat_fields(child).is_ok_and(|fields| fields[0] != "Z") {
             assert!(started.elapsed() < Duration::from_secs(60), "the child lives on");
             std::thread::sleep(POLL);

@@ -1,5 +1,5 @@
-//! `queues`: what a command costs that waits in a core's queue, by how many wait beside it: put in,
-//! taken with its batch, answered, and its answer taken. No server and no ledger.
+//! `queues`: measures the CPU per command in a core's queue, by the number of waiting commands:
+//! enqueue, take with a batch, answer, and take the answer. Without server and ledger.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,8 +7,8 @@ use std::rc::Rc;
 use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use stampede::ledger::GroupReply;
-use stampede::ledger::batch::{Asker, Batcher, Tell, Ticket};
-use stampede::patience::Patience;
+use stampede::ledger::batch::{Batcher, Ticket, WaiterId, Waker};
+use stampede::queue_limits::QueueLimits;
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, User};
 
 use crate::error::{Because, Result, fail};
@@ -18,16 +18,17 @@ use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::session::{Common, Session};
 
-/// How many wait at a time.
+/// Numbers of waiting commands.
 const WAITING: [(usize, &str); 4] =
     [(1_000, "1000"), (19_000, "19000"), (100_000, "100000"), (1_000_000, "1000000")];
 const SCENARIO: &str = "queues";
-/// Commands that are measured, at least as many as wait.
+/// Measured commands, at least as many as wait.
 const COMMANDS: usize = 1_000_000;
 const DEADLINE_MS: u64 = 2_000;
 
-const PROMISES: [Promise; 1] = [Promise::new(
-    "a command among 1,000,000 that wait, to one among 1,000",
+/// Promises about commands that wait.
+pub const PROMISES: [Promise; 1] = [Promise::new(
+    "CPU per command among 1,000,000 waiting, relative to one among 1,000",
     Limit::AtMost(1.5),
     (SCENARIO, "1000000", figure::SERVER_CPU_US),
 )
@@ -39,7 +40,7 @@ pub struct Settings {
     /// Rounds.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -53,29 +54,29 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
             session.measure(round, SCENARIO, name, |_| measure(waiting))?;
         }
     }
-    let text = "\nCPU of a command of a buyer with a user and a key (13 and 36 characters) from when \
-                it is put into its core's queue until its answer is taken, while so many wait.\n";
-    session.finish("Commands that wait", text, &PROMISES)
+    let text = "\nCPU per command of a buyer with a user and a key (13 and 36 characters), from when \
+                it enters its core's queue until its answer is taken, by the number of waiting commands.\n";
+    session.finish("Waiting commands", text, &PROMISES)
 }
 
-/// Whose answers are there.
+/// Numbers of the answered commands.
 #[derive(Clone, Default)]
 struct Told(Rc<RefCell<Vec<u64>>>);
 
-impl Tell for Told {
-    fn tell(&self, asker: Asker, _: bool) {
+impl Waker for Told {
+    fn wake(&self, asker: WaiterId, _: bool) {
         self.0.borrow_mut().push(asker.0);
     }
 
-    fn untold(&self) -> usize {
+    fn pending(&self) -> usize {
         0
     }
 }
 
 fn measure(waiting: usize) -> Result<Figures> {
-    let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
+    let batcher = Batcher::new(QueueLimits::new(None, DEADLINE_MS).into());
     let told = Told::default();
-    batcher.set_tell(Box::new(told.clone()));
+    batcher.set_waker(Box::new(told.clone()));
     batcher.set_available();
     let sale = SaleId::new("ticket").because(|| "an id".into())?;
     let submit = |asker: usize| {
@@ -83,9 +84,9 @@ fn measure(waiting: usize) -> Result<Figures> {
         let key = Key::new(&format!("5d3c1e0a-77aa-4c1e-9f00-{asker:012}")).ok();
         let reserve =
             Reserve { id: ReservationId(0), quantity: 1, user, key, trace: None, details: None };
-        let asker = Some(Asker(asker as u64));
+        let asker = Some(WaiterId(asker as u64));
         let ticket = batcher.submit(0, &sale, true, Command::Reserve(reserve), 1, asker);
-        ticket.or_else(|failure| fail(format!("a command can't wait: {failure:?}")))
+        ticket.or_else(|failure| fail(format!("the queue rejected a command: {failure:?}")))
     };
     let mut tickets: Vec<Option<Ticket>> = Vec::with_capacity(waiting);
     for asker in 0..waiting {
@@ -107,7 +108,7 @@ fn measure(waiting: usize) -> Result<Figures> {
                 let asker = asker as usize;
                 match tickets[asker].take().map(|ticket| batcher.take(ticket)) {
                     Some(Ok((Ok(Outcome::Granted { .. }), Some(_)))) => {}
-                    other => return fail(format!("{asker} was answered with {other:?}")),
+                    other => return fail(format!("{asker} got {other:?}")),
                 }
                 tickets[asker] = Some(submit(asker)?);
                 left = left.saturating_sub(1);
@@ -115,7 +116,7 @@ fn measure(waiting: usize) -> Result<Figures> {
         }
         Ok(())
     };
-    // All of them once, so that the memory is there.
+    // Run all of them once, so that the memory is allocated.
     turn(waiting)?;
     let commands = COMMANDS.max(waiting);
     let before = thread_ns();
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_answered_however_many_wait() {
+    fn commands_are_answered_with_thousands_waiting() {
         for waiting in [1_000, 5_000] {
             let figures = measure(waiting).expect("figures");
             assert!(figures.iter().all(|(_, value)| *value > 0.0), "{figures:?}");

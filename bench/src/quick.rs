@@ -1,4 +1,4 @@
-//! `quick`: every scenario, in interleaved rounds, into a folder of its own.
+//! `quick`: the short comparison, in interleaved rounds.
 
 use clap::{Args, ValueEnum};
 
@@ -16,14 +16,14 @@ use crate::session::{Common, Session};
 
 const IDLE_CONNECTIONS: u32 = 15_000;
 
-/// A group of measurements that can be asked for.
+/// A group of scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Rejections over kept connections (wrk).
     Rejections,
-    /// Rejections, a connection each (ab).
+    /// Rejections, one connection per request (ab).
     Connections,
-    /// Sales from Redis, for 64 and for 256 connections (wrk).
+    /// Sales from Redis over 64 and 256 connections (wrk).
     Redis,
     /// Sales from the embedded ledger (wrk).
     Embedded,
@@ -36,10 +36,10 @@ pub enum Scenario {
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every server once in every scenario.
+    /// Rounds; each measures every server once per scenario.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Servers to compare.
@@ -60,7 +60,7 @@ pub struct Settings {
         default_value = "rejections,connections,redis,embedded,baseline,memory"
     )]
     pub scenarios: Vec<Scenario>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -78,7 +78,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     }
     let what = format!("{} rounds of {} s", settings.rounds, settings.seconds);
     let text = format!(
-        "\nServers on core {}; load generators and Redis on core {}.\n",
+        "\nServers ran on core {}; load generators and Redis ran on core {}.\n",
         common.server_core, common.load_core
     );
     quick.session.finish(&what, &text, &PROMISES)
@@ -93,7 +93,7 @@ struct Quick<'a> {
 impl Quick<'_> {
     fn round(&mut self, round: u32) -> Result<()> {
         let &Settings { seconds, ref servers, ref scenarios, .. } = self.settings;
-        // Each round starts with another server, so that none always comes after the same one.
+        // Rounds rotate the order, so no server always follows the same one.
         let mut order = servers.clone();
         order.rotate_left((round as usize - 1) % servers.len());
         let ours = order.contains(&Server::Stampede);
@@ -129,7 +129,7 @@ impl Quick<'_> {
             )?;
         }
         if wanted(Scenario::Connections) {
-            // With one that doesn't close, `ab` never finishes.
+            // `ab` never finishes with a server that does not close.
             for &server in order.iter().filter(|server| server.closes()) {
                 self.session.measure(round, scenarios::CONNECTIONS, server.name(), |lab| {
                     scenarios::connection_each(lab, server)
@@ -154,79 +154,75 @@ const REJECTION_CPU: Place = (REJECTIONS, OURS, figure::SERVER_CPU_US);
 const REJECTIONS_PER_S: Place = (REJECTIONS, OURS, figure::REQUESTS_PER_S);
 const BASELINE_CPU: Place = (ONE_EVALSHA, BASELINE, figure::REDIS_CPU_US);
 
-/// What is promised of these scenarios.
-pub const PROMISES: [Promise; 13] =
-    [
-        Promise::new("CPU per rejection, to the floor's", Limit::AtMost(1.15), REJECTION_CPU).to((
-            REJECTIONS,
-            "floor",
-            figure::SERVER_CPU_US,
-        )),
-        Promise::new("CPU per rejection, to may_minihttp's", Limit::AtMost(1.0), REJECTION_CPU)
-            .to((REJECTIONS, "may_minihttp", figure::SERVER_CPU_US)),
-        Promise::new(
-            "CPU per sale (server, Redis ledger, 64 connections), to that per rejection",
-            Limit::AtMost(1.4),
-            (SALES_REDIS_64, OURS, figure::SERVER_CPU_US),
-        )
-        .to(REJECTION_CPU),
-        Promise::new(
-            "Sales/s from Redis (64 connections), to its own rejections/s",
-            Limit::AtLeast(0.5),
-            (SALES_REDIS_64, OURS, figure::SALES_PER_S),
-        )
-        .to(REJECTIONS_PER_S),
-        Promise::new(
-            "Redis CPU per sale (64 connections), to one EVALSHA per ticket",
-            Limit::AtMost(1.0 / 3.0),
-            (SALES_REDIS_64, OURS, figure::REDIS_CPU_US),
-        )
-        .to(BASELINE_CPU),
-        Promise::new(
-            "Memory per idle connection, KiB",
-            Limit::AtMost(12.0),
-            (IDLE, OURS, figure::CONNECTION_KIB),
-        ),
-        Promise::new(
-            "CPU per rejection with a connection each, to the floor's",
-            Limit::None,
-            (CONNECTIONS, OURS, figure::SERVER_CPU_US),
-        )
-        .to((CONNECTIONS, "floor", figure::SERVER_CPU_US)),
-        Promise::new(
-            "CPU per sale (server, Redis ledger, 256 connections), to that per rejection",
-            Limit::None,
-            (SALES_REDIS_256, OURS, figure::SERVER_CPU_US),
-        )
-        .to(REJECTION_CPU),
-        Promise::new(
-            "CPU per sale (server, embedded ledger, 64 connections), to that per rejection",
-            Limit::None,
-            (SALES_EMBEDDED, OURS, figure::SERVER_CPU_US),
-        )
-        .to(REJECTION_CPU),
-        Promise::new(
-            "Sales/s from Redis (256 connections), to its own rejections/s",
-            Limit::None,
-            (SALES_REDIS_256, OURS, figure::SALES_PER_S),
-        )
-        .to(REJECTIONS_PER_S),
-        Promise::new(
-            "Sales/s from the embedded ledger, to its own rejections/s",
-            Limit::None,
-            (SALES_EMBEDDED, OURS, figure::SALES_PER_S),
-        )
-        .to(REJECTIONS_PER_S),
-        Promise::new(
-            "Redis CPU per sale (256 connections), to one EVALSHA per ticket",
-            Limit::None,
-            (SALES_REDIS_256, OURS, figure::REDIS_CPU_US),
-        )
-        .to(BASELINE_CPU),
-        Promise::new(
-            "CPU per rejection: may_minihttp's, to the floor's",
-            Limit::None,
-            (REJECTIONS, "may_minihttp", figure::SERVER_CPU_US),
-        )
+/// Promises on these scenarios.
+pub const PROMISES: [Promise; 13] = [
+    Promise::new("CPU per rejection, relative to the floor", Limit::AtMost(1.15), REJECTION_CPU)
         .to((REJECTIONS, "floor", figure::SERVER_CPU_US)),
-    ];
+    Promise::new("CPU per rejection, relative to may_minihttp", Limit::AtMost(1.0), REJECTION_CPU)
+        .to((REJECTIONS, "may_minihttp", figure::SERVER_CPU_US)),
+    Promise::new(
+        "CPU per sale (server, Redis ledger, 64 connections), relative to a rejection",
+        Limit::AtMost(1.4),
+        (SALES_REDIS_64, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "Sales/s from Redis (64 connections), relative to rejections/s",
+        Limit::AtLeast(0.5),
+        (SALES_REDIS_64, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Redis CPU per sale (64 connections), relative to one EVALSHA per ticket",
+        Limit::AtMost(1.0 / 3.0),
+        (SALES_REDIS_64, OURS, figure::REDIS_CPU_US),
+    )
+    .to(BASELINE_CPU),
+    Promise::new(
+        "Memory per idle connection, KiB",
+        Limit::AtMost(12.0),
+        (IDLE, OURS, figure::CONNECTION_KIB),
+    ),
+    Promise::new(
+        "CPU per rejection with a connection each, relative to the floor",
+        Limit::None,
+        (CONNECTIONS, OURS, figure::SERVER_CPU_US),
+    )
+    .to((CONNECTIONS, "floor", figure::SERVER_CPU_US)),
+    Promise::new(
+        "CPU per sale (server, Redis ledger, 256 connections), relative to a rejection",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "CPU per sale (server, embedded ledger, 64 connections), relative to a rejection",
+        Limit::None,
+        (SALES_EMBEDDED, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "Sales/s from Redis (256 connections), relative to rejections/s",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Sales/s from the embedded ledger, relative to rejections/s",
+        Limit::None,
+        (SALES_EMBEDDED, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Redis CPU per sale (256 connections), relative to one EVALSHA per ticket",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::REDIS_CPU_US),
+    )
+    .to(BASELINE_CPU),
+    Promise::new(
+        "CPU per rejection: may_minihttp's, relative to the floor",
+        Limit::None,
+        (REJECTIONS, "may_minihttp", figure::SERVER_CPU_US),
+    )
+    .to((REJECTIONS, "floor", figure::SERVER_CPU_US)),
+];

@@ -1,7 +1,7 @@
-//! `reopen`: two servers on one Redis, a sale that is sold out, connections on every core of both
-//! that ask all the time. Units come back in the ledger, behind the servers' backs: how long until
-//! each connection has one. The same of one of 50 sales in four parts each, all of which are asked all
-//! the time.
+//! `reopen`: two servers on one Redis with a sold-out sale, whose connections on every core of both
+//! send requests all the time. Units return in the ledger without a notice to the servers. Measures
+//! how soon each connection has a unit. Repeats this with one of 50 sales in four parts each, all of
+//! which get requests.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -31,20 +31,20 @@ const SERVER: &str = "stampede";
 const ADD_STOCK: &str = "reopen_add_stock";
 const CANCEL: &str = "reopen_cancel";
 const ADD_STOCK_SPLIT: &str = "reopen_add_stock_50_split";
-/// Hot sales in parts, and how many parts each has.
+/// Number of split hot sales, and of the parts per sale.
 const SPLIT_SALES: u32 = 50;
 const SPLITS: &str = "splits = 4";
-/// Between two questions of a connection.
+/// Pause of a connection between two requests.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Every core has met the latch many times by then.
+/// Time for every core to hit the latch many times.
 const SOLD_OUT_FOR: Duration = Duration::from_millis(200);
-/// Changes fall on other moments of the servers' ticks by this.
+/// Shift of each change against the servers' ticks.
 const STAGGER: Duration = Duration::from_millis(7);
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Tells the connections to end.
+/// Turn that ends the connections.
 const OVER: u32 = u32::MAX;
 
-/// What is promised of these scenarios.
+/// Promises on these scenarios.
 pub const PROMISES: [Promise; 3] = [
     Promise::new(
         "Longest time until a connection could buy after stock was added, ms",
@@ -57,8 +57,7 @@ pub const PROMISES: [Promise; 3] = [
         (CANCEL, SERVER, figure::REOPEN_MAX_MS),
     ),
     Promise::new(
-        "p99 of the time until a connection could buy after stock was added to one of 50 split sales, \
-         ms",
+        "p99 of the time until a connection could buy after one of 50 split sales got stock, ms",
         Limit::AtMost(100.0),
         (ADD_STOCK_SPLIT, SERVER, figure::REOPEN_P99_MS),
     ),
@@ -67,17 +66,17 @@ pub const PROMISES: [Promise; 3] = [
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each reopens a sale by added stock and by cancelling, and one of 50 split ones by added
-    /// stock.
+    /// Rounds; each reopens a sale by added stock, by cancelled reservations, and as one of 50 split
+    /// sales.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Reopenings of each kind in a round.
+    /// Reopenings of each kind per round.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub reopenings: u32,
-    /// Connections to each server.
+    /// Connections per server.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub connections: u16,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -105,18 +104,18 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish("A sold-out sale reopens", &text, &PROMISES)
 }
 
-/// What the connections ask for.
+/// The sales that the connections request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sales {
     /// `ticket`, by GET.
     Ticket,
-    /// Sales in parts, by POST with a user. In each turn stock comes back to another one, and all
-    /// others are asked too.
+    /// Split sales, by POST with a user. Each turn returns stock to another sale, while all sales get
+    /// requests.
     Split,
 }
 
 impl Sales {
-    /// What is measured of them.
+    /// The scenarios of these sales.
     fn scenarios(self) -> &'static [&'static str] {
         match self {
             Self::Ticket => &[ADD_STOCK, CANCEL],
@@ -124,7 +123,7 @@ impl Sales {
         }
     }
 
-    /// The sale that stock comes back to in this turn.
+    /// The sale that gets stock in this turn.
     fn id(self, turn: u32) -> String {
         match self {
             Self::Ticket => "ticket".into(),
@@ -132,7 +131,7 @@ impl Sales {
         }
     }
 
-    /// Starts the servers, which know of these sales and have nothing to sell.
+    /// Starts the servers with these sales, all sold out.
     fn serve(self, lab: &mut Lab, redis: &Redis) -> Result<Vec<Served>> {
         let config = lab.data().join("reopen.toml");
         let options: &[&str] = match self {
@@ -160,10 +159,10 @@ impl Sales {
         Ok(served)
     }
 
-    /// Asks the sale of this turn for a unit: the reservation's id, or nothing is left.
+    /// Requests a unit of this turn's sale. Returns the reservation id, or `None` if it is sold out.
     fn ask(self, client: &mut Client, number: usize, turn: u32) -> Result<Option<String>> {
         if self == Self::Split {
-            // Each time another user, so that every part is somebody's home.
+            // A new user per request, so that every part is the home of some users.
             return order(client, &self.id(turn), &format!("c{number}-{turn}"));
         }
         let response = client.get(answer::TARGET)?;
@@ -176,7 +175,8 @@ impl Sales {
         }
     }
 
-    /// Asks another sale, neither that of this turn nor of the one before or after: all are hot.
+    /// Requests a unit of another sale, not of this, the previous or the next turn, because all sales
+    /// are hot.
     fn ask_another(self, client: &mut Client, number: usize, turn: u32, nth: u32) -> Result<()> {
         if self == Self::Ticket {
             return Ok(());
@@ -184,7 +184,7 @@ impl Sales {
         let sale = hot::id((turn + 2 + nth % (SPLIT_SALES - 3)) % SPLIT_SALES);
         match order(client, &sale, &format!("c{number}"))? {
             None => Ok(()),
-            Some(id) => fail(format!("{sale} is sold out, and gave {id}")),
+            Some(id) => fail(format!("{sale} is sold out, but granted {id}")),
         }
     }
 }
@@ -194,11 +194,11 @@ fn order(client: &mut Client, sale: &str, user: &str) -> Result<Option<String>> 
     match shop::order(client, &format!("/v1/sales/{sale}/reservations"), user, None)? {
         Told::Granted(id) => Ok(Some(id)),
         Told::SoldOut => Ok(None),
-        told => fail(format!("{user} was told {told:?}")),
+        told => fail(format!("{user} got {told:?}")),
     }
 }
 
-/// All rounds with these sales, on servers and a Redis of their own.
+/// Runs all rounds with these sales, on new servers and a new Redis.
 fn measure(session: &mut Session, settings: &Settings, sales: Sales, raw: &mut File) -> Result<()> {
     let redis = session.lab.redis()?;
     let served = sales.serve(&mut session.lab, &redis)?;
@@ -241,10 +241,10 @@ fn measure(session: &mut Session, settings: &Settings, sales: Sales, raw: &mut F
     })
 }
 
-/// A connection got a unit: which one, when, in which turn, and the reservation's id.
+/// A unit that a connection got: connection, time, turn, and reservation id.
 type Bought = Result<(usize, Instant, u32, String)>;
 
-/// In each turn, asks until it has a unit; then it waits for the next turn.
+/// Sends requests in each turn until it has a unit, then waits for the next turn.
 fn keep_asking(
     sales: Sales,
     number: usize,
@@ -264,7 +264,7 @@ fn keep_asking(
                 && let Some(id) = sales.ask(&mut client, number, now)?
             {
                 had = now;
-                // Nobody listens any more: it is over.
+                // The receiver has ended.
                 let _ = bought.send(Ok((number, Instant::now(), now, id)));
             }
             sales.ask_another(&mut client, number, now, others)?;
@@ -277,7 +277,7 @@ fn keep_asking(
     }
 }
 
-/// Keeps the delays of a reopening: connections, and milliseconds.
+/// Records the delays of a reopening per connection, in milliseconds.
 type Note<'a> = dyn FnMut(u32, &[(usize, f64)]) -> Result<()> + 'a;
 
 struct Buyers<'a> {
@@ -286,7 +286,7 @@ struct Buyers<'a> {
     turn: &'a AtomicU32,
     bought: Receiver<Bought>,
     count: usize,
-    /// What the last turn bought.
+    /// Reservation ids of the last turn.
     ids: Vec<String>,
 }
 
@@ -305,7 +305,7 @@ impl Buyers<'_> {
             lab.settle(SOLD_OUT_FOR + STAGGER * (turn % 13))?;
             if let Ok(early) = self.bought.try_recv() {
                 let (number, ..) = early?;
-                return fail(format!("connection {number} got a unit of a sale that is sold out"));
+                return fail(format!("connection {number} got a unit of a sold-out sale"));
             }
             let changed = Instant::now();
             match by_cancel {
@@ -317,7 +317,7 @@ impl Buyers<'_> {
             while delays.len() < self.count {
                 let (number, at, in_turn, id) = self.next()?;
                 if in_turn != turn {
-                    return fail("a unit of another turn");
+                    return fail("a unit of another reopening");
                 }
                 delays.push((number, at.saturating_duration_since(changed).as_secs_f64() * 1e3));
                 self.ids.push(id);

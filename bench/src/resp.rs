@@ -1,5 +1,6 @@
-//! Just enough of Redis's protocol (RESP 2): commands out, integers, lines and strings back, and one
-//! blocking connection that speaks it. Its own, so that the baselines' drivers cost next to nothing.
+//! A minimal client of Redis' protocol (RESP 2): commands, integer, line and string replies, and one
+//! blocking connection. Separate from the server's, so that the drivers of the baselines use little
+//! CPU.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,14 +10,14 @@ use crate::error::{Because, Result, fail};
 
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What Redis answered.
+/// A reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// A status line or a string.
     Text(String),
     /// An integer.
     Integer(i64),
-    /// Nothing there.
+    /// No value.
     Nil,
 }
 
@@ -77,7 +78,7 @@ pub fn pack(out: &mut Vec<u8>, command: &[&str]) {
 
 /// The length of the first reply, of any kind. `None`: more bytes are needed.
 pub fn complete(input: &[u8]) -> Result<Option<usize>> {
-    // Replies that are still to be passed over: an array is one, and then its elements.
+    // Replies left to skip: an array counts as one, then its elements.
     let (mut at, mut wanted) = (0, 1_u64);
     while wanted > 0 {
         let Some(line_len) = memchr::memmem::find(&input[at..], b"\r\n") else { return Ok(None) };
@@ -87,7 +88,7 @@ pub fn complete(input: &[u8]) -> Result<Option<usize>> {
         let Some((kind @ (b'$' | b'*'), length)) = line.split_first() else { continue };
         let length = std::str::from_utf8(length).ok().and_then(|text| text.parse::<i64>().ok());
         match (kind, length) {
-            (_, None) => return fail("a reply of Redis without a length"),
+            (_, None) => return fail("a reply from Redis without a length"),
             (_, Some(-1)) => {}
             (b'*', Some(length)) => wanted = wanted.saturating_add(length.unsigned_abs()),
             (_, Some(length)) => at = at.saturating_add(length.unsigned_abs() as usize + 2),
@@ -111,7 +112,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
     match kind {
         '+' => Ok(Some((Reply::Text(rest.to_owned()), next))),
         ':' => Ok(Some((Reply::Integer(number()?), next))),
-        '-' => fail(format!("Redis says: {rest}")),
+        '-' => fail(format!("error from Redis: {rest}")),
         '$' => match usize::try_from(number()?) {
             Err(_) => Ok(Some((Reply::Nil, next))),
             Ok(len) if input.len() < next + len + 2 => Ok(None),
@@ -120,11 +121,11 @@ pub fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
                 Ok(Some((Reply::Text(text), next + len + 2)))
             }
         },
-        _ => fail(format!("a reply from Redis that was not expected: {line}")),
+        _ => fail(format!("an unexpected reply from Redis: {line}")),
     }
 }
 
-/// CPU time that Redis has used so far, in us, as `INFO cpu` tells it.
+/// CPU time of Redis so far, in us, from `INFO cpu`.
 pub fn cpu_us(info: &str) -> Option<f64> {
     let value = |name| info.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
     Some((value("used_cpu_user:")? + value("used_cpu_sys:")?) * 1e6)
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_are_read_whole() {
+    fn replies_are_read_only_when_complete() {
         let cases: [(&[u8], Reply); 4] = [
             (b"+PONG\r\n", Reply::Text("PONG".into())),
             (b":-7\r\n", Reply::Integer(-7)),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_of_any_kind_has_an_end() {
+    fn the_end_of_every_reply_type_is_found() {
         let replies: [&[u8]; 5] = [
             b":12\r\n",
             b"-ERR no\r\n",

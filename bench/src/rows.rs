@@ -1,5 +1,5 @@
-//! Every figure of a run: one row a figure, a server, a scenario and a round. Written to `raw.csv`
-//! as they are measured, so that a run which breaks off leaves what it had.
+//! Every figure of a run: one row per figure, server, scenario and round. Rows go to `raw.csv` as they
+//! are measured, so an aborted run keeps its rows.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -9,183 +9,183 @@ use std::path::Path;
 use crate::error::{Because, Failure, Result, fail};
 
 const HEADER: &str = "round,scenario,server,figure,value";
-/// Of `raw.csv`, when it is read back: a hundred times what the longest run writes.
+/// Limit of a `raw.csv` to read: a hundred times the file of the longest run.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Of a name in it.
+/// Limit of a name in `raw.csv`.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Names of figures, as they stand in `raw.csv`. Units last.
+/// Names of figures, as in `raw.csv`. The unit ends the name.
 pub mod figure {
     /// Requests answered.
     pub const REQUESTS: &str = "requests";
-    /// Requests answered a second, as the load generator counted.
+    /// Answered requests per second, from the load generator.
     pub const REQUESTS_PER_S: &str = "requests_per_s";
-    /// Tickets sold, as the ledger counted.
+    /// Tickets sold, from the ledger.
     pub const SALES: &str = "sales";
-    /// Tickets sold a second.
+    /// Tickets sold per second.
     pub const SALES_PER_S: &str = "sales_per_s";
-    /// CPU of the server process, a request or a sale.
+    /// CPU of the server process per request or sale.
     pub const SERVER_CPU_US: &str = "server_cpu_us";
-    /// The part of it in user space.
+    /// CPU of the server process in user space, per request or sale.
     pub const SERVER_USER_US: &str = "server_user_us";
     /// Instructions of the server in user space, per request or sale.
     pub const INSTRUCTIONS: &str = "instructions";
-    /// CPU of the Redis process, a sale.
+    /// CPU of the Redis process per sale.
     pub const REDIS_CPU_US: &str = "redis_cpu_us";
-    /// Half of the answers came within this.
+    /// Median latency.
     pub const LATENCY_P50_US: &str = "latency_p50_us";
-    /// 99 of 100 answers came within this.
+    /// 99th percentile of the latency.
     pub const LATENCY_P99_US: &str = "latency_p99_us";
-    /// 90 of 100 answers came within this.
+    /// 90th percentile of the latency.
     pub const LATENCY_P90_US: &str = "latency_p90_us";
-    /// 999 of 1,000 answers came within this.
+    /// 99.9th percentile of the latency.
     pub const LATENCY_P999_US: &str = "latency_p999_us";
-    /// 9,999 of 10,000 answers came within this.
+    /// 99.99th percentile of the latency.
     pub const LATENCY_P9999_US: &str = "latency_p9999_us";
-    /// The answer that took longest took this.
+    /// Longest latency.
     pub const LATENCY_MAX_US: &str = "latency_max_us";
-    /// CPU of the load generator, a request: far less than the server's, or it was what held up.
+    /// CPU of the load generator per request. If it is near the server's, the generator is the limit.
     pub const GENERATOR_CPU_US: &str = "generator_cpu_us";
-    /// The part of the time for which the load generator was busy: near 1, requests/s is its limit.
+    /// Share of time for which the load generator was busy. Near 1, it limits the requests per second.
     pub const GENERATOR_BUSY: &str = "generator_busy";
-    /// 99.9 of 100 requests were sent no later than this after they were due: the generator's own part
-    /// of the latency.
+    /// 99.9th percentile of the delay between due time and sending: the generator's share of the
+    /// latency.
     pub const LATE_P999_US: &str = "late_p999_us";
-    /// From the first request until the last ticket was in its buyer's hands.
+    /// Time from the first request to the last grant.
     pub const LAST_GRANT_S: &str = "last_grant_s";
-    /// From the first request until the last answer was read.
+    /// Time from the first request to the last answer.
     pub const LAST_ANSWER_S: &str = "last_answer_s";
-    /// From the first to the last ticket of those that came back.
+    /// Time from the first to the last returned ticket.
     pub const RESOLD_MS: &str = "resold_ms";
-    /// CPU of the nginx in front of the server, a request.
+    /// CPU of the nginx in front of the server, per request.
     pub const PROXY_CPU_US: &str = "proxy_cpu_us";
-    /// Commands in a batch that went to the ledger, on average.
+    /// Mean commands per batch to the ledger.
     pub const BATCH_MEAN: &str = "batch_mean";
-    /// Time that the hypervisor gave to somebody else while we wanted it, over all cores.
+    /// Stolen time over all cores: time that the hypervisor gave to other machines.
     pub const STEAL_MS: &str = "steal_ms";
-    /// CPU that was used by anybody else than what we had started, over all cores.
+    /// CPU over all cores of programs that the bench had not started.
     pub const OTHER_CPU_MS: &str = "other_cpu_ms";
-    /// Time that passed during the measurement, over all cores: what the two above are shares of.
+    /// Time over all cores during the measurement, of which the two figures above are shares.
     pub const CORES_MS: &str = "cores_ms";
-    /// Idle connections held.
+    /// Held idle connections.
     pub const CONNECTIONS: &str = "connections";
-    /// Resident memory before they were opened.
+    /// Resident memory before the connections.
     pub const RESIDENT_BEFORE_KIB: &str = "resident_before_kib";
-    /// Resident memory while they are idle.
+    /// Resident memory with idle connections.
     pub const RESIDENT_IDLE_KIB: &str = "resident_idle_kib";
-    /// Growth of resident memory, a connection.
+    /// Growth of resident memory per connection.
     pub const CONNECTION_KIB: &str = "connection_kib";
-    /// Growth of anonymous memory, a connection.
+    /// Growth of anonymous memory per connection.
     pub const CONNECTION_ANONYMOUS_KIB: &str = "connection_anonymous_kib";
-    /// Buyers who were told yes.
+    /// Buyers with a grant.
     pub const GRANTED: &str = "granted";
-    /// Buyers who were told yes, a second, until the last one of the rush was.
+    /// Grants per second until the last grant of the rush.
     pub const GRANTED_PER_S: &str = "granted_per_s";
-    /// Half of the buyers who were told yes were told within this.
+    /// Median latency of grants.
     pub const GRANTED_P50_US: &str = "granted_p50_us";
-    /// 99 of 100 of them were.
+    /// 99th percentile of the latency of grants.
     pub const GRANTED_P99_US: &str = "granted_p99_us";
-    /// Half of the buyers who were told no were told within this.
+    /// Median latency of refusals.
     pub const REFUSED_P50_US: &str = "refused_p50_us";
-    /// 99 of 100 of them were.
+    /// 99th percentile of the latency of refusals.
     pub const REFUSED_P99_US: &str = "refused_p99_us";
-    /// Half of the answers to a buyer who was alone came within this.
+    /// Median latency of a buyer alone.
     pub const ALONE_P50_US: &str = "alone_p50_us";
-    /// Half of the answers to the crowd beside the buyer came within this.
+    /// Median latency of the crowd beside the buyer.
     pub const HOT_P50_US: &str = "hot_p50_us";
-    /// Tickets sold to that crowd per second.
+    /// Tickets sold to the crowd per second.
     pub const HOT_SALES_PER_S: &str = "hot_sales_per_s";
-    /// What the buyer's median is above his median alone, in batch round trips.
+    /// Difference between the buyer's median beside the crowd and alone, in batch round trips.
     pub const TRIPS_ABOVE: &str = "trips_above";
-    /// Units that were paid for and are the buyer's.
+    /// Units that are paid for and granted.
     pub const PAID: &str = "paid";
-    /// Connections that were there before strangers came, and are served afterwards.
+    /// Connections held before the attack and served after it.
     pub const SURVIVED: &str = "survived";
-    /// The most by which resident memory grew under attack.
+    /// Largest growth of resident memory under attack.
     pub const GROWN_KIB: &str = "grown_kib";
-    /// What the server's limits say of that.
+    /// Bound of this growth by the server's limits.
     pub const GROWN_BOUND_KIB: &str = "grown_bound_kib";
-    /// Half of the requests for `/livez` were answered within this.
+    /// Median latency of `/livez`.
     pub const LIVEZ_P50_US: &str = "livez_p50_us";
-    /// 99 of 100 of them were.
+    /// 99th percentile of the latency of `/livez`.
     pub const LIVEZ_P99_US: &str = "livez_p99_us";
-    /// All of them were.
+    /// Longest latency of `/livez`.
     pub const LIVEZ_MAX_US: &str = "livez_max_us";
-    /// Those that were not answered with 200 within 5 s; they count as 5 s.
+    /// Requests for `/livez` without a 200 within 5 s. Each counts as 5 s.
     pub const LIVEZ_FAILURES: &str = "livez_failures";
-    /// Connections that a stranger tried to have.
+    /// Connections that a stranger attempted.
     pub const STRANGERS_ATTEMPTS: &str = "strangers_attempts";
-    /// The most of them that were open at a time.
+    /// Largest number of a stranger's open connections.
     pub const STRANGERS_OPEN: &str = "strangers_open";
-    /// TLS handshakes of strangers that came to an end, per second.
+    /// Complete TLS handshakes of strangers per second.
     pub const HANDSHAKES_PER_S: &str = "handshakes_per_s";
-    /// Forged tokens that were shown per second.
+    /// Forged tokens sent per second.
     pub const FORGED_PER_S: &str = "forged_per_s";
-    /// Those of them whose signature was checked.
+    /// Forged tokens checked per second.
     pub const CHECKED_PER_S: &str = "checked_per_s";
-    /// Connections on which heads without end began.
+    /// Connections with endless heads.
     pub const HEADS_OPENED: &str = "heads_opened";
-    /// What a system took of heads or requests without end, in MiB.
+    /// Accepted bytes of endless heads or requests, in MiB.
     pub const FLOOD_MIB: &str = "flood_mib";
-    /// Buyers who paid for a unit that was not there.
+    /// Buyers that paid for a missing unit and got a refund.
     pub const REFUNDED: &str = "refunded";
-    /// Units that nobody has in the end, though more people wanted one.
+    /// Units unsold at the end, although more buyers wanted one.
     pub const UNSOLD: &str = "unsold";
-    /// Rows inserted, updated and deleted in the database, a unit paid for.
+    /// Rows inserted, updated and deleted in the database, per paid unit.
     pub const ROW_WRITES: &str = "row_writes";
-    /// Times that the database waited for its write-ahead log to be on the disk, a unit paid for.
+    /// Waits of the database for its write-ahead log on disk, per paid unit.
     pub const WAL_SYNCS: &str = "wal_syncs";
-    /// Bytes of the database's write-ahead log, a unit paid for.
+    /// Bytes of the database's write-ahead log, per paid unit.
     pub const WAL_BYTES: &str = "wal_bytes";
-    /// Until every order was in the database as it should be, after the last change of one.
+    /// Time from the last change of an order until the database had every order.
     pub const ORDERS_COMPLETE_MS: &str = "orders_complete_ms";
     /// Rows written to the database.
     pub const ROWS: &str = "rows";
-    /// Rows written to the database a second.
+    /// Rows written to the database per second.
     pub const ROWS_PER_S: &str = "rows_per_s";
-    /// From the ledger's change until half of the connections had a unit.
+    /// Time from the ledger's change until half of the connections had a unit.
     pub const REOPEN_P50_MS: &str = "reopen_p50_ms";
-    /// The same for 90 of 100.
+    /// Time from the ledger's change until 90 % of the connections had a unit.
     pub const REOPEN_P90_MS: &str = "reopen_p90_ms";
-    /// The same for 99 of 100.
+    /// Time from the ledger's change until 99 % of the connections had a unit.
     pub const REOPEN_P99_MS: &str = "reopen_p99_ms";
-    /// The same for the last one.
+    /// Time from the ledger's change until every connection had a unit.
     pub const REOPEN_MAX_MS: &str = "reopen_max_ms";
-    /// Memory a reservation.
+    /// Memory per reservation.
     pub const MEMORY_BYTES: &str = "memory_bytes";
-    /// Disk a reservation.
+    /// Disk space per reservation.
     pub const DISK_BYTES: &str = "disk_bytes";
-    /// Reservations that the database did not have when it came back.
+    /// Reservations missing in the database when it came back.
     pub const BACKLOG_ROWS: &str = "backlog_rows";
-    /// Until it had them, after it came back.
+    /// Time from the database's return until it had the missing reservations.
     pub const DRAINED_S: &str = "drained_s";
-    /// CPU of the server while nobody buys, in percent of one core.
+    /// CPU of the server without buyers, in percent of one core.
     pub const CORE_PERCENT: &str = "core_percent";
     /// Bytes of one answer to `/metrics`.
     pub const SCRAPE_BYTES: &str = "scrape_bytes";
-    /// Times that a new process took over from a server.
+    /// Hand-overs.
     pub const HAND_OVERS: &str = "hand_overs";
-    /// For so long the embedded ledger was nobody's, as the new process logged it.
+    /// Time for which no process had the embedded ledger, from the new process's log.
     pub const PAUSED_MS: &str = "paused_ms";
-    /// The longest that a buyer waited who came while a new process took over.
+    /// Longest wait of a purchase during a hand-over.
     pub const LONGEST_WAIT_MS: &str = "longest_wait_ms";
-    /// From the signal until the old process had ended.
+    /// Time from the signal to the end of the old process.
     pub const OLD_ENDED_MS: &str = "old_ended_ms";
-    /// Connections that were refused.
+    /// Refused connections.
     pub const REFUSED_CONNECTIONS: &str = "refused_connections";
-    /// Connections that were reset, or closed in place of an answer.
+    /// Connections that were reset, or closed instead of an answer.
     pub const RESET_CONNECTIONS: &str = "reset_connections";
-    /// Purchases that were answered anything but a ticket, or nothing.
+    /// Purchases without a ticket: with another answer or none.
     pub const OTHER_ANSWERS: &str = "other_answers";
-    /// Tickets that buyers were told of and the ledger does not have.
+    /// Tickets that buyers got and the ledger lacks.
     pub const LOST_SALES: &str = "lost_sales";
-    /// Tickets that the ledger has sold and no buyer was told of.
+    /// Tickets that the ledger has sold and no buyer got.
     pub const UNTOLD_SALES: &str = "untold_sales";
-    /// Until it was no more than a second of sales behind.
+    /// Time until the database was at most a second of sales behind.
     pub const CAUGHT_UP_S: &str = "caught_up_s";
 }
 
-/// One figure. Names are those of the program, or were read from a `raw.csv`.
+/// One figure. Its names are constants or come from a `raw.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Counted from 1.
@@ -196,11 +196,11 @@ pub struct Row {
     pub server: Cow<'static, str>,
     /// One of [`figure`].
     pub figure: Cow<'static, str>,
-    /// In the unit that the figure's name ends in, to three decimals as in the file.
+    /// Value in the unit of the figure's name, with three decimals as in the file.
     pub value: f64,
 }
 
-/// All rows of a run, on disk and in memory.
+/// All rows of a run, in the file and in memory.
 pub struct Rows {
     file: File,
     all: Vec<Row>,
@@ -214,12 +214,15 @@ impl Rows {
         Ok(Self { file, all: Vec::new() })
     }
 
-    /// All rows of a `raw.csv` that was written before.
+    /// Reads all rows of a `raw.csv`.
     pub fn read(path: &Path) -> Result<Vec<Row>> {
         let reading = || format!("reading {}", path.display());
         let bytes = fs::metadata(path).because(reading)?.len();
         if bytes > FILE_BYTES_MAX {
-            return fail(format!("{}: {bytes} bytes can't be a run's", path.display()));
+            return fail(format!(
+                "{}: {bytes} bytes exceed the limit of a run's file",
+                path.display()
+            ));
         }
         let text = fs::read_to_string(path).because(reading)?;
         read(&text).because(|| path.display().to_string())
@@ -239,7 +242,7 @@ impl Rows {
             }
             writeln!(self.file, "{round},{scenario},{server},{figure},{value:.3}")
                 .because(|| "writing raw.csv".into())?;
-            // As in the file, so that a report made from it later says the same.
+            // Rounded as in the file, so a later report is equal.
             let value = (value * 1_000.0).round() / 1_000.0;
             let (scenario, server, figure) = (scenario.into(), server.into(), figure.into());
             self.all.push(Row { round, scenario, server, figure, value });
@@ -264,7 +267,7 @@ fn read(text: &str) -> Result<Vec<Row>> {
 fn read_line(line: &str) -> Result<Row> {
     let fields: Vec<&str> = line.split(',').collect();
     let &[round, scenario, server, figure, value] = &fields[..] else {
-        return fail(format!("{} fields where 5 must be", fields.len()));
+        return fail(format!("{} fields instead of 5", fields.len()));
     };
     let round = round.parse().ok().filter(|round| *round > 0);
     let value = value.parse().ok().filter(|value: &f64| value.is_finite());
@@ -277,7 +280,7 @@ fn read_line(line: &str) -> Result<Row> {
     })
 }
 
-/// What we write is plain; anything else would break the tables and pictures.
+/// Names of the bench are plain. Other characters would break tables and pictures.
 fn name(what: &str, text: &str) -> Result<Cow<'static, str>> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(plain) {
@@ -293,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn written_rows_are_read_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("raw.csv");
         let mut rows = Rows::create(&path).expect("created");
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_have_kept_can_be_read() {
+    fn rows_of_kept_runs_can_be_read() {
         let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
         let mut found = 0;
         for run in fs::read_dir(runs).expect("runs") {
@@ -323,7 +326,7 @@ mod tests {
     fn a_bad_line_is_named() {
         let cases = [
             ("", "the first line must be"),
-            ("1,a,b,c", "line 2: 4 fields where 5 must be"),
+            ("1,a,b,c", "line 2: 4 fields instead of 5"),
             ("0,a,b,c,1", "line 2: the round must be 1 or more"),
             ("1,a|,b,c,1", "line 2: the scenario's name must be"),
             ("1,a,,c,1", "line 2: the server's name must be"),

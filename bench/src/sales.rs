@@ -1,5 +1,5 @@
-//! `sales`: what a rejection and a sale cost the server with 1, 100 and 10,000 sales defined. It must
-//! not depend on how many there are.
+//! `sales`: measures the CPU per rejection and per sale with 1, 100 and 10,000 sales defined. It must
+//! not depend on their number.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, Redis, Served};
 use crate::process::{CommandLine, Interrupted};
-use crate::report::{Limit, Place, Promise};
+use crate::report::{Limit, Place, Promise, ROUNDS_MIN};
 use crate::rows::figure;
 use crate::scenarios::{
     Figures, TOTAL_HUGE, TOTAL_TINY, WARM_UP_SECONDS, rejection_figures, sale_figures,
@@ -20,7 +20,7 @@ use crate::session::{Common, Session};
 use crate::tools::{read_wrk, wrk, wrk_with_script};
 
 const CONNECTIONS: u32 = 64;
-/// Sales that are bought from in the scenarios with many hot ones.
+/// Hot sales in the scenarios with many of them.
 const HOT: u32 = 100;
 
 /// A server is idle if it uses less than this share of a core.
@@ -28,7 +28,7 @@ const IDLE_SHARE: f64 = 0.08;
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 const IDLE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Numbers of sales, and their names in the tables.
+/// Numbers of defined sales, with their names in the tables.
 const DEFINED: [(u32, &str); 3] = [(1, "1_sale"), (100, "100_sales"), (10_000, "10000_sales")];
 
 const REJECTION_EMBEDDED: &str = "rejection_embedded";
@@ -47,30 +47,30 @@ const fn at_most(text: &'static str, scenario: &'static str, of: usize, to: usiz
     Promise::new(text, limit, cost(scenario, of)).to(cost(scenario, to))
 }
 
-/// What is promised of these scenarios.
+/// Promises on these scenarios.
 pub const PROMISES: [Promise; 10] = [
-    at_most("CPU per rejection (embedded), 100 sales to 1", REJECTION_EMBEDDED, 1, 0),
-    at_most("CPU per rejection (embedded), 10,000 sales to 1", REJECTION_EMBEDDED, 2, 0),
-    at_most("CPU per rejection (Redis), 100 sales to 1", REJECTION_REDIS, 1, 0),
-    at_most("CPU per rejection (Redis), 10,000 sales to 1", REJECTION_REDIS, 2, 0),
-    at_most("CPU per sale (embedded), 100 sales to 1", SALE_EMBEDDED, 1, 0),
-    at_most("CPU per sale (embedded), 10,000 sales to 1", SALE_EMBEDDED, 2, 0),
-    at_most("CPU per sale (Redis), 100 sales to 1", SALE_REDIS, 1, 0),
-    at_most("CPU per sale (Redis), 10,000 sales to 1", SALE_REDIS, 2, 0),
-    at_most("CPU per sale (embedded, 100 hot), 10,000 sales to 100", HOT_EMBEDDED, 2, 1),
-    at_most("CPU per sale (Redis, 100 hot), 10,000 sales to 100", HOT_REDIS, 2, 1),
+    at_most("CPU per rejection (embedded), 100 sales relative to 1", REJECTION_EMBEDDED, 1, 0),
+    at_most("CPU per rejection (embedded), 10,000 sales relative to 1", REJECTION_EMBEDDED, 2, 0),
+    at_most("CPU per rejection (Redis), 100 sales relative to 1", REJECTION_REDIS, 1, 0),
+    at_most("CPU per rejection (Redis), 10,000 sales relative to 1", REJECTION_REDIS, 2, 0),
+    at_most("CPU per sale (embedded), 100 sales relative to 1", SALE_EMBEDDED, 1, 0),
+    at_most("CPU per sale (embedded), 10,000 sales relative to 1", SALE_EMBEDDED, 2, 0),
+    at_most("CPU per sale (Redis), 100 sales relative to 1", SALE_REDIS, 1, 0),
+    at_most("CPU per sale (Redis), 10,000 sales relative to 1", SALE_REDIS, 2, 0),
+    at_most("CPU per sale (embedded, 100 hot), 10,000 sales relative to 100", HOT_EMBEDDED, 2, 1),
+    at_most("CPU per sale (Redis, 100 hot), 10,000 sales relative to 100", HOT_REDIS, 2, 1),
 ];
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every number of sales once.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds; each measures every number of defined sales once.
+    #[arg(long, default_value_t = ROUNDS_MIN, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -82,7 +82,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         Session::open(&settings.common, "sales", settings.rounds, &tools, interrupted)?;
     let seconds = settings.seconds;
     for round in 1..=settings.rounds {
-        // Each round starts with another number.
+        // Rounds rotate the order.
         let mut order = DEFINED;
         order.rotate_left((round as usize - 1) % DEFINED.len());
         for (embedded, redis, what) in [
@@ -110,18 +110,18 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish("Many sales", &text, &PROMISES)
 }
 
-/// What is loaded.
+/// The load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// Rejections of `ticket`.
     Rejections,
     /// Purchases of `ticket`.
     Sales,
-    /// Purchases of many in turn.
+    /// Purchases from many sales in turn.
     HotSales,
 }
 
-/// Loads a server with so many sales, which it may know from a Redis.
+/// Loads a server with this number of sales, defined in Redis or in its configuration.
 pub fn measure(
     lab: &mut Lab,
     what: What,
@@ -160,7 +160,7 @@ pub fn measure(
     let load = read_wrk(&lab.load(&line(seconds), seconds)?)?;
     let (all_us, user_us) = served.process.cpu()?.us_since(before);
     let redis_after = redis_cpu(&redis)?;
-    // The sale is not over, or still is: so every answer was what it should be.
+    // The sale is in the expected state, so every answer was correct.
     served.expect(wanted)?;
     if what == What::Rejections {
         return Ok(rejection_figures(load, all_us, user_us));
@@ -173,8 +173,8 @@ pub fn measure(
     Ok(figures)
 }
 
-/// A server that has just started still creates sales and looks at each of them once: what that
-/// costs is not what a request does.
+/// Waits until a server is idle. A new server still creates and reads its sales, which is not the cost
+/// of a request.
 pub fn await_idle(lab: &Lab, served: &Served) -> Result<()> {
     let deadline = Instant::now() + IDLE_DEADLINE;
     loop {
@@ -192,7 +192,7 @@ pub fn await_idle(lab: &Lab, served: &Served) -> Result<()> {
     }
 }
 
-/// The configuration file: `ticket`, and as many others as are wanted.
+/// The configuration file: `ticket`, and this number of other sales.
 fn definitions(sales: u32, total: u64) -> String {
     let mut out = format!("[[sale]]\nid = \"ticket\"\ntotal = {total}\n");
     for number in 1..sales {
@@ -202,7 +202,7 @@ fn definitions(sales: u32, total: u64) -> String {
     out
 }
 
-/// Purchases of the sales `sale-1` to `sale-99` and `ticket` in turn.
+/// Purchases from the sales `sale-1` to `sale-99` and `ticket` in turn.
 const HOT_SCRIPT: &str = r#"
 local requests, n = {}, 0
 function init(args)
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_sales_are_defined_as_are_wanted() {
+    fn the_requested_number_of_sales_is_defined() {
         for (sales, _) in DEFINED {
             let text = definitions(sales, 1);
             assert_eq!(text.matches("[[sale]]").count(), sales as usize);

@@ -1,8 +1,8 @@
-//! What is measured: each scenario starts what it needs, checks one answer, warms up, measures,
-//! checks again, and returns its figures.
+//! The scenarios: each starts its programs, checks one answer, warms up, measures, checks again, and
+//! returns its figures.
 //!
-//! CPU per request is what the server's process used over the whole run of the load generator,
-//! divided by the requests that were answered in it.
+//! CPU per request is the CPU of the server's process during the load generator's run, divided by the
+//! answered requests.
 
 use std::time::Duration;
 
@@ -15,39 +15,39 @@ use crate::tools::{Load, ab, read_ab, read_wrk, wrk};
 
 /// Rejections over kept connections.
 pub const REJECTIONS: &str = "rejections_keepalive_c64";
-/// Rejections, a connection each.
+/// Rejections, one connection per request.
 pub const CONNECTIONS: &str = "rejections_connection_each_c64";
-/// Sales from Redis for 64 connections.
+/// Sales from Redis over 64 connections.
 pub const SALES_REDIS_64: &str = "sales_redis_c64";
-/// Sales from Redis for 256 connections.
+/// Sales from Redis over 256 connections.
 pub const SALES_REDIS_256: &str = "sales_redis_c256";
-/// Sales from the embedded ledger for 64 connections.
+/// Sales from the embedded ledger over 64 connections.
 pub const SALES_EMBEDDED: &str = "sales_embedded_c64";
-/// Sales from Redis, one EVALSHA each.
+/// Sales from Redis, one EVALSHA per ticket.
 pub const ONE_EVALSHA: &str = "one_evalsha_c64";
-/// Memory of connections that do nothing.
+/// Memory of idle connections.
 pub const IDLE: &str = "idle_connections";
 
 /// Name of the baseline's driver in the tables.
 pub const BASELINE: &str = "one_evalsha";
 
-/// Load before anything is measured.
+/// Load before the measurement.
 pub const WARM_UP_SECONDS: u64 = 1;
 const CONNECTIONS_LOW: u32 = 64;
 const AB_REQUESTS: u32 = 20_000;
 const AB_WARM_UP_REQUESTS: u32 = 2_000;
 /// More than any run can sell.
 pub const TOTAL_HUGE: u64 = 10_000_000;
-/// Bought out by the first request.
+/// Sold out by the first request.
 pub const TOTAL_TINY: u64 = 1;
 const IDLE_SETTLE: Duration = Duration::from_secs(3);
-/// Until what was on its way when the load generator hung up has been dealt with.
+/// Time for a server to finish requests after the load generator's end.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// The figures of one measurement.
 pub type Figures = Vec<(&'static str, f64)>;
 
-/// `wrk` against a sale that is sold out.
+/// `wrk` against a sold-out sale.
 pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures> {
     let served = sold_out(lab, server)?;
     warm_up(lab, &served, CONNECTIONS_LOW)?;
@@ -60,7 +60,7 @@ pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures
     Ok(rejection_figures(load, all_us, user_us))
 }
 
-/// `ab` without `-k` against a sale that is sold out.
+/// `ab` without `-k` against a sold-out sale.
 pub fn connection_each(lab: &mut Lab, server: Server) -> Result<Figures> {
     let served = sold_out(lab, server)?;
     let line = |requests| ab(lab.load_core, requests, CONNECTIONS_LOW, served.address);
@@ -83,7 +83,7 @@ pub fn rejection_figures(load: Load, all_us: f64, user_us: f64) -> Figures {
     figures
 }
 
-/// `wrk` against a huge sale whose ledger is Redis; sales are counted in the ledger.
+/// `wrk` against a huge sale in Redis. The ledger counts the sales.
 pub fn sales_redis(
     lab: &mut Lab,
     server: Server,
@@ -106,18 +106,21 @@ pub fn sales_redis(
     let (redis_us, _) = redis.process.cpu()?.us_since(redis_before);
     served.expect(Answer::Granted)?;
 
-    // A request of each connection may have been sold and not read when wrk hung up, no more.
+    // At most one request per connection may have bought without its answer being read.
     let answered_and_lost = load.requests..=load.requests + 2 * u64::from(connections);
     if !answered_and_lost.contains(&sales) {
-        return fail(format!("{} requests were answered, but {sales} tickets sold", load.requests));
+        return fail(format!(
+            "{} requests got an answer, but {sales} tickets were sold",
+            load.requests
+        ));
     }
     let mut figures = sale_figures(load, sales, all_us, user_us);
     figures.push((figure::REDIS_CPU_US, redis_us / sales as f64));
     Ok(figures)
 }
 
-/// `wrk` against a huge sale in the embedded ledger; sales are the requests that were answered,
-/// since the sale is not over at the end and so every answer was a ticket.
+/// `wrk` against a huge sale in the embedded ledger. Sales are the answered requests, because the sale
+/// is not sold out at the end, so every answer was a ticket.
 pub fn sales_embedded(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures> {
     let served = serve(lab, server, Ledger::Embedded, TOTAL_HUGE)?;
     served.expect(Answer::Granted)?;
@@ -143,7 +146,7 @@ pub fn sale_figures(load: Load, sales: u64, all_us: f64, user_us: f64) -> Figure
     figures
 }
 
-/// The baseline's driver on the server's core, against the same Redis on the same core as above.
+/// The baseline's driver on the server's core, with the same Redis on the same core.
 pub fn one_evalsha(lab: &mut Lab, seconds: u64) -> Result<Figures> {
     let mut redis = lab.redis()?;
     let line = |seconds| lab.programs.one_evalsha(lab.server_core, redis.address, seconds);
@@ -168,7 +171,7 @@ pub fn one_evalsha(lab: &mut Lab, seconds: u64) -> Result<Figures> {
     ])
 }
 
-/// Opens many kept connections, one request each, and weighs the server before and after.
+/// Opens many kept connections with one request each. Reads the server's memory before and after.
 pub fn idle_connections(lab: &mut Lab, served: &Served, connections: u32) -> Result<Figures> {
     lab.settle(IDLE_SETTLE)?;
 
@@ -199,7 +202,7 @@ pub fn idle_connections(lab: &mut Lab, served: &Served, connections: u32) -> Res
     ])
 }
 
-/// A server that has nothing to sell any more.
+/// A server with a sold-out sale.
 pub fn sold_out(lab: &mut Lab, server: Server) -> Result<Served> {
     let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
     served.expect(Answer::SoldOut)?;
@@ -212,7 +215,7 @@ fn serve(lab: &mut Lab, server: Server, ledger: Ledger, total: u64) -> Result<Se
     lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[], tls: None })
 }
 
-/// `wrk` for a second.
+/// Runs `wrk` for a second.
 pub fn warm_up(lab: &mut Lab, served: &Served, connections: u32) -> Result<()> {
     let line = wrk(lab.load_core, connections, WARM_UP_SECONDS, &served.to());
     read_wrk(&lab.load(&line, WARM_UP_SECONDS)?).map(drop)

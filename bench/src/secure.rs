@@ -1,5 +1,5 @@
-//! TLS as all here speak it: a certificate for a run, what our own servers do with it, and a client
-//! that takes any certificate.
+//! TLS of the bench: a certificate per run, the server side of its servers, and a client that accepts
+//! any certificate.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ use rustls::{
 
 use crate::error::{Because, Result, fail};
 
-/// What is spoken over TLS.
+/// Protocol over TLS.
 const ALPN: &[u8] = b"http/1.1";
-/// What our client asks for first.
+/// The client's preferred cipher suite.
 const FIRST_SUITE: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
-/// Tickets that a client keeps: more than it has connections that begin at a time.
+/// Tickets that a client keeps: more than its concurrent connections.
 const TICKETS_MAX: usize = 4_096;
 
 /// A certificate for this machine and its key, both in PEM files.
@@ -37,7 +37,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one in a folder, with a key on P-256, as most sites have.
+    /// Creates a certificate in a folder, with a key on P-256, as most sites have.
     pub fn make(folder: &Path) -> Result<Self> {
         let made = Self { file: folder.join("tls.crt"), key: folder.join("tls.key") };
         let words = [
@@ -71,19 +71,19 @@ impl Certificate {
     }
 }
 
-/// TLS of one of our servers.
+/// TLS settings of a server of the bench.
 #[derive(Debug, Clone, Args)]
 pub struct TlsFiles {
-    /// Speak TLS, with this certificate (PEM).
+    /// Serve TLS with this certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's key (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
 impl TlsFiles {
-    /// As the server speaks it. `None`: it does not.
+    /// The server's TLS. `None`: without TLS.
     pub fn config(&self) -> Result<Option<Arc<ServerConfig>>> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
             return Ok(None);
@@ -103,10 +103,10 @@ impl TlsFiles {
     }
 }
 
-/// As a client speaks it that takes any certificate. `resumes`: it keeps tickets and uses them.
+/// The client's TLS, which accepts any certificate. `resumes`: keeps and uses tickets.
 pub fn client(resumes: bool) -> Result<Arc<ClientConfig>> {
     let mut provider = ring::default_provider();
-    // As browsers do: servers that leave the choice to clients then all do the same work.
+    // Like browsers. Servers that follow the client's order then do the same work.
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != FIRST_SUITE);
     let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(provider.clone())
@@ -123,7 +123,7 @@ pub fn client(resumes: bool) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The tickets of one server. rustls' own store keeps eight, too few for a crowd that begins at once.
+/// The tickets of one server. rustls' own store keeps eight, too few for many concurrent connections.
 #[derive(Default)]
 struct Tickets {
     group: Mutex<Option<NamedGroup>>,
@@ -175,8 +175,8 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Takes any certificate, as `wrk` does: what is measured is ours. Signatures are verified, for that is
-/// work which a real client does.
+/// Accepts any certificate, like `wrk`, because the server is the bench's own. Verifies signatures,
+/// because real clients do that work.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

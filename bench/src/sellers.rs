@@ -1,5 +1,4 @@
-//! The sellers that are compared with stampede, and the bare clients below them: how each is started,
-//! and what it prints.
+//! The sellers beside stampede, and the bare clients: their commands, and their output.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,22 +8,21 @@ use crate::error::{Because, Result, fail};
 use crate::process::CommandLine;
 use crate::servers::{Programs, list};
 
-/// Where the article's program is, from the project's folder.
+/// Source of the article's program, relative to the project's folder.
 const ARTICLE_SOURCE: &str = "bench/peers/article";
 
 impl Programs {
-    /// Builds the article's program beside ours. To be called where it is among what is measured.
+    /// Builds the article's program beside the bench's. Call it where the program is measured.
     pub fn build_article(&self) -> Result<()> {
         let cache = self.folder.parent().unwrap_or(&self.folder).join("go");
         build_article(Path::new(ARTICLE_SOURCE), &self.folder.join("article"), &cache)
     }
 }
 
-/// Builds the article's program. `go` keeps what it has compiled in `cache`, and asks the network for
-/// nothing.
+/// Builds the article's program. `go` keeps compiled packages in `cache` and uses no network.
 pub fn build_article(source: &Path, program: &Path, cache: &Path) -> Result<()> {
-    // It runs in another folder than we do.
-    let absolute = |path| std::path::absolute(path).because(|| "looking for the folder".into());
+    // `go` runs in another folder.
+    let absolute = |path| std::path::absolute(path).because(|| "finding the folder".into());
     let (program, cache) = (absolute(program)?, absolute(cache)?);
     let mut go = Command::new("go");
     go.args(["build", "-trimpath", "-o"]).arg(program).arg(".").current_dir(source);
@@ -47,7 +45,7 @@ pub fn build_article(source: &Path, program: &Path, cache: &Path) -> Result<()> 
     fail(format!("go build in {}: {}\n{errors}", source.display(), output.status))
 }
 
-/// The article's design, with all tickets in its own stock, so that it refuses from memory.
+/// The article's design, with all tickets in its local stock, so it rejects from memory.
 pub fn article(
     programs: &Programs,
     cores: &[usize],
@@ -63,7 +61,7 @@ pub fn article(
     CommandLine::on_cores(&list(cores), words)
 }
 
-/// What the floor of a sale sells from.
+/// The ledger of the floor of a sale.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// A Redis, in batches.
@@ -94,12 +92,12 @@ pub fn floor_sales(
     CommandLine::on_cores(&cores, words.chain(per_ticket))
 }
 
-/// The sizes of the batches that a bare client of Redis sends.
+/// Batch sizes of a bare client of Redis.
 #[derive(Debug, Clone, Copy)]
 pub enum Batches<'a> {
-    /// All alike.
+    /// Equal sizes.
     Of(usize),
-    /// As a file has them.
+    /// Sizes from a file.
     From(&'a Path),
 }
 
@@ -121,16 +119,16 @@ pub fn bare_redis(
     CommandLine::on_core(core, words.into_iter().chain([option, &value]))
 }
 
-/// How one EVALSHA per ticket goes to Redis.
+/// How one EVALSHA per ticket reaches Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
-    /// Over 64 connections, one on its way on each.
+    /// Over 64 connections with one call in flight each.
     Each,
-    /// As many on their way on one connection.
+    /// Over one connection with as many calls in flight.
     Pipelined,
 }
 
-/// The plain design with many hot sales, whose users' numbers begin with `first`.
+/// The plain design with many hot sales. `first` is the first user's number.
 pub fn many_evalsha(
     programs: &Programs,
     core: usize,
@@ -158,18 +156,18 @@ pub fn many_evalsha(
     )
 }
 
-/// What it has sold, and the time that it took.
+/// Its tickets, and its duration.
 pub fn read_many_evalsha(text: &str) -> Result<(u64, f64)> {
     let [sales, seconds] = numbers(text, ["sales", "seconds"])?;
     Ok((sales as u64, seconds))
 }
 
-/// How long the batches of a bare writer are.
+/// Batch sizes of a bare writer.
 #[derive(Debug, Clone, Copy)]
 pub enum Bytes<'a> {
-    /// All alike.
+    /// Equal sizes.
     Of(usize),
-    /// As the records in the journal of the embedded ledger in this folder.
+    /// The sizes of the records in the embedded ledger of this folder.
     Like(&'a Path),
 }
 
@@ -192,7 +190,7 @@ pub fn bare_append(
     CommandLine::on_core(core, words.into_iter().chain([option, &value]))
 }
 
-/// What a bare client of Redis has sold.
+/// The sales of a bare client of Redis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sold {
     /// Tickets.
@@ -209,14 +207,14 @@ pub fn read_bare_redis(text: &str) -> Result<Sold> {
     Ok(Sold { sales: sales as u64, batches: batches as u64, seconds })
 }
 
-/// What a bare writer has made durable.
+/// The writes of a bare writer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Appended {
     /// Writes, each with its fdatasync.
     pub batches: u64,
-    /// All that was written.
+    /// Bytes written.
     pub bytes: u64,
-    /// Time that it took.
+    /// Duration.
     pub seconds: f64,
 }
 
@@ -226,8 +224,7 @@ pub fn read_bare_append(text: &str) -> Result<Appended> {
     Ok(Appended { batches: batches as u64, bytes: bytes as u64, seconds })
 }
 
-/// What `floor_sales` has put to its ledger: batches, and the purchases in them. It prints that when it is
-/// told to end.
+/// Batches and purchases that `floor_sales` has sent to its ledger. It prints them at its end.
 pub fn read_floor_sales(text: &str) -> Result<(u64, u64)> {
     let [batches, requests] = numbers(text, ["batches", "requests"])?;
     Ok((batches as u64, requests as u64))
@@ -241,7 +238,7 @@ fn numbers<const N: usize>(text: &str, names: [&str; N]) -> Result<[f64; N]> {
         let value = words.iter().find(|(word, _)| *word == name).map(|(_, value)| value.parse());
         match value {
             Some(Ok(value)) => *place = value,
-            _ => return fail(format!("no number {name} in what was printed:\n{text}")),
+            _ => return fail(format!("no number {name} in the output:\n{text}")),
         }
     }
     Ok(found)
@@ -252,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_read() {
+    fn printed_figures_are_read() {
         let sold = Sold { sales: 640, batches: 10, seconds: 0.5 };
         assert_eq!(read_bare_redis("sales=640 batches=10 seconds=0.500\n").expect("read"), sold);
         let appended = Appended { batches: 3, bytes: 300, seconds: 1.0 };

@@ -1,5 +1,5 @@
-//! What every command shares: its tools are there, its results have a folder, each measurement's
-//! figures are kept as they come, and at the end there is a summary.
+//! Shared steps of every command: check the tools, create the results' folder, keep the figures of
+//! each measurement, and write the summary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::scenarios::Figures;
 use crate::servers::Programs;
 use crate::{machine, pin};
 
-/// The programs of ours that a command may start, beside stampede itself.
+/// Programs that a command may start, beside stampede.
 const OUR_PROGRAMS: [&str; 14] = [
     "axum",
     "axum_postgres",
@@ -37,16 +37,16 @@ const OUR_PROGRAMS: [&str; 14] = [
     "stranger",
 ];
 
-/// So many measurements may fail before a run is given up.
+/// Failed measurements after which a run gives up.
 const FAILURES_MAX: usize = 10;
 
 /// Settings of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Folder for the results [default: `bench/runs/DATE-CPU`, with the command's name].
+    /// Folder for the results [default: bench/runs/DATE-CPU-COMMAND; of full, bench/runs/DATE-CPU].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// The stampede to measure [default: the one built beside this program].
+    /// The stampede to measure [default: the build beside this program].
     #[arg(long, value_name = "PROGRAM")]
     pub stampede: Option<PathBuf>,
     /// Core of the servers.
@@ -59,24 +59,23 @@ pub struct Common {
 
 /// One run of a command.
 pub struct Session {
-    /// Where things are started.
+    /// The lab.
     pub lab: Lab,
-    /// Where the results go.
+    /// Folder of the results.
     pub out: PathBuf,
-    /// Which pictures are drawn of them; every command's are in the default.
+    /// The pictures. The default has those of every command.
     pub layout: Layout,
     rows: Rows,
     rounds: u32,
     started: Instant,
-    /// What could not be measured, and why.
+    /// Failed measurements with their reasons.
     failed: Vec<String>,
 }
 
 impl Session {
-    /// Checks what is needed and makes the folders. `name` is the command's, empty for the one that
-    /// needs no name in its folder's.
+    /// Checks the tools and creates the folders. `name` is the command's, or empty for `full`.
     ///
-    /// This process is a load generator itself, so it goes to the load's core.
+    /// This process is a load generator itself, so it is pinned to the load's core.
     pub fn open(
         common: &Common,
         name: &str,
@@ -87,7 +86,7 @@ impl Session {
         machine::check_tools(tools)?;
         if common.server_core == common.load_core {
             return fail(
-                "--server-core and --load-core must differ: the server's CPU time would \
+                "--server-core and --load-core must differ, because the server's CPU time would otherwise \
                          depend on the load generator's",
             );
         }
@@ -106,8 +105,8 @@ impl Session {
         Ok(Self { lab, out, layout, rows, rounds, started, failed })
     }
 
-    /// Runs one measurement, keeps its figures and what the machine did meanwhile, and says how it
-    /// went. One that fails is noted, and the run goes on: it fails at its end, or when too many did.
+    /// Runs one measurement, keeps its figures and the machine's, and prints a line. Notes a failed
+    /// measurement and continues. The run fails at its end, or after too many failures.
     pub fn measure(
         &mut self,
         round: u32,
@@ -133,7 +132,7 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps more figures of what was measured.
+    /// Keeps more figures of a measurement.
     pub fn keep(
         &mut self,
         round: u32,
@@ -144,8 +143,8 @@ impl Session {
         self.rows.add(round, scenario, server, figures)
     }
 
-    /// Notes that something that was measured is not what it claims to be. The run goes on, unless
-    /// this is too often so, and fails at its end.
+    /// Notes a measurement that is not what it claims to be. The run continues, unless there are too
+    /// many, and fails at its end.
     pub fn note_failure(&mut self, failure: String) -> Result<()> {
         self.lab.check_interrupted()?;
         eprintln!("failed: {failure}");
@@ -167,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Says which builds are compared, in `versions.txt` and before all command lines.
+    /// Writes the compared builds into `versions.txt` and before all command lines.
     pub fn add_builds(&mut self, new: &Build, old: &Build) -> Result<()> {
         let path = self.out.join("versions.txt");
         let mut versions =
@@ -185,16 +184,16 @@ impl Session {
         self.rows.all()
     }
 
-    /// Writes `summary.md` and the pictures, and prints what matters: the promises, and `text`, which
-    /// stands between the heading and the tables. Fails if a measurement did.
+    /// Writes `summary.md` and the pictures, and prints the verdicts and `text`, which is between the
+    /// heading and the tables. Fails if a measurement did.
     pub fn finish(&self, what: &str, text: &str, promised: &[Promise]) -> Result<()> {
         let what_failed = |failure: &String| {
             format!("\nFailed (see `failed.txt`): {}\n", failure.lines().next().unwrap_or_default())
         };
         let failed: String = self.failed.iter().map(what_failed).collect();
         let heading = format!(
-            "# {what}, {}\n\nLoopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
-             `bench/README.md` for what each figure means.\n{text}{failed}",
+            "# {what}, {}\n\nMeasured over loopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
+             `bench/README.md` for the meaning of each figure.\n{text}{failed}",
             machine::cpu_model(),
         );
         let judged = report::write(&self.out, &heading, promised, &self.layout, self.rows())?;
@@ -205,7 +204,7 @@ impl Session {
     }
 }
 
-/// The figures worth watching while it runs.
+/// The figures of the progress line.
 fn shown(figures: &Figures) -> String {
     let units = [
         (figure::REQUESTS_PER_S, "requests/s"),
@@ -256,7 +255,7 @@ fn shown(figures: &Figures) -> String {
     texts.collect::<Vec<_>>().join("  ")
 }
 
-/// Our programs, relative to the working folder where they lie in it.
+/// The bench's programs, relative to the working folder if they are in it.
 fn programs(common: &Common) -> Result<Programs> {
     let folder = machine::our_folder()?;
     let stampede = common.stampede.clone().unwrap_or_else(|| folder.join("stampede"));
@@ -272,7 +271,7 @@ fn programs(common: &Common) -> Result<Programs> {
     Ok(Programs { folder, stampede })
 }
 
-/// `bench/runs/<date>-<cpu>[-<command>]`, with a number if there is one of today.
+/// `bench/runs/<date>-<cpu>[-<command>]`, with a number if it exists.
 fn new_run_folder(command: &str) -> Result<PathBuf> {
     let parts = [&*machine::today(), &machine::slug(&machine::cpu_model()), command];
     let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
@@ -284,6 +283,6 @@ fn new_run_folder(command: &str) -> Result<PathBuf> {
     }
     match numbered.find(|path| !path.exists()) {
         Some(path) => Ok(path),
-        None => fail(format!("no free name for a folder in {}", runs.display())),
+        None => fail(format!("no unused folder name in {}", runs.display())),
     }
 }

@@ -1,5 +1,5 @@
-//! A purchase as a shop's pages send it: an order with a user and an idempotency key, posted to a sale
-//! that gives each user one ticket. What those that can be asked so answer, and whether they mean it.
+//! A purchase in the form of a shop's pages: an order with a user and an idempotency key, posted to a
+//! sale with one ticket per user. Reads and checks the answers.
 
 use std::net::SocketAddr;
 
@@ -7,23 +7,23 @@ use crate::answer::text_field;
 use crate::client::{Client, Response};
 use crate::error::{Result, fail};
 
-/// Where orders of `ticket` are posted to.
+/// Target of orders of `ticket`.
 pub const PATH: &str = "/v1/sales/ticket/reservations";
-/// The same as the load generator has it.
+/// Target of orders of `ticket`, in the load generator's form.
 pub const TARGET: &str = "POST /v1/sales/ticket/reservations";
 /// The type of a refusal's content (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
 
-/// What an order was told.
+/// The answer to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// It has a ticket: the reservation.
+    /// A new reservation.
     Granted(String),
-    /// It had one already, by an earlier request with its key.
+    /// The reservation of an earlier request with its key.
     Repeated(String),
     /// No ticket is left.
     SoldOut,
-    /// The user has one, by another key.
+    /// The user has a ticket by another key.
     LimitReached,
 }
 
@@ -39,23 +39,23 @@ pub fn order(client: &mut Client, path: &str, user: &str, key: Option<&str>) -> 
         (200, "application/json", Some(id), _) => Ok(Told::Repeated(id.to_owned())),
         (409, PROBLEM, _, Some("sold_out")) => Ok(Told::SoldOut),
         (409, PROBLEM, _, Some("limit_reached")) => Ok(Told::LimitReached),
-        _ => fail(format!("an order was answered {status} ({content_type}): {body}")),
+        _ => fail(format!("an order got an unexpected answer, {status} ({content_type}): {body}")),
     }
 }
 
-/// Buys a ticket and sees that its key finds it again, and that another key of its user gets none.
+/// Buys a ticket. Checks that its key finds it again, and that another key of the user gets none.
 pub fn check(address: SocketAddr) -> Result<()> {
     let mut client = Client::connect(address)?;
-    // A user whom the load generator does not name.
+    // A user that the load generator does not name.
     let mut ask = |key| order(&mut client, PATH, "checking-user", Some(key));
     let told = [ask("first")?, ask("first")?, ask("second")?];
     match &told {
         [Told::Granted(id), Told::Repeated(same), Told::LimitReached] if id == same => Ok(()),
-        told => fail(format!("a purchase, the same and another one were told {told:?}")),
+        told => fail(format!("a purchase, its repetition and a second purchase got {told:?}")),
     }
 }
 
-/// The body that a peer answers a granted order with. `id` is the reservation's within its sale.
+/// The body of a peer's grant. `id` names the reservation within its sale.
 pub fn held(id: &str, user: &str) -> String {
     let user = serde_json::Value::from(user);
     format!(r#"{{"id":"ticket~{id}","sale":"ticket","user":{user},"quantity":1,"status":"held"}}"#)

@@ -1,7 +1,7 @@
-//! `techempower`: is this server what the rules of TechEmpower's JSON and plaintext tests ask for?
+//! `techempower`: checks the rules of TechEmpower's JSON and plaintext tests.
 //!
-//! Starts a stampede as the entry in `bench/techempower/` does, or takes one that runs (a container
-//! of that entry), and prints a table of each rule with what was found. Measures nothing.
+//! Starts a stampede like the entry in `bench/techempower/`, or uses a running one (a container of
+//! that entry). Prints each rule with its finding. Measures nothing.
 
 pub mod rules;
 pub mod wire;
@@ -24,10 +24,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// The stampede to start [default: the one built beside this program].
+    /// The stampede to start [default: the build beside this program].
     #[arg(long, value_name = "PROGRAM")]
     pub stampede: Option<PathBuf>,
-    /// Check a server that runs here, and start none.
+    /// Check this running server instead of starting one.
     #[arg(long, value_name = "ADDR", conflicts_with = "stampede")]
     pub address: Option<SocketAddr>,
 }
@@ -49,7 +49,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     judge(&findings)
 }
 
-/// Prints what was found about each rule. `Err` if one does not hold.
+/// Prints the finding of each rule. `Err` if a rule does not hold.
 pub(crate) fn judge(findings: &[Finding]) -> Result<()> {
     print!("{}", table(findings));
     match findings.iter().filter(|finding| finding.found.is_err()).count() {
@@ -58,9 +58,9 @@ pub(crate) fn judge(findings: &[Finding]) -> Result<()> {
     }
 }
 
-/// With the options of the entry's container, but for the port and the folder.
+/// Starts it with the options of the entry's container, except for port and folder.
 fn start(settings: &Settings, address: SocketAddr, folder: &Path) -> Result<Running> {
-    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
+    let this = std::env::current_exe().because(|| "finding the bench's programs".into())?;
     let beside = || this.with_file_name("stampede");
     let program = settings.stampede.clone().unwrap_or_else(beside);
     if !program.is_file() {
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that keeps every rule, but for what `spoil` makes of an answer to GET.
+    /// A server that keeps every rule except for `spoil`, which changes each answer to GET.
     fn serve(spoil: fn(String) -> String) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -128,7 +128,7 @@ mod tests {
         address
     }
 
-    /// Ends with the connection, whatever ends that.
+    /// Ends when the connection ends.
     fn converse(mut stream: TcpStream, spoil: fn(String) -> String) -> Option<()> {
         let (mut input, mut piece) = (String::new(), [0; 4096]);
         loop {
@@ -163,7 +163,7 @@ mod tests {
         (answer, closes)
     }
 
-    /// The rules that don't hold there, of either test.
+    /// The rules that fail with this fault, of either test.
     fn broken(spoil: fn(String) -> String) -> Vec<&'static str> {
         let findings = check(serve(spoil));
         findings.into_iter().filter(|f| f.found.is_err()).map(|f| f.rule).collect()
@@ -178,12 +178,12 @@ mod tests {
             let size = body.len();
             format!("{head}Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n")
         };
-        // Its HEAD has a length where its GET has chunks.
+        // HEAD has a length, but GET has chunks.
         assert_eq!(broken(chunked), ["HEAD has no body"; 2]);
     }
 
     #[test]
-    fn each_breach_is_found() {
+    fn each_rule_violation_is_found() {
         type Breach = (&'static str, fn(String) -> String);
         let breaches: [Breach; 10] = [
             ("status 200", |a| a.replace("200 OK", "404 Not Found")),
@@ -199,7 +199,7 @@ mod tests {
             ("nothing says cacheable", |a| a.replace("Server", "Cache-Control: public\r\nServer")),
             ("keep-alive, as wrk asks", |a| a.replace("Server", "Connection: close\r\nServer")),
         ];
-        // Each check watches dates for seconds: all at a time.
+        // Each check watches dates for seconds, so all run at the same time.
         let spawn = |(rule, spoil)| (rule, std::thread::spawn(move || broken(spoil)));
         for (rule, found) in breaches.map(spawn) {
             let broken = found.join().expect("checked");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_date_is_found() {
+    fn a_stale_date_header_is_found() {
         static KEPT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
         let broken = broken(|answer| {
             let date = answer.lines().find(|line| line.starts_with("Date: ")).expect("a date");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_what_fails() {
+    fn the_table_names_failed_rules() {
         let found = |found| Finding { test: "json", rule: "body", found };
         let table = table(&[found(Ok("a".into())), found(Err("b".into()))]);
         assert!(table.contains(" | pass | a |\n") && table.contains(" | FAIL | b |\n"), "{table}");

@@ -1,7 +1,7 @@
-//! The load generators: `wrk` (keep-alive) and `ab` (a connection a request), both closed loops, and
-//! our own ([`LoadPlan`]).
+//! The load generators: `wrk` (kept connections) and `ab` (one connection per request), both closed
+//! loops, and the bench's own ([`LoadPlan`]).
 //!
-//! Their command lines and the reading of what they print; nothing here knows what is measured.
+//! Has their command lines and parses their output. Does not know the scenarios.
 
 mod load;
 
@@ -15,19 +15,19 @@ use crate::answer::TARGET;
 use crate::error::{Result, fail};
 use crate::process::CommandLine;
 
-/// Time a tool gets beyond its own duration before it is taken to hang.
+/// Time beyond its own duration after which a tool counts as hung.
 pub const GRACE: Duration = Duration::from_secs(60);
 
-/// What a load generator saw.
+/// The report of a load generator.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Load {
-    /// Requests that were answered.
+    /// Answered requests.
     pub requests: u64,
-    /// Answers a second.
+    /// Answers per second.
     pub requests_per_s: f64,
-    /// Half of the answers came within this.
+    /// Median latency.
     pub latency_p50_us: f64,
-    /// 99 of 100 answers came within this.
+    /// 99th percentile of the latency.
     pub latency_p99_us: f64,
 }
 
@@ -52,17 +52,17 @@ pub fn wrk_with_script(
     CommandLine::on_core(core, words.chain([format!("http://{to}")]))
 }
 
-/// `ab` without `-k`: HTTP/1.0, a connection a request.
+/// `ab` without `-k`: HTTP/1.0, one connection per request.
 pub fn ab(core: usize, requests: u32, connections: u32, to: SocketAddr) -> CommandLine {
     let (requests, connections) = (requests.to_string(), connections.to_string());
     let url = format!("http://{to}{TARGET}");
     CommandLine::on_core(core, ["ab", "-q", "-n", &requests, "-c", &connections, &url])
 }
 
-/// Reads what `wrk --latency` prints. An `Err` if any answer was not 2xx or any socket failed.
+/// Parses the output of `wrk --latency`. An `Err` if any answer was not 2xx or any socket failed.
 pub fn read_wrk(text: &str) -> Result<Load> {
     if let Some(line) = text.lines().find(|line| line.trim().starts_with("Non-2xx")) {
-        return fail(format!("wrk saw other answers than 2xx: {}", line.trim()));
+        return fail(format!("wrk saw answers other than 2xx: {}", line.trim()));
     }
     if let Some(line) = text.lines().find(|line| line.trim().starts_with("Socket errors")) {
         return fail(format!("wrk saw failures: {}", line.trim()));
@@ -80,16 +80,16 @@ pub fn read_wrk(text: &str) -> Result<Load> {
     }
 }
 
-/// Reads what `ab` prints. An `Err` if any request failed, differed in length or was not 2xx.
+/// Parses the output of `ab`. An `Err` if any request failed, differed in length or was not 2xx.
 pub fn read_ab(text: &str, body_len: usize) -> Result<Load> {
     if let Some(others) = after(text, "Non-2xx responses:") {
-        return fail(format!("ab saw {others} answers that were not 2xx"));
+        return fail(format!("ab saw {others} answers other than 2xx"));
     }
     if after(text, "Failed requests:") != Some("0") {
         return fail(format!("ab saw failures:\n{text}"));
     }
     if after(text, "Document Length:").and_then(|len| len.parse().ok()) != Some(body_len) {
-        return fail(format!("ab saw a body that isn't {body_len} bytes long:\n{text}"));
+        return fail(format!("ab saw a body of another length than {body_len} bytes:\n{text}"));
     }
     let number = |name: &str| after(text, name).and_then(|value| value.parse::<f64>().ok());
     // Whole milliseconds.
@@ -136,7 +136,7 @@ Transfer/sec:     13.96MB
 ";
 
     #[test]
-    fn wrk_is_read_and_failures_are_seen() {
+    fn wrk_output_is_read_and_failures_are_errors() {
         let load = read_wrk(WRK).expect("a good run");
         let expected = Load {
             requests: 167_404,
@@ -152,7 +152,7 @@ Transfer/sec:     13.96MB
     }
 
     #[test]
-    fn ab_is_read_and_failures_are_seen() {
+    fn ab_output_is_read_and_failures_are_errors() {
         let text = "Document Length:        33 bytes\nComplete requests:      20000\n\
                     Failed requests:        0\nRequests per second:    21000.50 [#/sec] (mean)\n  \
                     50%      3\n  99%      5\n";

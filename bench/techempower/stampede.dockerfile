@@ -4,9 +4,10 @@ WORKDIR /stampede
 COPY Cargo.toml Cargo.lock ./
 COPY bench bench
 COPY src src
-RUN cargo build --release --locked -p stampede
+COPY tests/fuzz tests/fuzz
+RUN cargo build --profile shipped --locked -p stampede
 
 FROM debian:bookworm-slim
-COPY --from=build /stampede/target/release/stampede /usr/local/bin/stampede
+COPY --from=build /stampede/target/shipped/stampede /usr/local/bin/stampede
 EXPOSE 8080
 CMD ["stampede", "--listen", "0.0.0.0:8080", "--control", "off", "--ledger", "embedded:/var/lib/stampede"]

@@ -1,5 +1,4 @@
-//! The load generator as a program, against servers that are as they should be and servers that are
-//! not: it must see what they do wrong.
+//! The load generator as a program, against correct and faulty servers. It must find each fault.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,13 +16,13 @@ use bench::tools::{LoadReport, read_load};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a server does with one request.
+/// A server's reaction to a request.
 enum Reply {
-    /// Sends this.
+    /// Sends this answer.
     Say(String),
     /// Sends this and closes.
     SayAndClose(String),
-    /// Answers nobody for so long, then sends this.
+    /// Sends no answer for this time, then sends this one.
     Stall(Duration, String),
 }
 
@@ -58,7 +57,7 @@ fn converse(
         if !head.ends_with("\r\n\r\n") {
             continue;
         }
-        // Whoever stalls keeps this locked, and so everybody waiting.
+        // A stalled request keeps the lock, so all others wait.
         let mut number = asked.lock().expect("no thread panicked");
         let reply = answer(*number, &head);
         *number += 1;
@@ -69,7 +68,7 @@ fn converse(
         drop(number);
         let closes = matches!(reply, Reply::SayAndClose(_));
         let (Reply::Say(text) | Reply::SayAndClose(text) | Reply::Stall(_, text)) = reply;
-        // In two pieces, so that answers are met that have only begun.
+        // In two pieces, to test partial answers.
         let (one, other) = text.as_bytes().split_at(text.len() / 2);
         for piece in [one, other] {
             if stream.write_all(piece).and_then(|()| stream.flush()).is_err() {
@@ -106,14 +105,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A run in which all is well.
+/// A run without errors.
 fn good(to: &str, options: &[&str]) -> LoadReport {
     let output = load(to, options);
     assert!(output.status.success(), "{options:?}: {}", text(&output.stderr));
     read_load(&text(&output.stdout)).expect("a report without complaints")
 }
 
-/// A run in which something is wrong: what it says of it, and its report.
+/// A run with errors: its complaint and its report.
 fn bad(to: &str, options: &[&str]) -> (String, LoadReport) {
     let output = load(to, options);
     let errors = text(&output.stderr);
@@ -140,7 +139,7 @@ fn a_sale_is_counted_exactly() {
 }
 
 #[test]
-fn equal_reservations_are_found() {
+fn duplicate_reservations_are_reported() {
     let server = serve(|number, _| Reply::Say(granted(number % 99)));
     let (errors, report) = bad(&server.to_string(), &["--requests", "100"]);
     assert!(errors.contains("given twice: 1 grants"), "{errors}");
@@ -148,14 +147,14 @@ fn equal_reservations_are_found() {
 }
 
 #[test]
-fn more_than_the_total_is_found() {
+fn overselling_is_reported() {
     let server = serve(|number, _| Reply::Say(granted(number)));
     let (errors, _) = bad(&server.to_string(), &["--requests", "6", "--total", "5"]);
     assert!(errors.contains("oversold: 6 tickets were granted of 5"), "{errors}");
 }
 
 #[test]
-fn garbage_is_shown() {
+fn malformed_answers_are_shown() {
     let server = serve(|number, _| match number {
         3 => Reply::Say(http("<html>what?</html>")),
         5 => Reply::SayAndClose("220 mail.example ESMTP\r\n".into()),
@@ -163,7 +162,7 @@ fn garbage_is_shown() {
     });
     let options = ["--requests", "20", "--connections", "1"];
     let (errors, report) = bad(&server.to_string(), &options);
-    // Of a piece that is no HTTP the rest is not waited for.
+    // Text that is not HTTP is reported at once, without waiting for the rest.
     assert!(errors.contains("what?") && errors.contains("220 mail"), "{errors}");
     let kinds: Vec<_> = report.failures_by_kind.iter().map(|(k, n)| (&**k, *n)).collect();
     assert_eq!(kinds, [("no_http", 1), ("not_understood", 1)]);
@@ -171,7 +170,7 @@ fn garbage_is_shown() {
 }
 
 #[test]
-fn an_answer_that_was_not_expected_is_a_failure() {
+fn an_unexpected_answer_is_a_failure() {
     let server = serve(|_, _| Reply::Say(http(SOLD_OUT)));
     let (errors, report) = bad(&server.to_string(), &["--requests", "9", "--expect", "granted"]);
     assert!(errors.contains("unexpected_answer: sold_out"), "{errors}");
@@ -179,7 +178,7 @@ fn an_answer_that_was_not_expected_is_a_failure() {
 }
 
 #[test]
-fn whoever_closes_early_loses_requests_and_they_are_counted() {
+fn requests_lost_by_an_early_close_are_counted() {
     let server = serve(|number, _| match number % 10 {
         7 => Reply::SayAndClose("HTTP/1.1 200 OK\r\nContent-Le".into()),
         _ => Reply::Say(http(SOLD_OUT)),
@@ -191,7 +190,7 @@ fn whoever_closes_early_loses_requests_and_they_are_counted() {
 }
 
 #[test]
-fn a_connection_that_is_closed_properly_is_no_failure() {
+fn a_properly_closed_connection_is_no_failure() {
     let closing = SOLD_OUT.len();
     let closing = format!(
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {closing}\r\n\r\n{SOLD_OUT}"
@@ -205,17 +204,17 @@ fn a_connection_that_is_closed_properly_is_no_failure() {
 }
 
 #[test]
-fn a_connection_is_renewed_after_as_many_answers_as_asked() {
+fn a_connection_is_renewed_after_the_set_number_of_answers() {
     let served = serve(|_, _| Reply::Say(http(SOLD_OUT)));
     let options = ["--connections", "2", "--requests", "50", "--renew-after", "10"];
     let report = good(&served.to_string(), &options);
-    // None is opened that nothing is asked on.
+    // No connection is opened without a request for it.
     assert_eq!((report.sold_out, report.reopened), (50, 0));
     assert!((3..=4).contains(&report.renewed), "{}", report.renewed);
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_given_up() {
+fn an_unanswered_request_times_out() {
     let server = serve(|number, _| match number {
         3 => Reply::Say("HTTP/1.1 200 OK\r\n".into()),
         _ => Reply::Say(http(SOLD_OUT)),
@@ -227,7 +226,7 @@ fn a_server_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn a_stall_shows_in_the_open_loop_as_long_as_it_was() {
+fn an_open_loop_reports_a_stall_in_full() {
     let stall = Duration::from_millis(200);
     let server = serve(move |number, _| match number {
         100 => Reply::Stall(stall, http(SOLD_OUT)),
@@ -245,7 +244,7 @@ fn a_stall_shows_in_the_open_loop_as_long_as_it_was() {
 }
 
 #[test]
-fn what_was_due_and_never_sent_counts_with_the_time_that_it_waited() {
+fn unsent_requests_count_with_their_waiting_time() {
     let server = serve(|_, _| Reply::Stall(Duration::from_millis(100), http(SOLD_OUT)));
     let options = ["--rate", "1000", "--seconds", "1", "--connections", "1"];
     let report = good(&server.to_string(), &options);
@@ -256,7 +255,7 @@ fn what_was_due_and_never_sent_counts_with_the_time_that_it_waited() {
 }
 
 #[test]
-fn users_are_named() {
+fn each_request_names_its_own_user() {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let users = seen.clone();
     let server = serve(move |_, head| {
@@ -289,7 +288,7 @@ fn unix_sockets_are_reached() {
 }
 
 #[test]
-fn nobody_there_is_said() {
+fn a_refused_connection_is_reported() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let free = free.expect("a port that was free").to_string();
     let output = load(&free, &["--requests", "1"]);
@@ -336,7 +335,7 @@ impl Drop for Floor {
 }
 
 #[test]
-fn the_floor_answers_each_request_of_each_kind_of_load() {
+fn the_floor_answers_every_request_of_every_load() {
     let floor = Floor::start();
     let to = floor.address.to_string();
     for options in [
@@ -356,7 +355,7 @@ fn the_floor_answers_each_request_of_each_kind_of_load() {
 }
 
 #[test]
-fn over_tls_handshakes_are_counted_and_those_that_resume() {
+fn tls_handshakes_and_resumptions_are_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = Certificate::make(folder.path()).expect("a certificate");
     let [file, key] = certificate.names();
@@ -395,7 +394,7 @@ fn a_warm_up_is_checked_and_not_counted() {
 }
 
 #[test]
-fn ctrl_c_ends_a_run_and_prints_what_there_is() {
+fn ctrl_c_ends_a_run_and_prints_the_results_so_far() {
     let floor = Floor::start();
     let mut child = start(&floor.address.to_string(), &["--seconds", "600", "--progress"]);
     let mut errors = BufReader::new(child.stderr.take().expect("its stderr"));

@@ -1,7 +1,7 @@
-//! Every peer gives the right answers: what is measured is compared, so it must be the same.
+//! Checks that every peer gives the right answers, so that the measurements compare equal work.
 //!
-//! Each test starts its peer as the bench does. Needs nginx, libnginx-mod-http-lua, redis-server and
-//! postgresql, as the bench does; a test fails, with the package's name, where one is missing.
+//! Each test starts its peer like the bench. Needs nginx, libnginx-mod-http-lua, redis-server and
+//! postgresql. A test fails with the package's name if one is missing.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -97,7 +97,7 @@ fn answers_pipelined_requests(served: &Served, content: Content) {
     stream.write_all(all.as_bytes()).expect("send");
     let text = read_answers(&mut stream, content, PIPELINED);
     assert_eq!(text.matches("HTTP/1.1 200 ").count(), PIPELINED, "{text}");
-    // Nothing comes that wasn't asked for.
+    // No unrequested bytes follow.
     stream.shutdown(Shutdown::Write).expect("no more requests");
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
     match stream.read(&mut [0; 64]) {
@@ -118,7 +118,7 @@ fn answers_a_request_in_parts(served: &Served, content: Content) {
     read_answers(&mut stream, content, 1);
 }
 
-/// Reads until so many bodies are there.
+/// Reads until this number of bodies is there.
 fn read_answers(stream: &mut TcpStream, content: Content, count: usize) -> String {
     let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
@@ -138,18 +138,18 @@ fn closes_when_asked(served: &Served, content: Content) {
         assert!(text.starts_with("HTTP/1.") && text.ends_with(content.body()), "{text}");
         assert_eq!(text.matches(content.body()).count(), 1, "{text}");
     }
-    // What comes behind a wish to close is not answered.
+    // Requests after a wish to close get no answer.
     let two = request(content, "1.1", "Connection: close\r\n") + &request(content, "1.1", "");
     let mut stream = connect(served.address);
     stream.write_all(two.as_bytes()).expect("send");
     let mut text = Vec::new();
-    // A reset is as good: there was something left unread.
+    // A reset is allowed, too: the server left input unread.
     let _ = stream.read_to_end(&mut text);
     assert!(String::from_utf8_lossy(&text).matches(content.body()).count() <= 1);
 }
 
 #[test]
-fn over_tls_all_say_the_same() {
+fn all_servers_answer_alike_over_tls() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = Certificate::make(folder.path()).expect("a certificate");
     for server in [Server::Floor, Server::Axum, Server::Nginx] {
@@ -173,13 +173,13 @@ fn over_tls_all_say_the_same() {
     }
 }
 
-fn answers_rightly(server: Server, contents: &[Content]) {
+fn answers_correctly(server: Server, contents: &[Content]) {
     let mut here = here(server);
     for &content in contents {
         let served = serve(&mut here, server, &[0], content);
         answers_over_one_connection(&served, content);
         answers_pipelined_requests(&served, content);
-        // With `pipeline_flush`, hyper keeps answers back while a part of a request is there.
+        // With `pipeline_flush`, hyper delays answers while it has a part of a request.
         if server != Server::Axum {
             answers_a_request_in_parts(&served, content);
         }
@@ -189,7 +189,7 @@ fn answers_rightly(server: Server, contents: &[Content]) {
         let headers = until_some(&served, content);
         assert!(headers.contains("\r\ndate: ") && headers.contains("\r\nserver: "), "{headers}");
     }
-    // Several connections to two cores: each of them has the same to say.
+    // Several connections to two cores: all get the same answer.
     let served = serve(&mut here, server, &[0, 1], contents[0]);
     for _ in 0..8 {
         answers_over_one_connection(&served, contents[0]);
@@ -206,34 +206,34 @@ fn until_some(served: &Served, content: Content) -> String {
 const ALL: [Content; 3] = [Content::SoldOut, Content::Plaintext, Content::Json];
 
 #[test]
-fn the_epoll_floor_answers_rightly() {
-    answers_rightly(Server::Floor, &ALL);
+fn the_epoll_floor_answers_correctly() {
+    answers_correctly(Server::Floor, &ALL);
 }
 
 #[test]
-fn the_io_uring_floor_answers_rightly() {
-    answers_rightly(Server::FloorUring, &ALL);
+fn the_io_uring_floor_answers_correctly() {
+    answers_correctly(Server::FloorUring, &ALL);
 }
 
 #[test]
-fn may_minihttp_answers_rightly() {
-    // All but closing: it doesn't, which is why nobody asks it for a connection a request.
-    answers_rightly(Server::MayMinihttp, &ALL);
+fn may_minihttp_answers_correctly() {
+    // may_minihttp does not close, so no benchmark asks it for one connection per request.
+    answers_correctly(Server::MayMinihttp, &ALL);
 }
 
 #[test]
-fn axum_answers_rightly() {
-    answers_rightly(Server::Axum, &ALL);
+fn axum_answers_correctly() {
+    answers_correctly(Server::Axum, &ALL);
 }
 
 #[test]
-fn nginx_answers_rightly() {
-    answers_rightly(Server::Nginx, &ALL);
+fn nginx_answers_correctly() {
+    answers_correctly(Server::Nginx, &ALL);
 }
 
 #[test]
-fn nginx_with_lua_answers_rightly() {
-    answers_rightly(Server::NginxLua, &[Content::SoldOut]);
+fn nginx_with_lua_answers_correctly() {
+    answers_correctly(Server::NginxLua, &[Content::SoldOut]);
 }
 
 /// A floor answers HttpArena's requests with their bodies, though always with the same sum;
@@ -260,9 +260,10 @@ fn peers_answer_the_paths_of_httparena() {
     }
 }
 
-/// The floors keep what doesn't fit into a socket, and an answer that nobody reads holds up nobody.
+/// Floors keep bytes that do not fit into a socket. A client that does not read delays no other
+/// client.
 #[test]
-fn a_floor_sends_on_when_its_client_reads_on() {
+fn a_floor_resumes_sending_to_a_slow_client() {
     for server in [Server::Floor, Server::FloorUring] {
         let mut here = here(server);
         let served = serve(&mut here, server, &[0], Content::Plaintext);
@@ -287,8 +288,8 @@ fn buy(address: SocketAddr) -> Response {
     Client::connect(address).and_then(|mut client| client.get(TARGET)).expect("an answer")
 }
 
-/// Sells what there is and not one more, under different ids, to buyers who come at once; then it
-/// goes on saying that it is sold out.
+/// Checks that concurrent buyers get exactly the stock, under different ids, and that later requests
+/// are rejected.
 fn sells_exactly(served: &Served) {
     let buyers: Vec<_> = (0..BUYERS)
         .map(|_| {
@@ -313,7 +314,7 @@ fn sells_exactly(served: &Served) {
     served.expect(Answer::SoldOut).expect("sold out");
 }
 
-/// As [`sells_exactly`], to a shop: each user has a key and gets one ticket, however often he asks.
+/// As [`sells_exactly`], to a shop: each user has a key and gets one ticket, even for two requests.
 fn sells_exactly_to_a_shop(served: &Served) {
     shop::check(served.address).expect("a key is remembered, a user has one ticket");
     let address = served.address;
@@ -335,12 +336,12 @@ fn sells_exactly_to_a_shop(served: &Served) {
             told => panic!("{told:?}"),
         }
     }
-    // One was bought by the check.
+    // The check bought one ticket.
     assert_eq!(ids.len() as u64, TOTAL - 1);
 }
 
 #[test]
-fn peers_on_redis_sell_exactly_what_there_is_to_a_shop() {
+fn peers_on_redis_sell_exactly_the_total_to_a_shop() {
     for server in [Server::NginxLua, Server::Article] {
         let mut here = here(server);
         if server == Server::Article {
@@ -374,7 +375,7 @@ fn peers_on_redis_sell_exactly_what_there_is_to_a_shop() {
 }
 
 #[test]
-fn axum_on_postgres_sells_exactly_what_there_is_to_a_shop() {
+fn axum_on_postgres_sells_exactly_the_total_to_a_shop() {
     let mut here = here(Server::AxumPostgres);
     let core = here.lab.load_core;
     let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
@@ -389,7 +390,7 @@ fn axum_on_postgres_sells_exactly_what_there_is_to_a_shop() {
 }
 
 #[test]
-fn nginx_with_lua_sells_exactly_what_there_is() {
+fn nginx_with_lua_sells_exactly_the_total() {
     check_tools(&["redis-server"]).expect("the tools of the bench");
     let mut here = here(Server::NginxLua);
     for cores in [&[0][..], &[0, 1]] {
@@ -400,14 +401,14 @@ fn nginx_with_lua_sells_exactly_what_there_is() {
         sells_exactly(&served);
         assert_eq!(redis.sold().expect("the count"), TOTAL);
 
-        // It knows without Redis that nothing is left.
+        // The server knows without Redis that the sale is sold out.
         drop(redis);
         served.expect(Answer::SoldOut).expect("sold out from memory");
     }
 }
 
 #[test]
-fn nginx_with_lua_says_so_when_redis_is_away() {
+fn nginx_with_lua_reports_an_unreachable_redis() {
     let mut here = here(Server::NginxLua);
     let redis = here.lab.redis().expect("a Redis");
     let ledger = Ledger::Redis(redis.address);
@@ -420,7 +421,7 @@ fn nginx_with_lua_says_so_when_redis_is_away() {
 }
 
 #[test]
-fn axum_on_postgres_sells_exactly_what_there_is() {
+fn axum_on_postgres_sells_exactly_the_total() {
     let mut here = here(Server::AxumPostgres);
     let core = here.lab.load_core;
     let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
@@ -438,7 +439,7 @@ fn axum_on_postgres_sells_exactly_what_there_is() {
 }
 
 #[test]
-fn what_a_server_can_not_do_is_an_error() {
+fn an_unsupported_ledger_is_an_error() {
     let mut here = here(Server::Floor);
     let ledger = Ledger::Postgres("postgres://nobody@127.0.0.1:1/none".into());
     let setup = selling(&[0], ledger);

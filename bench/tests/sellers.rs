@@ -1,4 +1,4 @@
-//! The sellers sell exactly what there is, and the bare clients do what they say they did.
+//! Checks that sellers sell exactly their stock, and that bare clients report what they did.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ use bench::sellers::{self, Batches, Bytes, Calls, Source};
 use bench::servers::Programs;
 use tempfile::TempDir;
 
-// The helpers serve the server's tests too, which use all of them.
+// The server's tests use all of these helpers.
 #[allow(dead_code)]
 #[path = "../../tests/support/redis.rs"]
 mod redis_server;
@@ -62,8 +62,8 @@ fn start(name: &str, line: &CommandLine, address: SocketAddr, folder: &TempDir) 
     process
 }
 
-/// What a crowd is told: the reservations of the grants (empty if none is named), and how many were
-/// told that it is sold out.
+/// The answers to a crowd: the reservations of the grants (empty if unnamed), and the number of
+/// rejections.
 fn crowd(address: SocketAddr) -> (Vec<String>, usize) {
     let buyer = || {
         let (mut granted, mut sold_out) = (Vec::new(), 0);
@@ -104,7 +104,7 @@ fn pipelined(address: SocketAddr) -> String {
 }
 
 #[test]
-fn the_article_sells_exactly_what_there_is() {
+fn the_article_sells_exactly_the_total() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/article");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
@@ -120,7 +120,7 @@ fn the_article_sells_exactly_what_there_is() {
     assert_eq!((granted.len() as u64, sold(&redis)), (TOTAL, TOTAL));
     assert_eq!(sold_out, CONNECTIONS * REQUESTS_EACH - TOTAL as usize);
 
-    // More than this instance's own stock is Redis' to refuse, and what it refuses is not used up.
+    // Redis refuses what exceeds the total, and a refused purchase uses up nothing.
     drop(seller);
     redis.connect().ask("HINCRBY ticket_hash_key ticket_total_nums 1");
     let address = free_address().expect("a port");
@@ -133,13 +133,13 @@ fn the_article_sells_exactly_what_there_is() {
     redis.connect().ask("SCRIPT FLUSH");
     assert_eq!((crowd(address).0.len(), sold(&redis)), (2, TOTAL + 3));
 
-    // Without Redis nothing is known: that is no "sold out".
+    // Without Redis, the answer must not be "sold out".
     redis.kill();
     let response = Client::connect(address).and_then(|mut client| client.get(TARGET));
     assert_eq!(response.expect("an answer").status, 503);
 }
 
-/// Sells all that there is, told apart; returns the batches and requests that it put to its ledger.
+/// Sells the whole stock with different ids. Returns the batches and requests of its ledger.
 fn floor_sells_exactly(from: Source<'_>, folder: &TempDir) -> (u64, u64) {
     let address = free_address().expect("a port");
     let line = sellers::floor_sales(&programs(), &[0, 1], address, from, TOTAL);
@@ -162,7 +162,7 @@ fn floor_sells_exactly(from: Source<'_>, folder: &TempDir) -> (u64, u64) {
 }
 
 #[test]
-fn the_floor_of_a_sale_sells_exactly_what_there_is_in_batches() {
+fn the_sale_floor_sells_exactly_the_total_in_batches() {
     let folder = tempfile::tempdir().expect("a folder");
     let redis = RedisServer::start(&[]);
     let at = address_of(&redis);
@@ -174,7 +174,7 @@ fn the_floor_of_a_sale_sells_exactly_what_there_is_in_batches() {
 }
 
 #[test]
-fn the_floor_of_a_sale_sells_exactly_what_there_is_ticket_by_ticket() {
+fn the_sale_floor_sells_exactly_the_total_ticket_by_ticket() {
     let folder = tempfile::tempdir().expect("a folder");
     let redis = RedisServer::start(&[]);
     let from = Source::RedisPerTicket(address_of(&redis));
@@ -183,12 +183,12 @@ fn the_floor_of_a_sale_sells_exactly_what_there_is_ticket_by_ticket() {
 }
 
 #[test]
-fn the_floor_of_a_durable_sale_writes_as_much_as_a_ledger_would() {
+fn the_durable_sale_floor_writes_as_much_as_a_ledger() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("journal");
     let (batches, _) = floor_sells_exactly(Source::Journal(&data), &folder);
     let bytes = std::fs::read(data.join("floor_sales")).expect("its file");
-    // Behind what was written is room.
+    // Preallocated space follows the written records.
     let written = bytes.iter().rposition(|&byte| byte != 0).expect("bytes") + 1;
     let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");
     let purchases = TOTAL as usize * lengths.purchase;
@@ -197,13 +197,13 @@ fn the_floor_of_a_durable_sale_writes_as_much_as_a_ledger_would() {
     assert!((1..=batches).contains(&(records as u64)), "{records} records of {batches} batches");
 }
 
-/// What a program prints.
+/// The output of a program.
 fn printed(line: &CommandLine) -> String {
     run(line, END_DEADLINE, &Arc::new(AtomicBool::new(false))).expect("it ends well")
 }
 
 #[test]
-fn the_bare_client_of_redis_sells_what_redis_has_counted() {
+fn bare_redis_reports_the_sales_that_redis_counted() {
     let redis = RedisServer::start(&[]);
     let line = sellers::bare_redis(&programs(), 0, address_of(&redis), Batches::Of(7), 1);
     let first = sellers::read_bare_redis(&printed(&line)).expect("figures");
@@ -216,7 +216,7 @@ fn the_bare_client_of_redis_sells_what_redis_has_counted() {
     let line = sellers::bare_redis(&programs(), 0, address_of(&redis), from_file, 1);
     let second = sellers::read_bare_redis(&printed(&line)).expect("figures");
     assert_eq!(first.sales + second.sales, sold(&redis));
-    // More than a page of the stream, the older ones before.
+    // More entries than a page of the stream, the oldest first.
     let mut filler = Filler::open(address_of(&redis), "ticket").expect("a connection");
     let all = filler.batch_sizes(usize::MAX).expect("the stream's entries");
     assert_eq!(all.len() as u64, first.batches + second.batches);
@@ -232,7 +232,7 @@ fn the_bare_client_of_redis_sells_what_redis_has_counted() {
 }
 
 #[test]
-fn the_plain_design_sells_of_many_sales_what_redis_has_counted() {
+fn the_plain_design_reports_the_sales_that_redis_counted() {
     let redis = RedisServer::start(&[]);
     let at = address_of(&redis);
     let mut told = 0;
@@ -246,14 +246,14 @@ fn the_plain_design_sells_of_many_sales_what_redis_has_counted() {
     assert_eq!(each.iter().sum::<u64>(), told);
     // At random, so none is left out.
     assert!(each.iter().all(|&count| count > told / 4), "{each:?}");
-    // A user has one ticket: who comes again is told so, and nothing is counted.
+    // A user has one ticket: a second purchase gets this answer and does not count.
     let again = sellers::many_evalsha(&programs(), 0, at, (1, Calls::Each), (0, 1));
     let error = run(&again, END_DEADLINE, &Arc::new(AtomicBool::new(false)));
-    assert!(error.is_err_and(|error| error.0.contains("was not granted: Integer(2)")));
+    assert!(error.is_err_and(|error| error.0.contains("did not grant a purchase: Integer(2)")));
 }
 
 #[test]
-fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
+fn the_bare_writer_reports_its_bytes_and_repeats_a_ledger() {
     let folder = tempfile::tempdir().expect("a folder");
     let written = || std::fs::metadata(folder.path().join("bare_append")).expect("a file").len();
     let line = sellers::bare_append(&programs(), 0, folder.path(), Bytes::Of(100), 1);
@@ -263,7 +263,7 @@ fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
     let data = folder.path().join("ledger");
     journal::write(&data, &[1, 30, 200]).expect("a ledger");
     let records = journal::record_bytes(&data).expect("its records");
-    // The sale, three commits, and the last word of a ledger that is closed.
+    // The sale, three commits, and the record of a closed ledger.
     assert_eq!(records.len(), 5);
     assert_eq!(records[3] - records[2], 170 * (records[2] - records[1]) / 29);
     let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");

@@ -1,5 +1,5 @@
-//! What strangers do is what they say they did: each of them for a moment, against the floor and the
-//! sink. What a stampede makes of them is measured by the group `strangers`.
+//! Checks each stranger's report, against the floor and the sink. The group `strangers` measures their
+//! effect on stampede.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn end<T: DeserializeOwned>(stranger: Running) -> T {
 }
 
 #[test]
-fn heads_and_silence_are_taken_by_a_sink() {
+fn a_sink_accepts_endless_heads_and_silent_connections() {
     let mut here = here();
     let (sink, address) = here.sink();
     let to = address.to_string();
@@ -88,19 +88,19 @@ fn heads_and_silence_are_taken_by_a_sink() {
     assert_eq!((heads.opened, heads.closed), (3, 0));
     assert_eq!((silent.attempts, silent.open_at_end, silent.closed), (40, 40, 0));
     let sink: sink::Report = end(sink);
-    // One came to see whether it listens.
+    // One more connection checked whether the sink listens.
     assert_eq!(sink.accepted, 3 + 40 + 1);
     assert!(sink.bytes > 0 && sink.bytes <= heads.bytes, "{sink:?}, {heads:?}");
 }
 
 #[test]
-fn one_who_is_closed_comes_again() {
+fn a_closed_flood_connection_is_reopened() {
     let mut here = here();
     let (sink, address) = here.sink();
     let to = address.to_string();
     let heads = here.stranger(&["heads", "--to", &to, "--connections", "2"]);
     std::thread::sleep(Duration::from_millis(300));
-    // Its connections end with it.
+    // The connections of the sink end with its process.
     drop(sink);
     std::thread::sleep(Duration::from_millis(300));
     let report: flood::Report = end(heads);
@@ -108,7 +108,7 @@ fn one_who_is_closed_comes_again() {
 }
 
 #[test]
-fn the_honest_are_served_beside_one_who_never_reads() {
+fn honest_clients_are_served_beside_one_that_never_reads() {
     let mut here = here();
     let floor = here.floor();
     let to = floor.address.to_string();
@@ -133,7 +133,7 @@ fn the_honest_are_served_beside_one_who_never_reads() {
 }
 
 #[test]
-fn handshakes_come_to_an_end_or_stop_half_way() {
+fn handshakes_complete_or_stop_as_their_manner_says() {
     let mut here = here();
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = Certificate::make(folder.path()).expect("a certificate");
@@ -155,7 +155,7 @@ fn handshakes_come_to_an_end_or_stop_half_way() {
 }
 
 #[test]
-fn what_can_not_be_done_is_said() {
+fn impossible_settings_are_refused_with_a_reason() {
     let mut here = here();
     for (words, reason) in [
         (&["heads", "--to", "127.0.0.1"][..], "HOST:PORT"),

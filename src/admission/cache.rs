@@ -1,9 +1,9 @@
-//! The tokens that a core has verified: a buyer's second request needs no second check.
+//! The tokens that a core has verified: a buyer's second request needs no second verification.
 //!
-//! A token is found by its whole text, so that no other one is ever taken for it; its hash, which is
-//! keyed by a secret of the process, only says where to look. Only verified tokens come in, so who
-//! forges pushes nobody out. A new one takes the place of one that has expired, or else of the one that
-//! ends first of the few places that it may have.
+//! A token is found by its whole text, so it can't be confused with another one. Its hash, keyed by
+//! a secret of the process, only selects a bucket. Only verified tokens are added, so forged tokens
+//! evict nothing. A new token replaces an expired one of its bucket, or else the one that expires
+//! first.
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ struct Kept {
 /// See the module's header.
 pub(super) struct Cache {
     hasher: RandomState,
-    /// Empty until the first token comes.
+    /// Empty until the first token is added.
     places: Vec<Option<Kept>>,
 }
 
@@ -29,7 +29,7 @@ impl Cache {
         Self { hasher: RandomState::new(), places: Vec::new() }
     }
 
-    /// Where to look for a token.
+    /// The hash that selects a token's bucket.
     pub(super) fn hash(&self, token: &[u8]) -> u64 {
         self.hasher.hash_one(token)
     }
@@ -38,7 +38,7 @@ impl Cache {
         hash as usize % (ADMISSION_CACHED_MAX / ADMISSION_CACHE_WAYS) * ADMISSION_CACHE_WAYS
     }
 
-    /// What this token allows, if it was verified before. Whether it still is good is to be asked again.
+    /// The pass of this token, if it was verified before. The caller must check the time again.
     pub(super) fn find(&self, hash: u64, token: &[u8]) -> Option<Rc<Pass>> {
         let first = Self::first_place(hash);
         let places = self.places.get(first..first + ADMISSION_CACHE_WAYS)?;
@@ -46,7 +46,7 @@ impl Cache {
         kept.map(|kept| kept.pass.clone())
     }
 
-    /// Keeps a token that was verified.
+    /// Adds a verified token.
     pub(super) fn keep(&mut self, hash: u64, token: &[u8], pass: &Rc<Pass>) {
         if self.places.is_empty() {
             self.places.resize_with(ADMISSION_CACHED_MAX, || None);
@@ -59,12 +59,12 @@ impl Cache {
         }
     }
 
-    /// Forgets all of them, and gives their memory back.
+    /// Removes all tokens and frees their memory.
     pub(super) fn clear(&mut self) {
         self.places = Vec::new();
     }
 
-    /// How many there are.
+    /// Number of tokens.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.places.iter().flatten().count()

@@ -1,7 +1,7 @@
 //! The shop's keys: a JSON Web Key Set (RFC 7517).
 //!
-//! Each key has its own algorithm, and a token that names the key can't choose another one. Several keys
-//! stand in a set so that one can follow the other.
+//! Each key has one algorithm, and a token that names the key can't choose another one. A set can
+//! have several keys, so that a new key can be added before the old one is removed.
 
 use std::fmt;
 
@@ -18,10 +18,10 @@ use crate::limits::{
     ADMISSION_SECRET_BYTES_MAX, ADMISSION_SECRET_BYTES_MIN,
 };
 
-/// Bytes of a public key of Ed25519, and of what its private key is made from.
+/// Length of an Ed25519 public key, and of the seed of its private key.
 const ED25519_BYTES: usize = 32;
 
-/// How a key signs.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256 (RFC 7518, section 3.2).
@@ -31,7 +31,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The algorithm of this name, as `alg` has it.
+    /// The algorithm with this `alg` name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "HS256" => Some(Self::Hs256),
@@ -40,7 +40,7 @@ impl Algorithm {
         }
     }
 
-    /// Its name, as `alg` has it.
+    /// Its `alg` name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -49,31 +49,31 @@ impl Algorithm {
     }
 }
 
-/// Why a file holds no keys that can be used.
+/// Why a file has no usable keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
     /// The file is too long.
     #[error("is longer than {ADMISSION_KEYS_BYTES_MAX} bytes")]
     TooLong,
-    /// The file is no JSON Web Key Set.
+    /// The file is not a JSON Web Key Set.
     #[error(
         "must be a JSON Web Key Set, {{\"keys\":[…]}}: line {line}, column {column}: {problem}"
     )]
     NotASet {
-        /// Where.
+        /// Position of the error.
         line: usize,
-        /// Where.
+        /// Position of the error.
         column: usize,
         /// What is expected there. It never quotes the file, which has secrets.
         problem: &'static str,
     },
-    /// It has none, or too many.
+    /// It has no keys, or too many.
     #[error("must have 1 to {ADMISSION_KEYS_MAX} keys, and has {0}")]
     Count(usize),
     /// One key is wrong.
     #[error("key {number} (kid {kid}): {problem}")]
     Key {
-        /// Which one, from 1.
+        /// Index of the key, from 1.
         number: usize,
         /// Its name, if it has one.
         kid: String,
@@ -82,7 +82,7 @@ pub enum KeyProblem {
     },
 }
 
-/// One key that verifies, and signs where its private part is there.
+/// A key that verifies, and signs if its private part is known.
 pub struct Key {
     kid: Box<str>,
     kind: Kind,
@@ -99,7 +99,7 @@ impl Key {
         &self.kid
     }
 
-    /// How it signs.
+    /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
         match self.kind {
             Kind::Hs256(_) => Algorithm::Hs256,
@@ -107,7 +107,7 @@ impl Key {
         }
     }
 
-    /// Whether this is its signature of the text.
+    /// Whether this is the key's signature of the text.
     pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         match &self.kind {
             Kind::Hs256(key) => hmac::verify(key, text, signature).is_ok(),
@@ -115,7 +115,7 @@ impl Key {
         }
     }
 
-    /// Its signature of the text. `None`: the private part is not there.
+    /// The key's signature of the text. `None`: the private part is not known.
     pub fn sign(&self, text: &[u8]) -> Option<Vec<u8>> {
         match &self.kind {
             Kind::Hs256(key) => Some(hmac::sign(key, text).as_ref().to_vec()),
@@ -124,7 +124,7 @@ impl Key {
     }
 }
 
-/// The keys of a file. Shown by their names alone.
+/// The keys of a file. `Debug` shows their names only.
 pub struct KeySet {
     keys: Box<[Key]>,
     fingerprint: [u8; 32],
@@ -144,8 +144,8 @@ impl PartialEq for KeySet {
 
 impl Eq for KeySet {}
 
-/// A set as it stands in the file. Members that are not known are passed over (RFC 7517, section 5);
-/// those that are known stand there once.
+/// A set as in the file. Unknown members are ignored (RFC 7517, section 5); known ones must not be
+/// repeated.
 #[derive(Deserialize)]
 struct SetJson {
     keys: Vec<KeyJson>,
@@ -165,10 +165,10 @@ struct KeyJson {
 }
 
 impl KeySet {
-    /// The keys that a file holds.
+    /// Parses the keys of a file.
     ///
     /// # Errors
-    /// Says what is wrong, and no secret.
+    /// Describes the problem without any secret.
     pub fn parse(text: &[u8]) -> Result<Self, KeyProblem> {
         if text.len() > ADMISSION_KEYS_BYTES_MAX {
             return Err(KeyProblem::TooLong);
@@ -197,17 +197,17 @@ impl KeySet {
         Ok(Self { keys: keys.into(), fingerprint })
     }
 
-    /// The key of this name.
+    /// The key with this name.
     pub fn find(&self, kid: &str) -> Option<&Key> {
         self.keys.get(self.position(kid)?)
     }
 
-    /// Which one has this name.
+    /// The position of the key with this name.
     pub(super) fn position(&self, kid: &str) -> Option<usize> {
         self.keys.iter().position(|key| *key.kid == *kid)
     }
 
-    /// The one at a [`position`](Self::position).
+    /// The key at a [`position`](Self::position).
     pub(super) fn at(&self, position: usize) -> Option<&Key> {
         self.keys.get(position)
     }
@@ -217,7 +217,7 @@ impl KeySet {
         self.keys.iter().map(Key::kid)
     }
 
-    /// Whether somebody who reads the file could sign.
+    /// Whether a reader of the file could sign.
     pub fn has_secrets(&self) -> bool {
         let is_secret = |key: &Key| match &key.kind {
             Kind::Hs256(_) => true,
@@ -226,14 +226,14 @@ impl KeySet {
         self.keys.iter().any(is_secret)
     }
 
-    /// The names of the keys whose private part is there although verifying needs none.
+    /// The names of the keys with a private part, although verifying needs none.
     pub fn private_kids(&self) -> impl Iterator<Item = &str> {
         let private = |key: &&Key| matches!(key.kind, Kind::EdDsa { pair: Some(_), .. });
         self.keys.iter().filter(private).map(Key::kid)
     }
 }
 
-/// Whether this can be the name of a key.
+/// Whether this is a valid name of a key.
 pub fn is_kid(kid: &str) -> bool {
     let legal = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\');
     (1..=ADMISSION_KID_BYTES_MAX).contains(&kid.len()) && kid.bytes().all(legal)
@@ -282,26 +282,26 @@ fn key(json: &KeyJson) -> Result<Key, &'static str> {
     Ok(Key { kid: kid.into(), kind })
 }
 
-/// The bytes of a text in base64url without padding, which has one text for them.
+/// Decodes base64url without padding. Only the canonical text of the bytes is accepted.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// The text of bytes.
+/// Encodes base64url without padding.
 pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A key that nobody has yet.
+/// A newly generated key.
 pub struct NewKey {
     /// With its secret or private part: for the shop.
     pub private: Value,
-    /// Without it, where that is of use: for servers that only verify.
+    /// Without the private part, if the algorithm has one: for servers that only verify.
     pub public: Option<Value>,
 }
 
 impl NewKey {
-    /// The key that these random bytes make.
+    /// The key that is derived from these random bytes.
     pub fn of(algorithm: Algorithm, kid: &str, random: &[u8; ED25519_BYTES]) -> Option<Self> {
         if algorithm == Algorithm::Hs256 {
             let k = encode(random);

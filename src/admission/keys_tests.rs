@@ -15,7 +15,7 @@ fn set(keys: &[&str]) -> Result<KeySet, KeyProblem> {
 }
 
 #[test]
-fn the_vectors_of_the_rfcs_verify() {
+fn the_test_vectors_of_the_rfcs_verify() {
     let keys = set(&[HS256, ED25519]).unwrap();
     for (kid, jws) in [
         (
@@ -42,7 +42,7 @@ fn the_vectors_of_the_rfcs_verify() {
 }
 
 #[test]
-fn a_public_key_does_not_sign_and_a_private_one_signs_what_it_verifies() {
+fn only_private_keys_sign_and_their_signatures_verify() {
     assert_eq!(set(&[ED25519]).unwrap().find("ed").unwrap().sign(b"text"), None);
     let keys = set(&[ED25519_PRIVATE, HS256]).unwrap();
     assert_eq!(keys.private_kids().collect::<Vec<_>>(), ["ed"]);
@@ -53,7 +53,7 @@ fn a_public_key_does_not_sign_and_a_private_one_signs_what_it_verifies() {
 }
 
 #[test]
-fn what_is_no_set_of_keys_is_refused_and_no_secret_is_told() {
+fn malformed_key_sets_are_refused_without_showing_secrets() {
     let without = |key: &str, member: &str| {
         let mut value: Value = serde_json::from_str(key).unwrap();
         value.as_object_mut().unwrap().remove(member).unwrap();
@@ -110,19 +110,19 @@ fn what_is_no_set_of_keys_is_refused_and_no_secret_is_told() {
 }
 
 #[test]
-fn what_the_messages_tell_are_the_bounds() {
+fn messages_state_the_actual_bounds() {
     let bounds = format!("{ADMISSION_SECRET_BYTES_MIN} to {ADMISSION_SECRET_BYTES_MAX}");
     assert_eq!((bounds.as_str(), ADMISSION_KID_BYTES_MAX), ("32 to 512", 64));
 }
 
 #[test]
-fn members_that_are_not_known_are_passed_over() {
+fn unknown_members_are_ignored() {
     let key = HS256.replace(r#""kty""#, r#""x5t":["a",{"b":[1]}],"key_ops":["verify"],"kty""#);
     assert!(set(&[&key]).is_ok());
 }
 
 #[test]
-fn a_new_key_is_a_key() {
+fn a_generated_key_signs_and_verifies() {
     for algorithm in [Algorithm::Hs256, Algorithm::EdDsa] {
         let new = NewKey::of(algorithm, "new-1", &[9; 32]).unwrap();
         let keys = set(&[&new.private.to_string()]).unwrap();
@@ -137,7 +137,7 @@ fn a_new_key_is_a_key() {
 }
 
 #[test]
-fn sets_are_the_same_if_their_files_are_and_show_no_secret() {
+fn equal_files_give_equal_sets_and_debug_shows_no_secret() {
     assert_eq!(set(&[HS256]).unwrap(), set(&[HS256]).unwrap());
     assert_ne!(set(&[HS256]).unwrap(), set(&[HS256, ED25519]).unwrap());
     assert_eq!(format!("{:?}", set(&[HS256, ED25519]).unwrap()), r#"["hs", "ed"]"#);

@@ -1,27 +1,27 @@
-//! Whom a token admits to what, and why one admits nobody.
+//! What a token grants, and why one is denied.
 
 use crate::sale::User;
 
-/// What a verified token allows.
+/// What a verified token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
-    /// Who buys: `sub`.
+    /// The user: `sub`.
     pub user: User,
     /// The ids of the sales that the user may buy from.
     pub sales: Box<[Box<str>]>,
-    /// The most units of one reservation, if the token has a bound.
+    /// Maximum number of units per reservation, if the token has one.
     pub max: Option<u32>,
-    /// From when on it is good, in ms since 1970, with the leeway.
+    /// Start of validity, in ms since 1970, with the leeway.
     pub from_ms: u64,
-    /// Until when it is good, in ms since 1970, with the leeway.
+    /// End of validity, in ms since 1970, with the leeway.
     pub until_ms: u64,
 }
 
 impl Pass {
-    /// Whether it is good at this time, in ms since 1970.
+    /// Checks the validity at this time, in ms since 1970.
     ///
     /// # Errors
-    /// It is too late, or too early.
+    /// It has expired, or is not valid yet.
     pub fn check_time(&self, now_ms: u64) -> Result<(), Denied> {
         if now_ms >= self.until_ms {
             return Err(Denied::Expired);
@@ -29,18 +29,18 @@ impl Pass {
         if now_ms < self.from_ms { Err(Denied::NotYetValid) } else { Ok(()) }
     }
 
-    /// Whether it is for this sale.
+    /// Checks that the token is for this sale.
     ///
     /// # Errors
-    /// It is for others.
+    /// It is for other sales.
     pub fn check_sale(&self, sale: &str) -> Result<(), Denied> {
         self.sales.iter().any(|known| **known == *sale).then_some(()).ok_or(Denied::Sale)
     }
 
-    /// Whether it is for so many units.
+    /// Checks that the token allows this number of units.
     ///
     /// # Errors
-    /// They are too many.
+    /// It allows fewer.
     pub fn check_quantity(&self, quantity: u32) -> Result<(), Denied> {
         match self.max {
             Some(max) if quantity > max => Err(Denied::Max { max }),
@@ -50,7 +50,7 @@ impl Pass {
 }
 
 impl Denied {
-    /// What each kind is called, as a code says it.
+    /// The names of the reasons, in snake case.
     pub const NAMES: [&'static str; 11] = [
         "token_missing",
         "token_malformed",
@@ -65,7 +65,7 @@ impl Denied {
         "busy",
     ];
 
-    /// Which of the kinds it is.
+    /// The index of the reason.
     pub fn index(self) -> usize {
         match self {
             Self::Missing => 0,
@@ -83,43 +83,43 @@ impl Denied {
     }
 }
 
-/// Why a token admits nobody.
+/// Why a token is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// There is none.
+    /// There is no token.
     #[error("there is no token")]
     Missing,
-    /// It is no JSON Web Token, or one that lacks what it must have.
+    /// It is not a JSON Web Token, or lacks a required claim.
     #[error("{0}")]
     Malformed(&'static str),
-    /// It is signed in a way that is not taken, or not the key's own.
+    /// Its algorithm is not accepted, or not that of the key.
     #[error("the algorithm is not the key's own")]
     Algorithm,
-    /// It names no key of ours.
+    /// It names an unknown key.
     #[error("the key is not known")]
     UnknownKey,
-    /// Its signature is not the key's.
+    /// Its signature is not valid.
     #[error("the signature is not the key's")]
     Signature,
-    /// Its time is over.
+    /// It has expired.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not begun.
+    /// It is not valid yet.
     #[error("the token is not good yet")]
     NotYetValid,
-    /// It is for another service.
+    /// It has another audience.
     #[error("the token is for another audience")]
     Audience,
     /// It is for other sales.
     #[error("the token is for other sales")]
     Sale,
-    /// It is for fewer units.
+    /// It allows fewer units.
     #[error("the token is for at most {max} units")]
     Max {
-        /// The most units of one reservation.
+        /// Maximum number of units per reservation.
         max: u32,
     },
-    /// The core has checked as many as it may; it is not known whether it is good.
+    /// The core has verified as many tokens as it may in this tick; the token was not verified.
     #[error("too many tokens are to be checked")]
     Busy,
 }

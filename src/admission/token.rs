@@ -1,8 +1,8 @@
-//! Checks one token: its form, its key, its signature, and only then what it says.
+//! Verifies one token: its form, its key, its signature, and only then its claims.
 //!
-//! The rules of RFC 8725 that matter here: the key and not the token chooses the algorithm, `none` and
-//! `crit` are refused, keys that a header brings along (`jwk`, `jku`, `x5u`) are passed over, and a claim
-//! is looked at only after the signature. A member that counts may stand there once.
+//! The relevant rules of RFC 8725: the key and not the token chooses the algorithm; `none` and
+//! `crit` are rejected; keys in a header (`jwk`, `jku`, `x5u`) are ignored; claims are read only
+//! after the signature. A member with a meaning must not be repeated.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,17 +18,17 @@ use crate::limits::{
 };
 use crate::sale::{SaleId, User};
 
-/// What tokens must be: signed by one of these keys, for this audience.
+/// The requirements for tokens: signed by one of these keys, for this audience.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Admission {
     /// The keys.
     pub keys: KeySet,
-    /// Who we are to those who mint: `aud` names it.
+    /// The name of this service, which `aud` must have.
     pub audience: Box<str>,
 }
 
 impl Algorithm {
-    /// About what a check costs, in microseconds.
+    /// Approximate cost of a verification, in microseconds.
     fn cost_us(self) -> u32 {
         match self {
             Self::Hs256 => ADMISSION_HS256_COST_US,
@@ -37,12 +37,12 @@ impl Algorithm {
     }
 }
 
-/// A token whose key is found, and whose signature is still to be checked.
+/// A parsed token whose key was found, and whose signature is not verified yet.
 pub struct Checked<'a> {
     /// The header as it was sent, and the position of the key that it names.
     header: (&'a str, usize),
     key: &'a Key,
-    /// What is signed: header and claims with the dot between them.
+    /// The signed part: header and claims with the dot between them.
     signed: &'a [u8],
     claims: &'a str,
     signature: Vec<u8>,
@@ -59,8 +59,8 @@ struct HeaderJson<'a> {
     crit: bool,
 }
 
-/// A header that a verified token has had, and the position of the key that it names: a shop's tokens
-/// have the same one, which then need not be decoded and parsed for each of them.
+/// The header of a verified token, and the position of the key that it names. All tokens of a shop
+/// have the same header, which then need not be decoded and parsed for each.
 #[derive(Debug, Default)]
 pub struct KnownHeader(Option<(Box<str>, usize)>);
 
@@ -69,7 +69,7 @@ impl KnownHeader {
         self.0.as_ref().filter(|(known, _)| **known == *header).map(|(_, key)| *key)
     }
 
-    /// Keeps the header of a token that was verified: who forges puts none in its place.
+    /// Keeps the header of a verified token, so a forged token can't replace it.
     pub fn keep(&mut self, verified: &Checked<'_>) {
         let (header, key) = verified.header;
         if self.key(header).is_none() {
@@ -78,21 +78,21 @@ impl KnownHeader {
     }
 }
 
-/// What a JSON object says. A list of its values would say as much to the library. `None`: it is no
-/// object, or one that says something else.
+/// Parses a JSON object. The library would also accept an array of its values. `None`: it is not an
+/// object, or has wrong values.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    // Once for all: strings need not be looked at one by one.
+    // Validates UTF-8 once for all strings.
     let text = str::from_utf8(json).ok()?;
     let is_object = text.trim_ascii_start().starts_with('{');
     if is_object { serde_json::from_str(text).ok() } else { None }
 }
 
-/// That a member is there, whatever it is.
+/// Whether a member is there, whatever its value.
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// A string, borrowed where no character of it is escaped.
+/// A string, borrowed if no character of it is escaped.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -109,11 +109,11 @@ struct ClaimsJson {
 const FORM: &str = "it must be header, claims and signature in base64url, with dots between them";
 
 impl Admission {
-    /// Takes a token apart and finds its key. The signature is not checked, so nothing that it says
-    /// counts. `known`: a header of a token that was verified with these keys.
+    /// Parses a token and finds its key. The signature is not verified, so its claims must not be
+    /// used. `known`: the header of a token that was verified with these keys.
     ///
     /// # Errors
-    /// It has no form that could be checked, or no key of ours.
+    /// It can't be parsed, or its key is unknown.
     pub fn read<'a>(&'a self, token: &'a [u8], known: &KnownHeader) -> Result<Checked<'a>, Denied> {
         if token.len() > ADMISSION_TOKEN_BYTES_MAX {
             return Err(Denied::Malformed("it is longer than 3072 bytes"));
@@ -153,10 +153,10 @@ impl Admission {
         }
     }
 
-    /// Reads and checks a token at this time, in ms since 1970.
+    /// Parses and verifies a token at this time, in ms since 1970.
     ///
     /// # Errors
-    /// Says why it admits nobody.
+    /// The reason why it is denied.
     pub fn check(&self, token: &[u8], now_ms: u64) -> Result<Pass, Denied> {
         let pass = self.read(token, &KnownHeader::default())?.verify()?;
         pass.check_time(now_ms)?;
@@ -165,15 +165,15 @@ impl Admission {
 }
 
 impl Checked<'_> {
-    /// About what it costs to check its signature, in microseconds.
+    /// Approximate cost of verifying its signature, in microseconds.
     pub fn cost_us(&self) -> u32 {
         self.key.algorithm().cost_us()
     }
 
-    /// Checks the signature, and what the token says but for its time.
+    /// Verifies the signature and the claims, except the time.
     ///
     /// # Errors
-    /// It is forged, does not say what it must, or is for another audience.
+    /// The signature is wrong, a required claim is missing, or the audience is another one.
     pub fn verify(&self) -> Result<Pass, Denied> {
         if !self.key.verifies(self.signed, &self.signature) {
             return Err(Denied::Signature);
@@ -182,12 +182,12 @@ impl Checked<'_> {
         let claims: ClaimsJson = object(&claims).ok_or(Denied::Malformed(
             "its claims are no JSON object, or one stands there twice or has another type",
         ))?;
-        claims.judge(self.audience)
+        claims.check_claims(self.audience)
     }
 }
 
 impl ClaimsJson {
-    fn judge(self, audience: &str) -> Result<Pass, Denied> {
+    fn check_claims(self, audience: &str) -> Result<Pass, Denied> {
         let user = self.sub.ok_or(Denied::Malformed("it has no sub, the user"))?;
         let user = User::new(&user).map_err(|_| {
             Denied::Malformed("its sub must be 1 to 128 bytes without control characters")
@@ -220,7 +220,7 @@ struct Time(u64);
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        // Not a number is none of them.
+        // NaN is not in any range.
         let ms = seconds * 1000.0;
         if !(0.0..=TIME_MS_MAX as f64).contains(&ms) {
             return Err(serde::de::Error::custom("not a time"));
@@ -229,7 +229,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// One text, or a list of a few.
+/// One string, or a list of a few.
 struct Several(Box<[Box<str>]>);
 
 impl<'de> Deserialize<'de> for Several {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::keys::{NewKey, encode};
-use super::super::mint::{Order, mint};
+use super::super::mint::{Claims, mint};
 use super::*;
 
 const NOW_MS: u64 = 1_900_000_000_000;
@@ -20,7 +20,7 @@ fn claims() -> Value {
     json!({ "sub": "u1", "aud": "stampede", "exp": NOW_MS / 1000 + 60, "sales": ["ticket"] })
 }
 
-/// A token with this header and these claims, written as they are, signed by a key.
+/// A token with exactly this header and these claims, signed by a key.
 fn sign(kid: &str, header: &str, claims: &str) -> String {
     let text = format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()));
     let signature = keys().find(kid).unwrap().sign(text.as_bytes()).unwrap();
@@ -39,7 +39,7 @@ fn check(token: &str) -> Result<Pass, Denied> {
 fn a_token_of_each_algorithm_admits() {
     for kid in ["hs", "ed"] {
         let sales = ["ticket".to_owned(), "poster".to_owned()];
-        let order = Order {
+        let claims = Claims {
             user: "张三",
             audience: "stampede",
             sales: &sales,
@@ -47,7 +47,7 @@ fn a_token_of_each_algorithm_admits() {
             from_ms: NOW_MS,
             until_ms: NOW_MS + 60_000,
         };
-        let pass = check(&mint(&keys(), kid, &order).unwrap()).unwrap();
+        let pass = check(&mint(&keys(), kid, &claims).unwrap()).unwrap();
         assert_eq!((pass.user.as_str(), pass.max), ("张三", Some(2)));
         assert_eq!(pass.check_sale("ticket"), Ok(()));
         assert_eq!(pass.check_sale("poster"), Ok(()));
@@ -107,7 +107,7 @@ fn a_header_is_read_strictly() {
         let said = check(&sign("hs", header, &claims)).expect_err(header);
         assert!(matches!(said, Denied::Malformed(_)), "{header}: {said}");
     }
-    // Keys that the header brings along are passed over, and so is what nests.
+    // Keys in the header are ignored, and so are nested values.
     for header in [
         r#"{"typ":"JWT","alg":"HS256","kid":"hs","jwk":{"kty":"oct","k":"AAAA"},"jku":"http://x"}"#,
         &format!(r#"{{"alg":"H\u0053256","kid":"hs","x":{}{}}}"#, "[".repeat(300), "]".repeat(300)),
@@ -194,7 +194,7 @@ fn times_have_a_leeway() {
 }
 
 #[test]
-fn another_audience_is_not_ours() {
+fn a_token_for_another_audience_is_refused() {
     let mut claims = claims();
     for other in [json!("Stampede"), json!("stampede "), json!(["a", "b"])] {
         claims["aud"] = other.clone();
@@ -205,7 +205,7 @@ fn another_audience_is_not_ours() {
 }
 
 #[test]
-fn no_byte_of_a_token_can_be_changed() {
+fn a_token_with_a_changed_byte_is_refused() {
     for kid in ["hs", "ed"] {
         let header = format!(
             r#"{{"alg":"{}","kid":"{kid}"}}"#,
@@ -231,7 +231,7 @@ fn no_byte_of_a_token_can_be_changed() {
 }
 
 #[test]
-fn what_is_too_long_is_not_read() {
+fn too_long_or_malformed_tokens_are_refused() {
     let mut claims = claims();
     claims["pad"] = "x".repeat(ADMISSION_TOKEN_BYTES_MAX).into();
     let said = check(&token(&claims)).unwrap_err();

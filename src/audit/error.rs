@@ -7,7 +7,7 @@ use crate::sale::SaleId;
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// A sale that was named.
+    /// There is no sale of this name.
     #[error("there is no sale {0}")]
     UnknownSale(SaleId),
     /// The ledger gave no answer.

@@ -1,18 +1,17 @@
-//! What an audit may do about what differs, and how often.
+//! What an audit may do about differences, and how often.
 
-/// Rounds of comparing and repairing: a repair of the ledger shows more, and a worker may be writing
-/// some of the rows meanwhile.
+/// The maximum number of rounds of comparing and repairing: a repair of the ledger reveals more,
+/// and a worker may be writing some of the rows meanwhile.
 pub(super) const REPAIR_ROUNDS_MAX: usize = 5;
 
-/// What an audit does about what differs.
+/// What an audit does about differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Nothing.
+    /// Reports them only.
     Look,
-    /// Repairs what takes no units from anybody who may have them.
+    /// Repairs those whose repair takes no units from anybody who may have them.
     Repair,
-    /// Repairs, and puts units up for sale although claims, stream, rows or places tell of somebody
-    /// who has them.
+    /// Also makes units available that somebody has according to claims, stream, rows or places.
     ReleaseUnits,
 }
 

@@ -1,5 +1,5 @@
-//! The places of a split sale beside each other: what they gave and took, how many units they have
-//! together, and how they are defined.
+//! Compares the places of a split sale: the units sent and received, their sum, and their
+//! definitions.
 
 use std::collections::HashSet;
 
@@ -7,14 +7,14 @@ use super::mode::Mode;
 use super::report::CheckReport;
 use crate::ledger::client::{Client, EXAMPLES_MAX};
 use crate::ledger::{Batch, Group, LedgerError};
-use crate::sale::{Command, Outcome, Places, SaleId, SaleView, Split, UnderWay};
+use crate::sale::{Command, InTransit, Outcome, Places, SaleId, SaleView, Split};
 use crate::splits;
 
-/// Looks at whether what is under way between the parts of a split sale stays so: once looked at twice,
-/// somebody gave it up.
+/// The maximum number of views until a transfer that stays in transit counts as abandoned.
 const LOOKS_MAX: usize = 4;
 
-/// Compares the places of a sale, and finishes what somebody left half way. Nothing, if it is not split.
+/// Compares the places of a sale, and completes abandoned transfers. Does nothing if the sale is
+/// not split.
 pub(super) fn checks(
     mut client: &mut dyn Client,
     sale: &SaleId,
@@ -31,30 +31,35 @@ pub(super) fn checks(
         return Ok(Vec::new());
     };
     let Split::Head { parts } = view.spec.split else { return Ok(Vec::new()) };
-    let Some(mut places) = splits::look(&mut client, sale, parts)? else { return Ok(Vec::new()) };
+    let Some(mut places) = splits::view_places(&mut client, sale, parts)? else {
+        return Ok(Vec::new());
+    };
     let (mut left, mut wrong) = (Vec::new(), Vec::new());
     for _ in 1..LOOKS_MAX {
-        let Some(later) = splits::look(&mut client, sale, parts)? else { return Ok(Vec::new()) };
-        left = places.left_under_way(&later);
-        wrong = places.from_nowhere(&later);
+        let Some(later) = splits::view_places(&mut client, sale, parts)? else {
+            return Ok(Vec::new());
+        };
+        left = places.still_in_transit(&later);
+        wrong = places.received_but_not_sent(&later);
         places = later;
         if left.is_empty() {
             break;
         }
     }
     let missing = places.missing();
-    let (stock, total) = (places.head().moves.stock, places.view().spec.total);
+    let (stock, total) = (places.head().transfers.stock, places.view().spec.total);
     let mut moves = moves(sale, parts, &places, &left, &wrong);
     let mut checks = Vec::new();
     if mode.repairs() && missing.is_empty() {
-        // What is taken once more would be there twice; what is given once more, not at all.
+        // With a total above the stock, receiving would duplicate units; with one below it, sending
+        // again would lose them.
         let may_take = mode.releases() || stock.is_none_or(|stock| total <= stock);
         if stock.is_none_or(|stock| total >= stock) {
-            // It is told all the same: some of them may be sold.
-            splits::take_back(&mut client, sale, parts, &wrong)?;
+            // It is reported all the same: some of the units may be sold.
+            splits::resend_lost(&mut client, sale, parts, &wrong)?;
         }
         if !left.is_empty() && may_take {
-            splits::finish(&mut client, sale, parts, &left)?;
+            splits::finish_transfers(&mut client, sale, parts, &left)?;
             let units: u64 = left.iter().map(|of| of.units).sum();
             if wrong.is_empty() {
                 moves.repaired = Some(format!("{units} units taken"));
@@ -86,11 +91,11 @@ fn moves(
     sale: &SaleId,
     parts: u32,
     places: &Places,
-    left: &[UnderWay],
-    wrong: &[UnderWay],
+    left: &[InTransit],
+    wrong: &[InTransit],
 ) -> CheckReport {
     let name = |number| splits::place_id(sale, number, parts);
-    let told = |what: &str, of: &UnderWay| {
+    let told = |what: &str, of: &InTransit| {
         format!("{} units {what} from {} to {}", of.units, name(of.from), name(of.to))
     };
     let missing = places.missing();
@@ -105,7 +110,8 @@ fn moves(
     }
 }
 
-/// The units of all places together, which no move changes: what the head has noted, and the sum.
+/// The units of all places together, which no transfer changes: the number in the head, and the
+/// sum.
 fn sum(
     client: &mut dyn Client,
     sale: &SaleId,
@@ -133,7 +139,7 @@ fn sum(
     Ok(check)
 }
 
-/// Places that are not as the head defines the sale. When a sale opens and closes, its places do so
+/// Places whose definition differs from the head's. When a sale opens and closes, its places follow
 /// one after the other.
 fn definitions(sale: &SaleId, parts: u32, places: &Places) -> CheckReport {
     let of = |view: &SaleView| {
@@ -155,8 +161,7 @@ fn definitions(sale: &SaleId, parts: u32, places: &Places) -> CheckReport {
     }
 }
 
-/// A part whose sale is not there: nobody can buy from it, and a sale of that name that is created
-/// would find it.
+/// A part whose sale is missing: nobody can buy from it, and a new sale of that name would find it.
 fn headless(part: &SaleId, known: &HashSet<SaleId>) -> Option<CheckReport> {
     let head = part.whole();
     (!known.contains(&head)).then(|| CheckReport {

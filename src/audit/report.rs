@@ -1,4 +1,4 @@
-//! What an audit found, as a table and as JSON.
+//! The findings of an audit, as a table and as JSON.
 
 use std::fmt::{self, Write};
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::client::{Amount, Check, Relation};
 
-/// Sales of which the table shows what agrees, too.
+/// The number of sales up to which the table also shows the checks that agree.
 const SALES_SHOWN_WHOLE: usize = 10;
 
-/// What an audit found.
+/// The findings of an audit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Every sale that was looked at, in the order of ids.
+    /// Every audited sale, in the order of ids.
     pub sales: Vec<SaleReport>,
     /// Differences that are still there.
     pub differences: u64,
     /// Checks that differed and agree now.
     pub repaired: u64,
-    /// Changes that the orders have not been told yet.
+    /// Changes that were not delivered to the orders yet.
     pub on_their_way: u64,
-    /// What was not looked at, and why.
+    /// What was not audited, and why.
     #[serde(default)]
     pub not_looked_at: Vec<String>,
 }
 
-/// What was found of one sale.
+/// The findings about one sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaleReport {
     /// Its id.
@@ -38,9 +38,9 @@ pub struct SaleReport {
     pub confirmed: u64,
     /// Units left.
     pub free: u64,
-    /// Reservations, whatever became of them.
+    /// Reservations of any status.
     pub reservations: u64,
-    /// What was compared.
+    /// The comparisons.
     pub checks: Vec<CheckReport>,
 }
 
@@ -49,20 +49,20 @@ pub struct SaleReport {
 pub struct CheckReport {
     /// What was compared.
     pub check: String,
-    /// What it should be, by the ledger.
+    /// The expected amount, by the ledger.
     pub ledger: Amount,
-    /// How what is found must stand to that.
+    /// How the found amount must relate to it.
     #[serde(default, skip_serializing_if = "is_equal")]
     pub relation: Relation,
-    /// What it is.
+    /// The found amount.
     pub found: Amount,
-    /// How many things differ, or did.
+    /// The number of differences, before a repair.
     pub differences: u64,
     /// Some of them, in words.
     pub examples: Vec<String>,
-    /// What was done so that nothing differs any more.
+    /// The repair after which nothing differs any more.
     pub repaired: Option<String>,
-    /// Why a repair left it as it is.
+    /// Why a repair changed nothing.
     #[serde(default)]
     pub withheld: Option<String>,
     /// Changes that have not arrived yet and are no difference.
@@ -70,7 +70,7 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Something that should be there and is not, or the other way round.
+    /// A check of something that should exist and does not, or the other way round.
     pub(super) fn of(check: &str, ledger: impl Into<Amount>, found: impl Into<Amount>) -> Self {
         Self {
             check: check.to_owned(),
@@ -121,12 +121,12 @@ fn expected(check: &CheckReport) -> String {
 const HEADINGS: [&str; 5] = ["sale", "check", "ledger", "found", "result"];
 
 impl Report {
-    /// Whether everything agrees, if need be after a repair.
+    /// Whether everything agrees, possibly after a repair.
     pub fn agrees(&self) -> bool {
         self.differences == 0
     }
 
-    /// Adds what was found of a sale.
+    /// Adds the findings about a sale.
     pub(super) fn add(&mut self, sale: SaleReport) {
         for check in &sale.checks {
             self.on_their_way += check.on_their_way;
@@ -138,8 +138,8 @@ impl Report {
         self.sales.push(sale);
     }
 
-    /// Differences that a repair left as they are, since repairing them would put units up for sale
-    /// of which something tells that somebody has them.
+    /// Differences that a repair left, since repairing them would make units available that, by
+    /// some evidence, somebody has.
     pub fn withheld(&self) -> u64 {
         let checks = self.sales.iter().flat_map(|sale| &sale.checks);
         let withheld = checks.filter(|check| check.differs() && check.withheld.is_some());
@@ -147,7 +147,7 @@ impl Report {
     }
 }
 
-/// The table, and a last line that sums up.
+/// The table, and a last line with the sums.
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = self.sales.len() <= SALES_SHOWN_WHOLE;
@@ -187,7 +187,7 @@ impl fmt::Display for Report {
         write!(
             out,
             "{} sales, {} reservations: {} of {} units confirmed, {} held, {} free; ",
-            // The parts of one sale are one sale.
+            // The parts of one sale count as one sale.
             self.sales.iter().filter(|sale| !sale.sale.contains('~')).count(),
             sum(|sale| sale.reservations),
             sum(|sale| sale.confirmed),

@@ -1,8 +1,8 @@
-//! The rows of a sale beside its reservations.
+//! Compares the rows of a sale with its reservations.
 //!
-//! A row that is newer than what the ledger showed came in from a sale that goes on, or it was
-//! written by a state of the ledger that was lost since. The ledger is looked at once more after the
-//! rows were read: a row that is still newer is of a future that this ledger never made.
+//! A row that is newer than the ledger's audit belongs to a change made meanwhile, or was written
+//! by a state of the ledger that was lost since. So the ledger is audited again after the rows were
+//! read: a row that is still newer has a version that this ledger never assigned.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::ledger::gaps::Gaps;
 use crate::orders::{Database, Order, Row};
 use crate::sale::{Change, Lines, Reservation, ReservationId, SaleId, Status, User};
 
-/// Rows that are written in one transaction.
+/// Rows per transaction.
 const ROWS_PER_WRITE: usize = 1_000;
 
-/// What the rows of a sale are, beside its reservations.
+/// The result of comparing the rows of a sale with its reservations.
 #[derive(Default)]
 pub(super) struct Compared {
     reservations: u64,
@@ -29,9 +29,9 @@ pub(super) struct Compared {
     late: Vec<Change>,
     /// Reservations whose row is wrong under a version that is not older.
     wrong: Vec<Change>,
-    /// Reservations of which the row says more than the ledger.
+    /// Reservations whose row is ahead of the ledger.
     disputed: Vec<Change>,
-    /// Rows tell of units that the ledger knows nothing of.
+    /// Rows have units that the ledger does not know of.
     owed: bool,
 }
 
@@ -53,7 +53,7 @@ impl Compared {
         self.disputed.push(change.clone());
     }
 
-    /// What a repair of the ledger must know of the rows.
+    /// What a repair of the ledger must know about the rows.
     pub(super) fn repair(&self, release_units: bool) -> Repair {
         let mut disputed: Vec<_> =
             self.disputed.iter().map(|change| change.reservation.id).collect();
@@ -71,7 +71,7 @@ impl Compared {
     }
 }
 
-/// Compares the reservations of a sale, as an audit found them, with the rows of the database.
+/// Compares the reservations of a sale, from an audit, with the rows of the database.
 pub(super) fn compare(
     client: &mut dyn Client,
     database: &mut dyn Database,
@@ -82,13 +82,13 @@ pub(super) fn compare(
     let changes = &audit.reservations;
     let on_its_way =
         |change: &Change| audit.undelivered_from.is_some_and(|from| change.version >= from);
-    let is_told = |change: &Change| change.version >= audit.told_from;
-    // Of a sale of this name that there was before.
+    let is_told = |change: &Change| change.version >= audit.streamed_from;
+    // Of an earlier sale of this name.
     let removed_at = client.removed_at(&sale.whole())?;
     let is_of_removed = |order: &Order| {
         removed_at.is_some_and(|at| order.version <= at) && !gaps.contain(order.version)
     };
-    // Later than anything that was seen, or of a state that is lost.
+    // Newer than everything seen, or of a lost state.
     let is_newer = |order: &Order| order.version > audit.version || gaps.contain(order.version);
     let mut seen = vec![false; changes.len()];
     let mut newer: Vec<Order> = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn compare(
             }
         };
         compared.rows += 1;
-        // A sale that was taken in from elsewhere has rows from there, which say the same.
+        // A sale that was moved here has rows from the other ledger, which say the same.
         if let Some(change) = change
             && gaps.contain(order.version)
             && difference(change, &order).is_none()
@@ -141,7 +141,7 @@ pub(super) fn compare(
         };
         let Some(text) = difference(change, &order) else { return };
         let older = order.version < change.version;
-        // A refund, which is only ever made of what is paid, explains a row that is older than it.
+        // A refund follows only a payment, so it explains an older row.
         let paid = order.status == Some(Status::Confirmed)
             && change.reservation.status != Status::Confirmed
             && !(older && change.reservation.status == Status::Refunded);
@@ -179,7 +179,7 @@ fn find(changes: &[Change], id: ReservationId) -> Result<usize, usize> {
     changes.binary_search_by_key(&id, |change| change.reservation.id)
 }
 
-/// Judges rows that are newer than the audit by one that was made after they were read.
+/// Judges rows that are newer than the audit by a later audit.
 fn judge_newer(newer: &[Order], later: &SaleAudit, gaps: &Gaps, compared: &mut Compared) {
     for order in newer {
         let change = find(&later.reservations, order.id).map(|at| &later.reservations[at]);
@@ -198,9 +198,9 @@ fn judge_newer(newer: &[Order], later: &SaleAudit, gaps: &Gaps, compared: &mut C
     }
 }
 
-const NEWER: &str = "it is newer than anything in the ledger, which has lost what it tells";
+const NEWER: &str = "it is newer than anything in the ledger, which has lost this change";
 
-/// Whether a row tells of more units than the reservation, or of units that are paid and not held.
+/// Whether a row has more units than the reservation, or units that are paid but not held.
 fn says_more(order: &Order, reservation: &Reservation) -> bool {
     let owed = |status, quantity| match status {
         Some(Status::Confirmed) => (2, quantity),
@@ -212,7 +212,7 @@ fn says_more(order: &Order, reservation: &Reservation) -> bool {
     row.0 > ledger.0 || row.1 > ledger.1
 }
 
-/// In what a row is another than it should be.
+/// How a row differs from what it should be.
 fn difference(change: &Change, order: &Order) -> Option<String> {
     let reservation = &change.reservation;
     let user = reservation.user.as_ref().map(User::as_str);
@@ -236,8 +236,8 @@ fn difference(change: &Change, order: &Order) -> Option<String> {
     None
 }
 
-/// Writes the rows that are missing or wrong, and compares again. A row that says more than the
-/// ledger is kept, unless units are to be released.
+/// Writes the rows that are missing or wrong, and compares again. A row that is ahead of the ledger
+/// is kept, unless units are to be released.
 pub(super) fn repair(
     client: &mut dyn Client,
     database: &mut dyn Database,
@@ -258,8 +258,8 @@ pub(super) fn repair(
             break;
         }
         written += compared.late.len() + compared.wrong.len();
-        // What a worker writes at the same time is newer and goes before; only a row that is wrong
-        // under the version it should have is replaced whatever it says, and looked at again.
+        // Rows that a worker writes at the same time are newer and win. Only a row that is wrong
+        // under its right version is overwritten unconditionally, and compared again.
         for changes in compared.late.chunks(ROWS_PER_WRITE) {
             database.write(changes, None)?;
         }

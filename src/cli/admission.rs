@@ -1,4 +1,4 @@
-//! The options of serve that say who may buy, and how often.
+//! Options of serve: admission tokens and rate limits.
 
 use clap::Args;
 
@@ -6,23 +6,24 @@ use clap::Args;
 #[derive(Args, Default)]
 #[command(next_line_help = true)]
 pub struct AdmissionOptions {
-    /// Who buys shows a token that one of the keys in this file has signed [default: none]
+    /// Require a token signed by a key in this file from buyers [default: none]
     ///
-    /// A JSON Web Key Set of the shop's keys, HS256 or EdDSA, such as `stampede token new-key` makes. A
-    /// purchase carries a JSON Web Token as `Authorization: Bearer`, which says who buys, from which
-    /// sales and until when; without one, the answer is 401. Read again on SIGHUP.
+    /// A JSON Web Key Set with HS256 or EdDSA keys, such as `stampede token new-key` creates. A
+    /// purchase carries a JSON Web Token as `Authorization: Bearer TOKEN`. The token names the
+    /// user, the sales and the expiry. A purchase without a token gets 401. SIGHUP reads the file
+    /// again.
     #[arg(long, value_name = "FILE", help_heading = "Admission")]
     pub admission_keys: Option<String>,
 
-    /// Who we are in the `aud` of those tokens [default: stampede]
+    /// Require this `aud` in those tokens [default: stampede]
     #[arg(long, value_name = "NAME", help_heading = "Admission")]
     pub admission_audience: Option<String>,
 
-    /// Most purchases per second of one user, or off [default: off]
+    /// Maximum purchases per second per user, or off [default: off]
     ///
-    /// N per second and BURST at once (N if not given), each 1 to 10000, over all cores of this server.
-    /// Beyond it the answer is 429 `rate_limited`. Without admission or trusted proxies users name
-    /// themselves, and a new name is a new user.
+    /// N per second, and BURST at once (BURST is N if not given), each 1 to 10000, over all cores
+    /// of this server. Above it, the user gets 429 `rate_limited`. Without --admission-keys or
+    /// --trusted-proxies, users name themselves, and a new name is a new user.
     #[arg(
         long,
         value_name = "N[/BURST]",
@@ -31,11 +32,12 @@ pub struct AdmissionOptions {
     )]
     pub rate_per_user: Option<String>,
 
-    /// Most purchases per second from one address, or off [default: off]
+    /// Maximum purchases per second per client address, or off [default: off]
     ///
-    /// As for users. An IPv6 address counts together with all of its /64 network. Behind trusted
-    /// proxies the address is the client's, as they say it; what has none is not limited, nor is the
-    /// shop with its token. A whole office, or a mobile network, may share one address.
+    /// N and BURST as for --rate-per-user. An IPv6 address counts together with its /64 network.
+    /// Behind trusted proxies, the address is the client's as the proxies report it. Requests
+    /// without a reported address, and the shop with its token, are not limited. A whole office or
+    /// mobile network may share one address.
     #[arg(
         long,
         value_name = "N[/BURST]",

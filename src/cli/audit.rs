@@ -4,41 +4,41 @@ use clap::Args;
 
 use super::operator::OperatorOptions;
 
-/// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
+/// The options of audit, as text. URLs can hold passwords, so there is no `Debug`.
 #[derive(Args, Default)]
 #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
 pub struct AuditOptions {
-    /// Compare the reservations with the orders in this database, too
+    /// Compare the reservations with the orders in this database too
     ///
-    /// postgres://user:password@host:port/database or sqlite:FILE, with --ledger or --direct; a
-    /// server that is asked compares with the database of its own --orders. What the workers have
-    /// not been told yet is counted as on its way, and is no difference. An order that is newer than
-    /// the ledger was written by a state of the ledger that is lost, and is one.
+    /// postgres://user:password@host:port/database or sqlite:FILE. Needs --ledger or --direct; a
+    /// server compares with the database of its own --orders. Changes that the workers have not
+    /// read yet count as on their way, not as differences. An order that is newer than the ledger
+    /// is a difference: the ledger has lost the state that wrote the order.
     #[arg(long, value_name = "URL", env = "STAMPEDE_DATABASE", hide_env_values = true)]
     pub orders: Option<String>,
 
-    /// Look at this sale only (repeatable) [default: all]
+    /// Audit only this sale (repeatable) [default: all]
     #[arg(long, value_name = "ID")]
     pub sale: Vec<String>,
 
-    /// Repair what can be repaired without taking units from anybody who may have them
+    /// Repair differences, but take no units from anybody who may have them
     ///
-    /// Counts become what the reservations come to, claims and deadlines that are missing are made
-    /// anew, what the stream no longer tells is told once more, and rows of the database become what
-    /// the ledger says. Works while the sale goes on. A count is lowered, or a claim removed, only if
-    /// no claim, entry of the stream, order or place of a split sale tells of somebody who has the
-    /// units; the report says what was left as it is, and why. A total that is below what is sold,
-    /// and a row without a reservation, are told and left alone.
+    /// Counts are set to the sum of the reservations, missing claims and deadlines are created,
+    /// changes that are missing in the stream are added, and rows of the database are set to the
+    /// state in the ledger. Repair works while the sale is open. It lowers a count or removes a
+    /// claim only if no claim, stream entry, order or part of a split sale shows a holder of the
+    /// units. The report lists what was not repaired, and why. A total below the units sold, and a
+    /// row without a reservation, are reported and not changed.
     #[arg(long)]
     pub repair: bool,
 
-    /// With --repair: put units up for sale although something tells that somebody has them
+    /// With --repair: release units even if there are signs that somebody has them
     ///
-    /// Counts become what the reservations come to, whatever claims, stream or orders tell of more;
-    /// claims of reservations that are not there are removed, so that their keys buy again; orders
-    /// become what the ledger says, paid ones too; the places of a split sale keep the units that
-    /// they have together. Who bought what the ledger has lost may then lose it to another buyer:
-    /// only for when that is decided.
+    /// Counts are set to the sum of the reservations, even if claims, stream or orders show more
+    /// units. Claims of missing reservations are removed, so their idempotency keys can buy again.
+    /// Orders are set to the state in the ledger, paid orders too. The parts of a split sale keep
+    /// the sum of their units. A buyer whose reservation the ledger has lost can then lose the
+    /// units to another buyer. Use it only after you have decided to accept this.
     #[arg(long, requires = "repair")]
     pub release_units: bool,
 
@@ -46,31 +46,31 @@ pub struct AuditOptions {
     #[arg(long)]
     pub quiet: bool,
 
-    /// Give up after this time, such as 30s or 10m [default: 2m for a server's answer, else none]
+    /// Give up after this time, such as 30s or 10m [default: 2m if a server is asked, else none]
     ///
-    /// Exit code 3. What was repaired before stays repaired.
+    /// The exit code is then 3. Finished repairs stay.
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
 
-    /// Where to look.
+    /// The server or ledger to audit.
     #[command(flatten)]
     pub operator: OperatorOptions,
 }
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
-  What a running server's ledger says of itself, and its orders, if it writes them:
+  Audit the ledger of a running server, and its orders if it writes them:
       stampede audit
-  Everything in Redis and PostgreSQL, while servers and workers run:
+  Audit Redis and PostgreSQL while servers and workers run:
       stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/shop
-  Every hour, with a mail from cron only if something differs or could not be looked at:
-      stampede audit --direct --config /etc/stampede.toml --quiet --timeout 10m
+  Audit every hour from cron, with a mail only if something differs or the audit failed:
+      stampede audit --direct --config /etc/stampede/stampede.toml --quiet --timeout 10m
   Repair one sale:
       stampede audit --ledger redis://10.0.0.5:6379 --sale ticket --repair
 
 Exit codes:
-  0  everything that was looked at agrees, if need be after a repair
-  1  something differs and was not repaired, or a sale that was named is not there
+  0  everything agrees, if need be after a repair
+  1  something differs and was not repaired, or a sale of --sale is missing
   2  usage: an option is wrong
-  3  it could not look: no server answers, the ledger or the database is away or refuses, or
+  3  the audit failed: no server answered, the ledger or the database is down or refused, or
      --timeout is over";

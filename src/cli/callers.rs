@@ -1,4 +1,4 @@
-//! The options of serve that say who asks, and whom to believe.
+//! Options of serve: the shop, browsers, and the header of proxies.
 
 use clap::Args;
 
@@ -6,28 +6,28 @@ use clap::Args;
 #[derive(Args, Default)]
 #[command(next_line_help = true)]
 pub struct CallerOptions {
-    /// Who shows the token in this file is the shop's back end, at either port [default: none]
+    /// Accept the token in this file as the shop's back end, at both ports [default: none]
     ///
-    /// It settles reservations of every buyer: shows, confirms, cancels and refunds them, and looks at
-    /// sales. At the control port it may do nothing else. One line as for --control-token-file. Several
-    /// files, one option each, are several tokens of the same shop: add the new one, let the shop
-    /// change, and take the old one away, each with a SIGHUP.
+    /// The shop shows, confirms, cancels and refunds reservations of every buyer, and reads sales.
+    /// At the control port it can do nothing else. One line as for --control-token-file. To rotate
+    /// the token, repeat the option: add the new file, switch the shop over, remove the old file,
+    /// with a SIGHUP after each step.
     #[arg(long, value_name = "FILE", help_heading = "Callers")]
     pub shop_token_file: Vec<String>,
 
-    /// Web pages that may read answers of the public port, by origin [default: none]
+    /// Let web pages of these origins read responses of the public port [default: none]
     ///
-    /// An origin is scheme, host and port, as in `https://shop.example`; `*` is every page. Without, a
-    /// browser lets no page but the port's own read answers, and sends nothing that it must ask for
-    /// first, such as a purchase by POST.
+    /// An origin is scheme, host and port, as in `https://shop.example`. `*` is every page. Without
+    /// this option, a browser shows responses only to pages of the port's own origin, and does not
+    /// send a POST from other pages.
     #[arg(long, value_name = "ORIGIN,...", help_heading = "Callers")]
     pub cors_origins: Vec<String>,
 
     /// Let buyers confirm reservations at the public port, or `off` [default: off]
     ///
-    /// To confirm says that the reservation is paid, so by default only the shop can, with its token or
-    /// at the control port; everybody else is answered 403 `confirm_not_public`. With this every buyer
-    /// can mark his own reservation as paid: for demonstrations and benchmarks.
+    /// Confirming marks a reservation as paid. By default only the shop with its token and the
+    /// control port can confirm; other clients get 403 `confirm_not_public`. With this option every
+    /// buyer can mark a reservation as paid. Use it for demonstrations and benchmarks only.
     #[arg(
         long,
         value_name = "on|off",
@@ -38,11 +38,11 @@ pub struct CallerOptions {
     )]
     pub public_confirm: Option<String>,
 
-    /// Where the trusted proxies say whose a request is [default: x-forwarded-for]
+    /// Header in which trusted proxies report the client address [default: x-forwarded-for]
     ///
-    /// `x-forwarded-for` or `forwarded` (RFC 7239). Of its list the last address counts that is no
-    /// trusted proxy. The other header is never read, since a proxy that does not set it passes on
-    /// what a client has written there.
+    /// `x-forwarded-for` or `forwarded` (RFC 7239). The last address in the header that is not a
+    /// trusted proxy counts. The other header is ignored, because a proxy that does not set it
+    /// passes on what the client sent.
     #[arg(long, value_name = "HEADER", help_heading = "Callers")]
     pub forwarded_header: Option<String>,
 }

@@ -11,23 +11,29 @@
 mod admission;
 mod callers;
 mod audit;
-mod moving;
+mod demo;
+mod generate;
+mod man;
+mod transfer;
 mod operator;
 mod orders;
 mod serve;
 mod webhooks;
 mod token;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use admission::AdmissionOptions;
 pub use audit::AuditOptions;
 pub use callers::CallerOptions;
-pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
+pub use demo::DemoOptions;
+pub use generate::{CompletionsOptions, ManOptions};
+pub use man::ManPage;
 pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
 pub use token::{TokenAction, TokenOptions};
+pub use transfer::{BackupOptions, MoveOptions, RestoreOptions};
 pub use webhooks::WebhookFiles;
 
 use operator::{ReservationCommand, SaleCommand};
@@ -39,12 +45,13 @@ use token::TokenCommand;
 #[command(
     name = "stampede",
     version,
-    about = "A flash-sale reservation server: sells exactly what there is, and tells everyone else at once",
+    about = "A flash-sale reservation server that never sells more than it has",
     long_about = "A flash-sale reservation server. A million people ask for ten thousand tickets in the same \
-                  second: it sells exactly ten thousand, tells everyone else the truth at once and loses nothing.\n\n\
-                  Without a command it serves. Without any option it serves a sale `ticket` of 10000 from an \
-                  embedded ledger in ./stampede-data, on port 3005.",
-    after_help = "See `stampede --help` for what each option does, the configuration file and examples.",
+                  second: stampede sells exactly ten thousand, rejects everybody else at once, and loses no \
+                  acknowledged reservation.\n\n\
+                  Without a command, stampede runs `serve`. Without any option, serve sells 10000 units of a \
+                  sale `ticket` from an embedded ledger in ./stampede-data, on port 3005.",
+    after_help = "See `stampede --help` for a description of each option, the configuration file and examples.",
     after_long_help = AFTER_LONG_HELP,
     args_conflicts_with_subcommands = true,
     max_term_width = 100
@@ -61,50 +68,57 @@ pub struct Cli {
 /// The commands as they stand on the command line.
 #[derive(Subcommand)]
 enum CliCommand {
-    /// Serve (the default: the word may be left out)
+    /// Run the server (the default: the word may be left out)
     #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
     Serve(Box<ServeOptions>),
-    /// Check every setting as serve would, print them all with where each comes from, and exit
+    /// Check every setting, print them all with their sources, and exit
     ///
-    /// Prints the effective configuration in the format of the configuration file, a comment on
-    /// each line saying where the value comes from: flag, environment, file or default. Passwords
-    /// are not shown. Exit code 0; or 2 with every error found.
+    /// Prints the effective configuration in the format of the configuration file. A comment on
+    /// each line gives the source of the value: flag, environment, file or default. Passwords are
+    /// masked. The exit code is 0, or 2 with a list of all errors.
     #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
     CheckConfig(Box<ServeOptions>),
-    /// Write an order for each reservation in a Redis to a database, or send webhooks, as long as it runs
+    /// Demonstrate stampede: a sale, a crowd, a live page and a page for buyers
+    Demo(Box<DemoOptions>),
+    /// Write an order per reservation from Redis to a database, or send webhooks
     ///
-    /// Reads the sales' streams as a worker of a consumer group and keeps one row per reservation,
-    /// with its latest status, in the table `orders`. As many workers as you like: they share the
-    /// work, and take over that of one that dies. What is not yet in the database is not yet taken
-    /// off the stream, so nothing is lost while either of the two is away.
+    /// Reads the streams of the sales as a worker of a consumer group. Keeps one row per
+    /// reservation, with its latest status, in the table `orders`. Several workers share the work,
+    /// and take over the entries of a worker that died. A change stays in the stream until it is in
+    /// the database, so nothing is lost while Redis or the database is unreachable.
     ///
-    /// With --to https://… it sends each change of a reservation as a signed webhook, in order, at
-    /// least once, for more than three days if need be.
+    /// With --to https://…, the command sends each change of a reservation as a signed webhook, in
+    /// order, at least once, and retries for more than three days.
     #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
     Orders(Box<OrdersOptions>),
-    /// Create, open, close, show, list, archive and remove sales, and add stock to them
+    /// Create, open, close, change, show, list, archive and remove sales
     Sale(Box<SaleCommand>),
-    /// Show, confirm and cancel reservations
+    /// Show, confirm, extend, cancel and refund reservations
     Reservation(Box<ReservationCommand>),
-    /// Show the servers that share a ledger
+    /// List the servers that share a ledger
     ///
-    /// Each has a lease in Redis, good for 5s and renewed every 1s: one that vanishes is gone from
-    /// the list when its lease is over, one that is stopped at once. Nothing of the stock
-    /// waits for either. An embedded ledger has one server, the one that is asked.
+    /// Each server has a lease in Redis, which lasts 5s and is renewed every 1s. A server that
+    /// stops leaves the list at once. A server that dies leaves it when its lease expires. Selling
+    /// does not depend on leases. An embedded ledger has one server, which lists itself.
     #[command(after_long_help = operator::AFTER_INSTANCES_HELP, max_term_width = 100)]
     Instances(Box<OperatorOptions>),
-    /// Compare counts, reservations, the order stream and the orders, and repair what differs
+    /// Compare counts, reservations, order stream and orders, and repair differences
     ///
-    /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
+    /// Prints a table of the comparisons. The audit is exact while sales are open, and stops none
+    /// of them.
     Audit(Box<AuditOptions>),
-    /// Copy an embedded ledger as it stands at one record, while a server sells from it
+    /// Back up an embedded ledger while a server sells from it
     Backup(Box<BackupOptions>),
-    /// Make a ledger of a backup, in a folder that has none
+    /// Restore an embedded ledger from a backup
     Restore(Box<RestoreOptions>),
-    /// Move closed sales from an embedded ledger to a Redis
+    /// Move closed sales from an embedded ledger to Redis
     Move(Box<MoveOptions>),
-    /// Mint a token with which a user may buy, or make a key for tokens
+    /// Create a token that lets a user buy, or a key for tokens
     Token(Box<TokenCommand>),
+    /// Print the completions of this command line for a shell
+    Completions(CompletionsOptions),
+    /// Write the man pages to a folder
+    Man(ManOptions),
 }
 
 /// What the command line asks for.
@@ -113,6 +127,8 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Check the configuration and show it.
     CheckConfig(Box<ServeOptions>),
+    /// Show what this is.
+    Demo(Box<DemoOptions>),
     /// Write orders from a Redis to a database.
     Orders(Box<OrdersOptions>),
     /// Do something with sales.
@@ -133,6 +149,20 @@ pub enum Command {
     Token(Box<TokenOptions>),
     /// Do something about the keys of tokens.
     TokenKeys(TokenAction),
+    /// Print the completions for a shell.
+    Completions(CompletionsOptions),
+    /// Write the man pages.
+    Man(ManOptions),
+}
+
+/// The script that completes the command line in a shell.
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    generate::completions(&mut Cli::command(), shell)
+}
+
+/// The man pages of the program and of each of its commands.
+pub fn man_pages() -> Vec<ManPage> {
+    man::man_pages(Cli::command())
 }
 
 impl Cli {
@@ -141,6 +171,7 @@ impl Cli {
         match self.command {
             Some(CliCommand::Serve(options)) => Command::Serve(options),
             Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
+            Some(CliCommand::Demo(options)) => Command::Demo(options),
             Some(CliCommand::Orders(options)) => Command::Orders(options),
             Some(CliCommand::Sale(command)) => {
                 Command::Sale(command.action, Box::new(command.options))
@@ -157,6 +188,8 @@ impl Cli {
                 Some(action) => Command::TokenKeys(action),
                 None => Command::Token(Box::new(command.options)),
             },
+            Some(CliCommand::Completions(options)) => Command::Completions(options),
+            Some(CliCommand::Man(options)) => Command::Man(options),
             None => Command::Serve(Box::new(self.options)),
         }
     }
@@ -164,15 +197,13 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::config::{CONTROL_DEFAULT, SETTINGS};
     use crate::duration::format_duration;
     use crate::limits;
 
     #[test]
-    fn the_command_is_sound_and_every_flag_is_a_setting() {
+    fn the_command_is_valid_and_every_flag_is_a_setting() {
         let command = Cli::command();
         command.clone().debug_assert();
         let mut flags: Vec<String> = command
@@ -192,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_the_defaults_and_bounds_that_hold() {
+    fn the_help_states_the_actual_defaults_and_bounds() {
         let mut command = Cli::command();
         let help = command.render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -230,12 +261,11 @@ mod tests {
             assert!(help.contains(&told), "{told}");
         }
         let instances = command.find_subcommand_mut("instances").unwrap().render_long_help();
-        let (good, renewed) = (limits::LEASE_MS, limits::LEASE_RENEW_INTERVAL_MS);
-        let told = format!(
-            "good for {} and renewed every {}",
-            format_duration(good),
-            format_duration(renewed)
+        let lease = format!(
+            "lasts {} and is renewed every {}",
+            format_duration(limits::LEASE_MS),
+            format_duration(limits::LEASE_RENEW_INTERVAL_MS)
         );
-        assert!(instances.to_string().contains(&told), "{told}");
+        assert!(instances.to_string().contains(&lease), "{lease}");
     }
 }

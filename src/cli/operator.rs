@@ -1,4 +1,4 @@
-//! The options of an operator's commands: sale, reservation and instances.
+//! The options of the commands sale, reservation and instances.
 
 use clap::{Args, Subcommand};
 
@@ -22,36 +22,36 @@ pub(super) struct ReservationCommand {
     pub(super) options: OperatorOptions,
 }
 
-/// What to do with sales.
+/// Commands for sales.
 #[derive(Subcommand)]
 pub enum SaleAction {
-    /// Create sales, as --sale of serve does
+    /// Create sales
     ///
-    /// A sale that exists as asked is left as it is; one that exists and differs is an error.
+    /// If a sale exists with the same definition, the command changes nothing and succeeds. If it
+    /// exists with another definition, the command changes nothing and fails.
     Create {
-        /// The sales: TOTAL units each, and what else they need
-        #[arg(
-            required = true,
-            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N][,types=NAME:CAP+…]"
-        )]
+        /// The sales, as for --sale of serve: `stampede serve --help` lists the names
+        ///
+        /// Separate names and values by commas, as in ticket=10000,hold=5m,limit=4.
+        #[arg(required = true, value_name = "ID=TOTAL[,NAME=VALUE...]")]
         sales: Vec<String>,
-        /// Keep those that don't say splits= in this many parts, in Redis, as --splits of serve does
+        /// Keep each sale without splits= in this many parts, in Redis, as --splits of serve does
         #[arg(long, value_name = "PARTS", allow_negative_numbers = true)]
         splits: Option<String>,
     },
-    /// Sell from now on: opens a sale that was to open later, or that is closed
+    /// Open a sale now, if it is closed or opens later
     Open {
         /// The sale
         id: String,
     },
-    /// Stop selling now
+    /// Close a sale now
     ///
-    /// What is held can still be confirmed and cancelled.
+    /// Held reservations can still be confirmed and cancelled.
     Close {
         /// The sale
         id: String,
     },
-    /// Add units to a sale's total
+    /// Add units to the total of a sale
     AddStock {
         /// The sale
         id: String,
@@ -59,42 +59,50 @@ pub enum SaleAction {
         #[arg(allow_negative_numbers = true)]
         units: String,
     },
-    /// Take free units back, out of a sale's total
+    /// Take free units out of the total of a sale
     ///
-    /// Never what is held or confirmed: if fewer units are free, none is taken, and the error says how
-    /// many are.
+    /// Held and confirmed units stay. If fewer units are free, the command takes none, and the
+    /// error gives the number.
     TakeStock {
         /// The sale
         id: String,
         /// How many units
         #[arg(allow_negative_numbers = true)]
         units: String,
-        /// If fewer are free, take as many as are
+        /// If fewer units are free, take all of them
         #[arg(long)]
         at_most: bool,
     },
-    /// Change when a sale closes and what it sells by from now on
+    /// Change the closing time, hold time and limits of a sale
     ///
-    /// What is not named stays as it is. Nobody loses what he has: a reservation keeps its deadline, and
-    /// a user who has more than a new limit keeps that.
+    /// Terms whose option is not given stay as they are. Reservations keep their deadlines, and a
+    /// user above a new limit keeps the units.
     Change {
         /// The sale
         id: String,
-        /// What is to change
+        /// The new terms
         #[command(flatten)]
         terms: TermsOptions,
     },
-    /// Show a sale as it stands
+    /// Show a sale
     Show {
         /// The sale
         id: String,
+        #[allow(missing_docs)]
+        #[command(flatten)]
+        watch: WatchOptions,
     },
     /// List all sales
-    List,
-    /// Write a sale that is over, and all its reservations, to a file
+    List {
+        #[allow(missing_docs)]
+        #[command(flatten)]
+        watch: WatchOptions,
+    },
+    /// Write a closed sale and its reservations to a file
     ///
-    /// JSON lines: first the sale, then a line for each reservation, last how many these are and a
-    /// checksum. The file is there whole or not at all, for its owner only. The sale must be closed and hold nothing, so that what is written is final.
+    /// The file has JSON lines: the sale, a line per reservation, and a last line with their number
+    /// and a checksum. The file appears when it is complete, and only its owner can read it. The
+    /// sale must be closed and hold nothing, so that the archive is final.
     Archive {
         /// The sale
         id: String,
@@ -102,153 +110,173 @@ pub enum SaleAction {
         #[arg(long, value_name = "FILE")]
         to: String,
     },
-    /// Take a sale in from the file that `sale archive` has written, with all its reservations
+    /// Restore a sale and its reservations from a file of `sale archive`
     ///
-    /// Straight to a ledger: with --ledger redis://… at any time, with --ledger embedded:DIR while no
-    /// server uses the folder (or --direct). There must be no sale of this name. It is closed, as it
-    /// was; its idempotency keys find its reservations again, and what the orders are told of it is
-    /// newer than what they have. After a crash, ask for the same again.
+    /// Needs a ledger. --ledger redis://… works at any time. --ledger embedded:DIR and --direct to
+    /// an embedded ledger work only while no server uses the folder. A sale of the same name must
+    /// not exist. The restored sale is closed. Its idempotency keys work as before. Its rows get
+    /// higher version numbers than those in the orders, so they overwrite them. After a crash, run
+    /// the command again.
     Restore {
         /// The archive
         #[arg(long, value_name = "FILE")]
         from: String,
     },
-    /// Begin a sale anew: all units for sale, as if it had just been created
+    /// Reset a sale: make all units free, as if the sale were new
     ///
-    /// Forgets what is held and confirmed, with every reservation, idempotency key and user's count
-    /// of the sale. Times, hold time and limits stay as they are. Meant for the time after a test
-    /// run, and for a sale whose counts were set by hand. What the orders' tables have of it stays
-    /// there: remove those rows yourself.
+    /// Deletes reservations, idempotency keys and per-user counts of the sale. Times, hold time and
+    /// limits stay. Use it after a test run, or for a sale whose counts were set by hand. Rows in
+    /// the tables of orders stay: delete them yourself.
     Reset {
         /// The sale
         id: String,
-        /// Units for sale [default: the total that the sale has]
+        /// New total [default: the current total]
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         total: Option<String>,
-        /// Also if units are held or confirmed, or changes are not yet in the orders
+        /// Reset even if units are held or confirmed, or changes are not yet in the orders
         ///
-        /// A sale of the embedded ledger must hold nothing, and have all its orders written, all the
-        /// same.
+        /// A sale of an embedded ledger must hold nothing and have all its orders written even with
+        /// --force.
         #[arg(long)]
         force: bool,
     },
-    /// Forget a sale and all its reservations
+    /// Remove a closed sale and its reservations
     ///
-    /// Only one that is closed and holds nothing. There is no way back: archive it before.
+    /// The sale must hold nothing. You can't undo this command: archive the sale first.
     Remove {
         /// The sale
         id: String,
     },
 }
 
-/// What to change of a sale: at least one.
+/// Whether a command refreshes its output until it is interrupted.
+#[derive(Args)]
+pub struct WatchOptions {
+    /// Refresh every INTERVAL until Ctrl-C, with units sold per second [default: 1s]
+    ///
+    /// 100ms to 1h. A terminal shows the latest state in place. A pipe or a file gets a line per
+    /// change, with --json a JSON object. If the server is unreachable, the output says so, and
+    /// continues when the server is back.
+    #[arg(
+        long = "watch",
+        value_name = "INTERVAL",
+        num_args = 0..=1,
+        default_missing_value = "1s"
+    )]
+    pub interval: Option<String>,
+}
+
+/// New terms of a sale: at least one.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct TermsOptions {
-    /// When it stops selling, as in 2030-01-01T10:00:00+08:00; never: it sells until it is closed
+    /// Closing time, as in 2030-01-01T10:00:00+08:00, or never
     ///
-    /// A sale that was over sells again if the time is still to come.
+    /// A future time reopens a sale whose closing time has passed.
     #[arg(long, value_name = "TIME")]
     pub closes_at: Option<String>,
-    /// How long reservations made from now on are held, as in 30s or 5m
+    /// Hold time of new reservations, as in 30s or 5m
     #[arg(long, value_name = "DURATION")]
     pub hold: Option<String>,
-    /// Units that one user may have from now on; 0: no limit
+    /// Maximum units per user; 0: no limit
     ///
-    /// A sale that has had no limit counts what each user has when it gets one, as long as no more than
-    /// 10,000 units are held or confirmed.
+    /// Setting the first limit of a sale counts the units of each user. The command is refused if
+    /// more than 10,000 units are held or confirmed, or, in Redis, if more than 40,000 reservations
+    /// were made.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub limit: Option<String>,
-    /// Most units in one purchase
+    /// Maximum units per purchase
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub quantity_max: Option<String>,
-    /// Fewest units in one purchase
+    /// Minimum units per purchase
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub quantity_min: Option<String>,
-    /// How much longer in all the shop may extend a hold, as in 10m; 0: not at all
+    /// Time in total by which the shop may extend a hold, as in 10m; 0: not at all
     #[arg(long, value_name = "DURATION")]
     pub extend: Option<String>,
-    /// Most reservations ever made, those from before included; 0: no bound; default: the sale ends when
-    /// 1,000,000 have come back, or 100 per unit if that is more
+    /// Maximum reservations ever made, earlier ones included; 0: no maximum; default: end the sale
+    /// after 1,000,000 returned reservations, or 100 per unit if that is more
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub reservations: Option<String>,
-    /// Most reservations ever made for one user, those from before included; 0: no bound
+    /// Maximum reservations ever made per user, earlier ones included; 0: no maximum
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub reservations_per_user: Option<String>,
 }
 
-/// What to do with a reservation.
+/// Commands for a reservation.
 #[derive(Subcommand)]
 pub enum ReservationAction {
-    /// Show a reservation as it stands
+    /// Show a reservation
     Show {
         /// The reservation, SALE~…
         id: String,
     },
-    /// Confirm a reservation: it is paid
+    /// Confirm a reservation, which marks it as paid
     Confirm {
         /// The reservation, SALE~…
         id: String,
     },
-    /// Hold a reservation for longer, while its buyer pays
+    /// Extend the hold of a reservation while its buyer pays
     ///
-    /// Never for less than it is held already, and no longer in all than the sale allows.
+    /// The new deadline is never earlier than the old one. The sale limits the time in total.
     Extend {
         /// The reservation, SALE~…
         id: String,
-        /// For how long from now, as in 30s or 5m [default: the sale's hold time]
+        /// New hold time from now, as in 30s or 5m [default: the hold time of the sale]
         #[arg(long, value_name = "DURATION")]
         hold: Option<String>,
     },
-    /// Cancel a reservation that is held: its units are for sale again
+    /// Cancel a held reservation: its units become free
     Cancel {
         /// The reservation, SALE~…
         id: String,
-        /// Only a part of it: so many units remain
+        /// Cancel only a part: this many units remain
         ///
-        /// In a sale with ticket types so many of each, as in adult:1+child:2. If it has as many or fewer
-        /// already, nothing changes.
+        /// For a sale with ticket types, give the units per type, as in adult:1+child:2. If the
+        /// reservation has as many or fewer units already, nothing changes.
         #[arg(long, value_name = "N|TYPE:N+…", allow_negative_numbers = true)]
         remaining: Option<String>,
     },
-    /// Refund a reservation that is confirmed: its units are for sale again
+    /// Refund a confirmed reservation: its units become free
     ///
-    /// There is no way back. The money is the shop's to return. To refund again changes nothing.
+    /// You can't undo this command. Returning the money is up to the shop. Refunding again changes
+    /// nothing.
     Refund {
         /// The reservation, SALE~…
         id: String,
-        /// Only a part of it: so many units remain
+        /// Refund only a part: this many units remain
         ///
-        /// In a sale with ticket types so many of each, as in adult:1+child:2. If it has as many or fewer
-        /// already, nothing changes.
+        /// For a sale with ticket types, give the units per type, as in adult:1+child:2. If the
+        /// reservation has as many or fewer units already, nothing changes.
         #[arg(long, value_name = "N|TYPE:N+…", allow_negative_numbers = true)]
         remaining: Option<String>,
     },
 }
 
-/// Where to, and how to print. It can hold a password (in the ledger's URL), so there is no `Debug`.
+/// Where commands go, and how they print. The URL of the ledger can hold a password, so there is no
+/// `Debug`.
 #[derive(Args, Default)]
 pub struct OperatorOptions {
-    /// Control port of the server to ask [default: http://127.0.0.1:3006]
+    /// Send commands to the control port of this server [default: http://127.0.0.1:3006]
     #[arg(long, value_name = "URL", global = true, help_heading = "Where", conflicts_with_all = ["ledger", "direct"])]
     pub control: Option<String>,
 
-    /// File with the control port's token, if it wants one
+    /// Read the token of the control port from this file
     ///
-    /// Or set STAMPEDE_CONTROL_TOKEN.
+    /// Or set the token itself as STAMPEDE_CONTROL_TOKEN.
     #[arg(long, value_name = "FILE", global = true, help_heading = "Where")]
     pub token_file: Option<String>,
 
-    /// Ask no server, but go straight to this ledger
+    /// Open this ledger directly, without a server
     ///
     /// redis://… at any time; embedded:DIR only while no server uses the folder.
     #[arg(long, value_name = "URL", global = true, help_heading = "Where")]
     pub ledger: Option<String>,
 
-    /// Ask no server, but go straight to the ledger of the settings
+    /// Open the ledger of the settings directly, without a server
     ///
-    /// Those of --config and the environment, as serve would take them. So a password need not
-    /// stand on the command line.
+    /// The settings are those of --config and the environment, as for serve. With --direct, no
+    /// password needs to be on the command line.
     #[arg(long, global = true, help_heading = "Where")]
     pub direct: bool,
 
@@ -256,69 +284,93 @@ pub struct OperatorOptions {
     #[arg(long, value_name = "FILE", global = true, help_heading = "Where")]
     pub config: Option<String>,
 
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
-  What sells?
+  List all sales:
       stampede sale list
-  Two sales, one of them from tomorrow on:
+  Watch how fast a sale sells:
+      stampede sale show ticket --watch
+  Create two sales, one of which opens later:
       stampede sale create ticket=10000,hold=5m poster=500,opens=2030-01-01T10:00:00+08:00
-  A hundred tickets, at most 60 of them for adults and 50 for children:
+  Create a sale of a hundred tickets, at most 60 of them for adults and 50 for children:
       stampede sale create fair=100,types=adult:60+child:50
-  A hundred more, at once for sale on every server:
+  Add a hundred units, which are for sale on every server at once:
       stampede sale add-stock ticket 100
-  An hour more, held for a minute, at most four in one purchase:
+  Sell until noon, hold for a minute, at most four units per purchase:
       stampede sale change ticket --closes-at 2030-01-01T12:00:00+08:00 --hold 1m --quantity-max 4
-  A hundred back for the box office, or as many as are left:
+  Take a hundred units back for the box office, or as many as are free:
       stampede sale take-stock ticket 100 --at-most
-  All of it once more, after a test run, on a server and in Redis:
+  Close a sale, archive and remove it:
+      stampede sale close ticket
+      stampede sale archive ticket --to ticket.jsonl
+      stampede sale remove ticket
+  Reset a sale after a test run, on a server or in Redis:
       stampede sale reset ticket --force
       stampede sale reset ticket --total 10000 --force --ledger redis://127.0.0.1:6379
-  On a server elsewhere:
+  Ask a server on another machine:
       stampede sale list --control http://10.0.0.7:3006 --token-file /etc/stampede/token
-  In Redis, without a server:
+  Read Redis without a server:
       stampede sale show ticket --ledger redis://127.0.0.1:6379
+
+Environment:
+  STAMPEDE_CONTROL             The URL of --control.
+  STAMPEDE_CONTROL_TOKEN       The token of the control port.
+  STAMPEDE_CONTROL_TOKEN_FILE  The file of the token.
 
 Exit codes:
   0  done
-  1  failure: no server answers, or it can't be done; the message says why
+  1  failure: no server answers, or the command is not possible now; the message says why
   2  usage: an option or a value is wrong";
 
 const AFTER_RESERVATION_HELP: &str = "\
 Examples:
-  Who has it, until when, and is it paid for?
+  Show who holds a reservation, until when, and whether it is paid:
       stampede reservation show ticket~0029vvg3r4fv5e9depdxtq4mv5
-  It is paid for:
+  Mark it as paid:
       stampede reservation confirm ticket~0029vvg3r4fv5e9depdxtq4mv5
-  It is given back, and for sale again:
+  Give the buyer ten more minutes to pay:
+      stampede reservation extend ticket~0029vvg3r4fv5e9depdxtq4mv5 --hold 10m
+  Cancel it and sell its units again:
       stampede reservation cancel ticket~0029vvg3r4fv5e9depdxtq4mv5
-  Of a sale with ticket types, two adults and a child remain:
+  Cancel all but two adults and a child, in a sale with ticket types:
       stampede reservation cancel fair~0029vvg3r4fv5e9depdxtq4mv5 --remaining adult:2+child:1
-  It was paid, and is paid back:
+  Refund a paid reservation and sell its units again:
       stampede reservation refund ticket~0029vvg3r4fv5e9depdxtq4mv5
-  On a server elsewhere:
+  Ask a server on another machine:
       stampede reservation show ticket~0029vvg3r4fv5e9depdxtq4mv5 \\
           --control http://10.0.0.7:3006 --token-file /etc/stampede/token
 
+Environment:
+  STAMPEDE_CONTROL             The URL of --control.
+  STAMPEDE_CONTROL_TOKEN       The token of the control port.
+  STAMPEDE_CONTROL_TOKEN_FILE  The file of the token.
+
 Exit codes:
   0  done
-  1  failure: no server answers, there is no such reservation, or it can't be done any more
+  1  failure: no server answers, there is no such reservation, or the command is not possible any
+     more
   2  usage: an option or a value is wrong";
 
 pub(super) const AFTER_INSTANCES_HELP: &str = "\
 Examples:
-  Who sells?
+  List the servers that share the ledger of the server on this machine:
       stampede instances
-  As one of the servers on another machine knows it:
+  Ask a server on another machine:
       stampede instances --control http://10.0.0.7:3006 --token-file /etc/stampede/token
-  As Redis knows it, without a server:
+  Read Redis without a server:
       stampede instances --ledger redis://127.0.0.1:6379
+
+Environment:
+  STAMPEDE_CONTROL             The URL of --control.
+  STAMPEDE_CONTROL_TOKEN       The token of the control port.
+  STAMPEDE_CONTROL_TOKEN_FILE  The file of the token.
 
 Exit codes:
   0  done
-  1  failure: no server answers, or the ledger does not
+  1  failure: no server answers, or the ledger does not answer
   2  usage: an option is wrong";

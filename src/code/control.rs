@@ -1,8 +1,8 @@
-//! What goes wrong at the control port alone. The rest it has in common with the buyers' port.
+//! Problems of the control port alone. It shares all others with the buyers' port.
 
 use crate::engine::http::{Kind, Status};
 
-/// Every kind.
+/// All kinds.
 pub const ALL: &[&Kind] = &[
     DRAINING,
     EXISTS,
@@ -15,18 +15,18 @@ pub const ALL: &[&Kind] = &[
     FOREIGN_PARTS,
 ];
 
-/// The server takes no more buyers.
+/// The server is about to end.
 pub const DRAINING: &Kind = &Kind::new(
     "draining",
     Status::ServiceUnavailable,
-    "The server ends soon: it takes no more buyers.",
+    "The server is shutting down and takes no more buyers.",
 )
 .retry_after_s(1);
 
-/// A sale is there, and is not as asked.
-pub const EXISTS: &Kind = &Kind::new("exists", Status::Conflict, "There is such a sale.");
+/// The sale exists with other terms.
+pub const EXISTS: &Kind = &Kind::new("exists", Status::Conflict, "The sale exists already.");
 
-/// A sale must be closed first.
+/// The sale must be closed first.
 pub const NOT_CLOSED: &Kind =
     &Kind::new("not_closed", Status::Conflict, "The sale is not closed: close it first.");
 
@@ -34,11 +34,11 @@ pub const NOT_CLOSED: &Kind =
 pub const STILL_HELD: &Kind =
     &Kind::new("still_held", Status::Conflict, "Units of the sale are held.");
 
-/// A sale has sold, which would be forgotten.
+/// The sale has sold, and the sales would be forgotten.
 pub const HAS_SOLD: &Kind =
     &Kind::new("has_sold", Status::Conflict, "Units of the sale are held or confirmed.");
 
-/// A reservation is not paid.
+/// The reservation is not confirmed.
 pub const NOT_CONFIRMED: &Kind = &Kind::new(
     "not_confirmed",
     Status::Conflict,
@@ -49,13 +49,13 @@ pub const NOT_CONFIRMED: &Kind = &Kind::new(
 pub const TOO_FEW_FREE: &Kind =
     &Kind::new("too_few_free", Status::Conflict, "Fewer units of the sale are free.");
 
-/// What is to be bounded can't be counted at once.
+/// A new limit would need a count that takes too long.
 pub const TOO_MANY_TO_COUNT: &Kind = &Kind::new(
     "too_many_to_count",
     Status::Conflict,
     "Too many units of the sale are held or confirmed, or too many reservations were made, to count them.",
 );
 
-/// Parts of a sale belong to another.
+/// Parts of the sale belong to another sale.
 pub const FOREIGN_PARTS: &Kind =
-    &Kind::new("foreign_parts", Status::Conflict, "Parts of the sale belong to another.");
+    &Kind::new("foreign_parts", Status::Conflict, "Parts of the sale belong to another sale.");

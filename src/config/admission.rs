@@ -1,4 +1,4 @@
-//! Who may buy, and how often: the keys of tokens, and the limits per user and address.
+//! Settings of admission: the keys of tokens, and the rate limits per user and address.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::taker::Taker;
+use super::builder::ConfigBuilder;
 use super::value::whole_number;
 use crate::admission::{Admission, KeySet};
 use crate::limiter::Rate;
@@ -17,19 +17,19 @@ use crate::limits::{
 /// The setting that names the file of keys.
 pub(super) const ADMISSION_KEYS: &str = "admission-keys";
 
-/// Who tokens are for unless told otherwise.
+/// Default audience of tokens.
 const AUDIENCE_DEFAULT: &str = "stampede";
 
-/// Whose tokens admit buyers.
+/// The keys whose tokens admit buyers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionSetting {
     /// The file of keys.
     pub file: PathBuf,
-    /// What it says.
+    /// The keys of the file, and the audience.
     pub admission: Arc<Admission>,
 }
 
-/// The keys that a file holds, and whether everybody on the machine may read it.
+/// The keys of a file, and whether every user of the machine can read the file.
 fn keys(path: &Path) -> Result<(KeySet, bool), String> {
     let mut text = Vec::new();
     let public = File::open(path)
@@ -60,10 +60,10 @@ fn rate(text: &str) -> Result<Option<Rate>, String> {
     Rate::new(per_s, burst).map(Some)
 }
 
-impl Taker {
-    /// Whose tokens admit buyers, if any do.
+impl ConfigBuilder {
+    /// The keys whose tokens admit buyers, if the settings name any.
     pub(super) fn admission(&mut self) -> Option<AdmissionSetting> {
-        let audience = self.one("admission-audience", AUDIENCE_DEFAULT.to_owned(), |text| {
+        let audience = self.value_or("admission-audience", AUDIENCE_DEFAULT.to_owned(), |text| {
             let legal = (1..=ADMISSION_AUDIENCE_BYTES_MAX).contains(&text.len());
             legal
                 .then(|| text.to_owned())
@@ -71,24 +71,24 @@ impl Taker {
         });
         let given = self.layers.values(ADMISSION_KEYS).map(|values| PathBuf::from(&values[0]));
         if given.is_none() && self.layers.values("admission-audience").is_some() {
-            let told = "admission-audience has no effect without admission-keys";
-            self.layers.warnings.push(told.to_owned());
+            let warning = "admission-audience has no effect without admission-keys";
+            self.layers.warnings.push(warning.to_owned());
         }
         let file = given?;
         let (keys, public) =
-            self.one(ADMISSION_KEYS, None, |text| keys(Path::new(text)).map(Some))?;
+            self.value_or(ADMISSION_KEYS, None, |text| keys(Path::new(text)).map(Some))?;
         let has_secrets = keys.has_secrets();
         if public && has_secrets {
             self.layers.warnings.push(format!(
-                "admission-keys: everybody on this machine can read the secrets in {}: chmod o-r",
+                "admission-keys: every user of this machine can read the secrets in {}: chmod o-r",
                 file.display()
             ));
         }
         let private: Vec<_> = keys.private_kids().collect();
         if !private.is_empty() {
             self.layers.warnings.push(format!(
-                "admission-keys: {} has the private part (d) of {}, which only who signs needs: \
-                 `stampede token public-keys` leaves it out",
+                "admission-keys: {} has the private part (d) of {}, which only the signer needs: \
+                 `stampede token public-keys` prints the file without it",
                 file.display(),
                 private.join(", ")
             ));
@@ -97,9 +97,9 @@ impl Taker {
         Some(AdmissionSetting { file, admission: Arc::new(admission) })
     }
 
-    /// A limit of purchases, if there is one.
+    /// A rate limit, if it is set.
     pub(super) fn rate(&mut self, name: &'static str) -> Option<Rate> {
-        self.one(name, None, rate)
+        self.value_or(name, None, rate)
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates() {
+    fn rates_are_parsed() {
         let read =
             |text: &str| rate(text).map(|rate| rate.map(|rate| (rate.per_s(), rate.burst())));
         assert_eq!(read("off"), Ok(None));

@@ -1,4 +1,5 @@
-//! What a running server takes over of a configuration that it reads again, and what takes a restart.
+//! Compares a configuration that a running server reads again: which settings apply at once, and which
+//! need a restart.
 
 use super::Config;
 use super::admission::ADMISSION_KEYS;
@@ -6,30 +7,30 @@ use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, SHOP_TOKEN, Toke
 use super::source::{Changes, Setting};
 
 impl Config {
-    /// How `new` differs. The server has taken over what `self` says of settings that can change.
+    /// The settings that differ in `new`. `self` is the configuration in use.
     pub fn changes(&self, new: &Self) -> Changes {
-        let mut changes = self.given.changes(&new.given, |setting| self.takes_over(new, setting));
+        let mut changes = self.given.changes(&new.given, |setting| self.is_applied(new, setting));
         if self.keeps_its_control_port(new) {
-            // A token stands in a file, which can hold another one under the same name.
+            // The file of a token can have new content under the same name.
             let tokens = |config: &Self| {
-                let Tokens { operates, looks } = config.tokens();
-                [(CONTROL_TOKEN, operates), (READ_TOKEN, looks)]
+                let Tokens { operator, reader } = config.tokens();
+                [(CONTROL_TOKEN, operator), (READ_TOKEN, reader)]
             };
             for ((names, old), (_, new)) in tokens(self).into_iter().zip(tokens(new)) {
-                let is_told = changes.taken_over.iter().any(|name| names.contains(name));
-                if !is_told && old != new {
-                    changes.taken_over.push(names[0]);
+                let is_listed = changes.applied.iter().any(|name| names.contains(name));
+                if !is_listed && old != new {
+                    changes.applied.push(names[0]);
                 }
             }
         }
-        if self.shop_tokens != new.shop_tokens && !changes.taken_over.contains(&SHOP_TOKEN) {
-            changes.taken_over.push(SHOP_TOKEN);
+        if self.shop_tokens != new.shop_tokens && !changes.applied.contains(&SHOP_TOKEN) {
+            changes.applied.push(SHOP_TOKEN);
         }
-        // So does a key of admission.
+        // So can the file of admission keys.
         let keys = |config: &Self| config.admission.as_ref().map(|s| s.admission.clone());
-        let is_told = changes.taken_over.iter().any(|name| name.starts_with("admission-"));
-        if !is_told && keys(self) != keys(new) {
-            changes.taken_over.push(ADMISSION_KEYS);
+        let is_listed = changes.applied.iter().any(|name| name.starts_with("admission-"));
+        if !is_listed && keys(self) != keys(new) {
+            changes.applied.push(ADMISSION_KEYS);
         }
         changes
     }
@@ -38,21 +39,22 @@ impl Config {
         self.control.as_ref().map(|port| port.tokens.clone()).unwrap_or_default()
     }
 
-    /// Whether the control port that runs is where `new` wants one.
+    /// Whether `new` has the control port at the same address.
     fn keeps_its_control_port(&self, new: &Self) -> bool {
         let address = |config: &Self| config.control.as_ref().map(|port| port.address);
         address(self) == address(new)
     }
 
-    /// Whether a running server takes over what `new` says of this setting. A control port's tokens are
-    /// judged by its address: those for another one, or none at all, might open this one to everybody.
-    fn takes_over(&self, new: &Self, setting: &Setting) -> bool {
+    /// Whether the server applies this setting of `new` without a restart. Tokens of the control port are
+    /// checked together with its address. Tokens for another address, or a missing token, could open the
+    /// current address to everybody, so they do not apply.
+    fn is_applied(&self, new: &Self, setting: &Setting) -> bool {
         let is_token = CONTROL_TOKEN.contains(&setting.name) || READ_TOKEN.contains(&setting.name);
         setting.changeable && (!is_token || self.keeps_its_control_port(new))
     }
 
-    /// What the server goes by after `new` was taken over: what it can't change stays what it was.
-    pub fn taking_over(&self, new: &Self) -> Self {
+    /// The configuration in use after a reload: `new` for settings that apply at once, `self` for the others.
+    pub fn with_applied(&self, new: &Self) -> Self {
         let tokens = if self.keeps_its_control_port(new) { new.tokens() } else { self.tokens() };
         let control = self.control.clone().map(|port| ControlSetting { tokens, ..port });
         Self {
@@ -77,7 +79,7 @@ impl Config {
             write_timeout_ms: new.write_timeout_ms,
             ledger_timeout_ms: new.ledger_timeout_ms,
             waiting_max: new.waiting_max,
-            given: self.given.taking_over(&new.given, |setting| self.takes_over(new, setting)),
+            given: self.given.with_applied(&new.given, |setting| self.is_applied(new, setting)),
             ..self.clone()
         }
     }

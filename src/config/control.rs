@@ -1,47 +1,48 @@
-//! The settings of the control port: where it is, the token that opens it, and the token that may only
-//! look.
+//! Settings of the control port: its address, the operator's token and the read token.
 //!
-//! Whoever reaches the control port can sell what there is. Without a token it is therefore only
-//! ever on loopback. A token that may only look is nothing without one that may more: it would be
-//! stricter with its holder than with everybody else.
+//! A client of the control port can change every sale. Without a token, the port therefore listens on
+//! loopback only. A read token needs an operator's token: otherwise its holder could do less than a
+//! client without any token.
 
 use std::fmt;
+use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::builder::ConfigBuilder;
 use super::listen::Listen;
-use super::taker::Taker;
 use super::value;
 use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN, SHOP_TOKENS_MAX};
 
-/// Where the control port is unless told otherwise.
+/// Default address of the control port.
 pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 
-/// The settings that name the token that opens it: its file, and itself.
+/// The settings of the operator's token: its file, and the token itself.
 pub(super) const CONTROL_TOKEN: [&str; 2] = ["control-token-file", "control-token"];
 /// The setting that names the files of the shop's tokens.
 pub(super) const SHOP_TOKEN: &str = "shop-token-file";
-/// The same of the token that may only look.
+/// The settings of the read token.
 pub(super) const READ_TOKEN: [&str; 2] = ["read-token-file", "read-token"];
 
 /// The control port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlSetting {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// What its clients must show.
+    /// The tokens that its clients send.
     pub tokens: Tokens,
 }
 
-/// What opens the control port.
+/// The tokens of the control port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// What its clients must show. Never `None` unless its address is loopback.
-    pub operates: Option<Token>,
-    /// What is enough for those who only look: Prometheus, a dashboard. Only beside the other, and
-    /// never the same.
-    pub looks: Option<Token>,
+    /// The operator's token. Only `None` on a loopback address.
+    pub operator: Option<Token>,
+    /// The read token, for Prometheus and dashboards. Only together with the operator's token, and
+    /// different from it.
+    pub reader: Option<Token>,
 }
 
 /// A bearer token. Shown as `***`.
@@ -81,19 +82,19 @@ impl Token {
         &self.text
     }
 
-    /// What tells it from other tokens in a log: the beginning of a hash.
+    /// Identifies the token in a log: the first bytes of a hash.
     pub fn fingerprint(&self) -> String {
         let text = ["stampede control token ", &self.text].concat();
         let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The file it stands in.
+    /// The file of the token.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Whether it is this one, in a time that does not tell how much of it is right.
+    /// Whether `shown` is this token. The time does not depend on the number of matching bytes.
     pub fn matches(&self, shown: &[u8]) -> bool {
         let token = self.text.as_bytes();
         let differ = |shown: &[u8]| {
@@ -104,8 +105,8 @@ impl Token {
 }
 
 impl Token {
-    /// The one of these tokens that is shown. All are compared: the time does not tell which of them is
-    /// nearly right.
+    /// The token among `tokens` that equals `shown`. Compares with all of them, so that the time does not
+    /// show which token is nearly right.
     pub fn shown_of<'a>(tokens: &'a [Self], shown: &[u8]) -> Option<&'a Self> {
         tokens.iter().fold(None, |found, token| Some(token).filter(|t| t.matches(shown)).or(found))
     }
@@ -117,15 +118,15 @@ impl fmt::Debug for Token {
     }
 }
 
-impl Taker {
+impl ConfigBuilder {
     pub(super) fn control(&mut self, listen: &[Listen]) -> Option<ControlSetting> {
-        let operates = self.token(CONTROL_TOKEN);
-        let looks = self.token(READ_TOKEN);
+        let operator = self.token(CONTROL_TOKEN);
+        let reader = self.token(READ_TOKEN);
         let wrong_before = self.problems.len();
         let default = CONTROL_DEFAULT.parse().ok();
-        let address = self.one("control", default, |text| match text {
+        let address = self.value_or("control", default, |text| match text {
             "off" => Ok(None),
-            // As an operator's command takes it, from the same variable.
+            // Operator's commands accept http:// in the same variable.
             text => {
                 let shape = "must be HOST:PORT, such as 127.0.0.1:3006, or off";
                 let text = text.strip_prefix("http://").unwrap_or(text);
@@ -135,66 +136,82 @@ impl Taker {
         let given = self.layers.values("control").map_or(CONTROL_DEFAULT, |v| &v[0]).to_owned();
         let is_wrong = self.problems.len() != wrong_before;
         let token_wrong = CONTROL_TOKEN.iter().any(|name| self.is_set(name));
-        if operates.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
-            self.wrong(
+        if operator.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
+            self.reject(
                 "control",
                 &given,
-                "whoever reaches this address could change every sale: set a token with \
+                "everybody who reaches this address could change every sale: set a token with \
                  --control-token-file FILE or STAMPEDE_CONTROL_TOKEN, or use a loopback address",
             );
         }
-        self.judge_read_token(looks.as_ref(), operates.as_ref(), token_wrong);
+        self.check_read_token(reader.as_ref(), operator.as_ref(), token_wrong);
         if address.port() != 0 && listen.iter().any(|one| one.address() == Some(address)) {
-            self.wrong("control", &given, "the control port can't be the port for buyers");
+            self.reject("control", &given, "the control port can't be the port for buyers");
         }
-        Some(ControlSetting { address, tokens: Tokens { operates, looks } })
+        Some(ControlSetting { address, tokens: Tokens { operator, reader } })
     }
 
-    /// The shop's tokens, which it shows at either port. Each of them is as good as any other, so that one
-    /// can take another's place. None is a token of `control`, which may more, or less.
+    /// The shop's tokens, which are valid at both ports. Several tokens are equivalent, so that the shop can
+    /// rotate them. A token of the control port has other rights, and can't be a token of the shop.
     pub(super) fn shop_tokens(&mut self, control: Option<&ControlSetting>) -> Vec<Token> {
         let given = self.layers.values(SHOP_TOKEN).unwrap_or_default().to_vec();
         let mut tokens: Vec<Token> = Vec::new();
-        let others = control.map(|control| [&control.tokens.operates, &control.tokens.looks]);
+        let others = control.map(|control| [&control.tokens.operator, &control.tokens.reader]);
         for path in &given {
             let same = |token: &Token, other: &Token| token.matches(other.text.as_bytes());
             match Token::from_file(Path::new(path)) {
-                Err(problem) => self.wrong(SHOP_TOKEN, path, &problem),
+                Err(problem) => self.reject(SHOP_TOKEN, path, &problem),
                 Ok(token) if tokens.iter().any(|other| same(&token, other)) => {
-                    self.wrong(SHOP_TOKEN, path, "the same token stands in another of the files");
+                    self.reject(SHOP_TOKEN, path, "another of the files has the same token");
                 }
                 Ok(token)
                     if others.iter().flatten().copied().flatten().any(|o| same(&token, o)) =>
                 {
-                    let told = "it is a token of the control port's: make another one";
-                    self.wrong(SHOP_TOKEN, path, told);
+                    let problem = "this is a token of the control port: create another one";
+                    self.reject(SHOP_TOKEN, path, problem);
                 }
                 Ok(token) => tokens.push(token),
             }
         }
+        self.warn_of_readers(SHOP_TOKEN);
         if tokens.len() > SHOP_TOKENS_MAX {
-            let told = format!("{} files, at most {SHOP_TOKENS_MAX}", tokens.len());
-            self.wrong(SHOP_TOKEN, &given[given.len() - 1], &told);
+            let problem = format!("{} files, at most {SHOP_TOKENS_MAX}", tokens.len());
+            self.reject(SHOP_TOKEN, &given[given.len() - 1], &problem);
         }
         tokens
+    }
+
+    /// Warns if every user of the machine can read the tokens in these files.
+    fn warn_of_readers(&mut self, name: &str) {
+        for path in self.layers.values(name).unwrap_or_default().to_vec() {
+            let mode = fs::metadata(&path).map_or(0, |file| file.permissions().mode());
+            if mode & 0o004 != 0 {
+                self.layers.warnings.push(format!(
+                    "{name}: every user of this machine can read the token in {path}: chmod o-r"
+                ));
+            }
+        }
     }
 
     fn is_set(&self, name: &str) -> bool {
         self.layers.values(name).is_some()
     }
 
-    /// A token that stands in the file of the first setting, or in the second.
+    /// The token in the file of the first setting, or in the second setting.
     fn token(&mut self, [file, text]: [&'static str; 2]) -> Option<Token> {
-        let by_file = self.one(file, None, |path| Token::from_file(Path::new(path)).map(Some));
-        let by_text = self.one(text, None, |token| Token::new(token).map(Some));
+        let by_file = self.value_or(file, None, |path| Token::from_file(Path::new(path)).map(Some));
+        let by_text = self.value_or(text, None, |token| Token::new(token).map(Some));
+        if by_file.is_some() {
+            self.warn_of_readers(file);
+        }
         if self.is_set(file) && self.is_set(text) {
-            self.wrong(text, "", &format!("{file} is set too; one token is enough"));
+            self.reject(text, "", &format!("{file} is set too; one token is enough"));
         }
         by_file.or(by_text)
     }
 
-    /// `is_guarded`: there is a token that opens the control port, or there was to be one.
-    fn judge_read_token(
+    /// `is_guarded`: an operator's token is set, valid or not.
+    fn check_read_token(
         &mut self,
         read_token: Option<&Token>,
         token: Option<&Token>,
@@ -203,17 +220,21 @@ impl Taker {
         let Some(name) = READ_TOKEN.into_iter().find(|name| self.is_set(name)) else { return };
         let given = self.layers.values(name).map_or_else(String::new, |v| v[0].clone());
         if !is_guarded {
-            self.wrong(
+            self.reject(
                 name,
                 &given,
-                "without a token that may change sales everybody who reaches the control port may: \
+                "without a token for changes, everybody who reaches the control port can change sales: \
                  set one with --control-token-file FILE or STAMPEDE_CONTROL_TOKEN too",
             );
         }
         if let (Some(read), Some(token)) = (read_token, token)
             && token.matches(read.text.as_bytes())
         {
-            self.wrong(name, &given, "it is the token that may change sales: make another one");
+            self.reject(
+                name,
+                &given,
+                "this is the token that may change sales: create another one",
+            );
         }
     }
 }
@@ -223,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens() {
+    fn tokens_are_checked_and_never_shown() {
         let token = Token::new("0123456789abcdef").unwrap();
         assert!(token.matches(b"0123456789abcdef") && token.expose() == "0123456789abcdef");
         for other in [&b""[..], b"0123456789abcdeg", b"0123456789abcde", b"0123456789abcdef0"] {
@@ -236,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_a_file() {
+    fn a_token_is_read_from_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
         let token = Token::from_file(file.path()).unwrap();

@@ -1,6 +1,6 @@
 //! The web pages that may read answers of the buyers' port (the Fetch standard, section 3.3).
 
-use super::taker::Taker;
+use super::builder::ConfigBuilder;
 use crate::limits::CORS_ORIGINS_MAX;
 
 /// The setting.
@@ -19,7 +19,7 @@ pub enum CorsSetting {
 }
 
 impl CorsSetting {
-    /// What `Access-Control-Allow-Origin` says to a page of this origin, if it may read answers.
+    /// The value of `Access-Control-Allow-Origin` for a page of this origin, if it may read responses.
     pub fn allowed(&self, origin: &[u8]) -> Option<&str> {
         match self {
             Self::Off => None,
@@ -59,7 +59,7 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-impl Taker {
+impl ConfigBuilder {
     pub(super) fn cors(&mut self) -> CorsSetting {
         let given = self.layers.values(CORS_ORIGINS).unwrap_or_default().to_vec();
         let mut origins: Vec<String> = Vec::new();
@@ -69,15 +69,15 @@ impl Taker {
             }
             match origin(text) {
                 Ok(origin) if origins.contains(&origin) => {
-                    self.wrong(CORS_ORIGINS, text, "is given twice");
+                    self.reject(CORS_ORIGINS, text, "is given twice");
                 }
                 Ok(origin) => origins.push(origin),
-                Err(problem) => self.wrong(CORS_ORIGINS, text, &problem),
+                Err(problem) => self.reject(CORS_ORIGINS, text, &problem),
             }
         }
         if origins.len() > CORS_ORIGINS_MAX {
             let problem = format!("{} origins, at most {CORS_ORIGINS_MAX}", origins.len());
-            self.wrong(CORS_ORIGINS, &given[given.len() - 1], &problem);
+            self.reject(CORS_ORIGINS, &given[given.len() - 1], &problem);
         }
         if origins.is_empty() { CorsSetting::Off } else { CorsSetting::Origins(origins) }
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins() {
+    fn origins_are_parsed_strictly() {
         for right in ["https://shop.example", "http://localhost:8080", "http://[::1]:80801"] {
             assert_eq!(origin(right).as_deref(), Ok(right));
         }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_these_pages_read_answers() {
+    fn only_listed_origins_are_allowed() {
         let some = CorsSetting::Origins(vec!["https://shop.example".to_owned()]);
         assert_eq!(some.allowed(b"https://shop.example"), Some("https://shop.example"));
         for other in [&b"https://shop.example.evil"[..], b"http://shop.example", b"null", b""] {

@@ -1,6 +1,6 @@
-//! What is wrong with a configuration.
+//! The error of a configuration.
 
-/// Why there is no configuration: everything that is wrong, one text each. Shows one a line.
+/// All problems of a configuration. Displays one per line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", problems.join("\n"))]
 pub struct ConfigError {

@@ -1,4 +1,4 @@
-//! The setting of the ledger: which kind, where, and how its secret stays one.
+//! The setting of the ledger: kind, address, and a URL that never displays its password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl LedgerSetting {
 }
 
 impl fmt::Display for LedgerSetting {
-    /// As it is set, without a password.
+    /// As in the settings, without a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
@@ -52,20 +52,20 @@ pub struct RedisSetting {
     /// `redis://…`, `redis-sentinel://…`, `redis-cluster://…` or the same with `rediss`, which
     /// [`RedisSettings::from_url`] takes.
     pub url: RedisUrl,
-    /// Whether it is spoken to over TLS (`rediss…`).
+    /// Whether the connection uses TLS (`rediss…`).
     pub tls: bool,
-    /// The certificate authorities to trust instead of the system's, and our own certificate. Only
+    /// The certificate authorities to trust instead of the system's, and the client certificate. Only
     /// with `tls`.
     pub files: TlsFiles,
     /// The names of a sale's counters.
     pub counters: CounterNames,
-    /// How many replicas must have what is acknowledged.
+    /// Number of replicas that must have a purchase before it is acknowledged.
     pub replicas: u32,
-    /// Who we are at the Sentinels, if they want to know.
+    /// The login at the Sentinels. `None`: no login.
     pub sentinel_login: Option<SentinelLogin>,
 }
 
-/// User and password at the Sentinels, which know none of Redis' own.
+/// User and password at the Sentinels, which differ from those of Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelLogin {
     /// ACL user. `None`: the default one.
@@ -75,7 +75,7 @@ pub struct SentinelLogin {
 }
 
 impl RedisSetting {
-    /// What connections to it need. Does not connect.
+    /// The settings of connections to this Redis. Does not connect.
     ///
     /// # Errors
     /// The URL, a name or the certificate authorities can't be used, and why.
@@ -94,12 +94,12 @@ impl RedisSetting {
     }
 }
 
-/// The URL of a Redis, which can hold a password: it shows itself without.
+/// The URL of a Redis, which can hold a password. Displays without it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
 impl RedisUrl {
-    /// The URL with its password, to connect with and not to show.
+    /// The URL with its password. For connecting only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -144,6 +144,20 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
                  redis-sentinel://HOST[:PORT],…/MASTERNAME[/DB] or redis-cluster://HOST[:PORT],…; \
                  with rediss it is TLS";
     let (scheme, rest) = text.split_once(':').ok_or(shape)?;
+    let hosts = rest.strip_prefix("//").unwrap_or(rest);
+    let hosts = hosts.split('/').next().and_then(|login| login.rsplit('@').next());
+    match scheme {
+        "redis+unix" | "rediss+unix" | "unix" => {
+            return Err(
+                "Redis is reached over TCP only, not by a Unix socket: redis://HOST[:PORT][/DB]"
+                    .into(),
+            );
+        }
+        _ if scheme.starts_with("redis") && hosts.is_none_or(str::is_empty) => {
+            return Err(format!("names no host; {shape}"));
+        }
+        _ => {}
+    }
     match scheme {
         "embedded" => embedded(rest).map(LedgerSetting::Embedded),
         "redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
@@ -162,7 +176,7 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
     }
 }
 
-/// What names the files of TLS, as it is set.
+/// The options that name the files of TLS.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TlsOptions<'a> {
     /// `--redis-ca`.
@@ -308,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn ledgers() {
+    fn ledger_settings_are_parsed() {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("a/b");
         let setting = parse(&format!("embedded:{}", deep.display())).unwrap();
@@ -326,7 +340,11 @@ mod tests {
             ("embedded:///data", "has no `//`"),
             (&format!("embedded:{}", file.display()), "can't write in"),
             ("redis:host", "redis://[user:password@]host[:port][/db]"),
-            ("redis://", "not a Redis URL"),
+            ("redis://", "names no host; must be"),
+            ("redis:///0", "names no host"),
+            ("redis://:secret@", "names no host"),
+            ("redis+unix:///tmp/redis.sock", "not by a Unix socket"),
+            ("unix:/tmp/redis.sock", "not by a Unix socket"),
             ("redis://host:port", "not a Redis URL"),
             ("redis://host/zero", "the database in a Redis URL is a number"),
             ("rediss://host/#insecure", "no ? and no #"),
@@ -340,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn counter_names() {
+    fn counter_names_are_checked() {
         assert!(counter_name("n").is_ok() && counters_key("stock:{sale}").is_ok());
         for bad in ["", "a b", "票", "a\n", &"x".repeat(129)] {
             assert!(counter_name(bad).is_err(), "{bad}");

@@ -2,23 +2,23 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::taker::Taker;
+use super::builder::ConfigBuilder;
 use super::value;
 use crate::limits::{LISTEN_MAX, UNIX_PATH_BYTES_MAX};
 
-/// Where an instance listens unless told otherwise.
+/// Default address for buyers.
 pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
 
-/// What stands before the path of a Unix socket.
+/// Prefix of the path of a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
-/// What stands before an address whose clients speak TLS.
+/// Prefix of an address whose clients speak TLS.
 const TLS_PREFIX: &str = "tls:";
 
-/// One thing that an instance listens on. Shown as its setting is written.
+/// An address that an instance listens on. Displays as in the setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// An address of this machine.
@@ -40,7 +40,7 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// Whether listening on both can't be meant. Port 0 is a new one each time.
+    /// Whether both are the same address. Port 0 is a new port each time.
     fn collides(&self, other: &Self) -> bool {
         match (self.address(), other.address()) {
             (Some(one), Some(other)) => one == other && one.port() != 0,
@@ -57,7 +57,18 @@ impl Listen {
     }
 }
 
-/// What a `HOST:PORT`, `tls:HOST:PORT` or `unix:PATH` stands for.
+/// The address as this machine reaches it: a server on all addresses is reached on loopback.
+pub fn local_address(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// The addresses of a `HOST:PORT`, `tls:HOST:PORT` or `unix:PATH`.
 fn parse(text: &str) -> Result<Vec<Listen>, String> {
     if let Some(path) = text.strip_prefix(UNIX_PREFIX) {
         return Ok(vec![Listen::Unix(socket_file(path)?)]);
@@ -71,8 +82,8 @@ fn parse(text: &str) -> Result<Vec<Listen>, String> {
     Ok(value::addresses(text, shape)?.into_iter().map(kind).collect())
 }
 
-/// A path at which a socket can be, as far as can be seen without making one. Who listens on one
-/// that is there already is found out by the server.
+/// The path of a Unix socket. Checks everything that can be checked without creating the socket. The
+/// server itself finds out whether another process listens on an existing socket.
 fn socket_file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.ends_with('/') || text.contains('\0') {
         return Err("must be unix: and the path of a file, such as unix:/run/stampede.sock".into());
@@ -90,7 +101,7 @@ fn socket_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match fs::symlink_metadata(&path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err("is there already and is no socket; it is left alone".into());
+            return Err("exists already and is no socket; it is left alone".into());
         }
         _ => {}
     }
@@ -103,7 +114,7 @@ fn socket_file(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-impl Taker {
+impl ConfigBuilder {
     pub(super) fn listen(&mut self) -> Vec<Listen> {
         let default = [LISTEN_DEFAULT.to_owned()];
         let given = self.layers.values("listen").unwrap_or(&default).to_vec();
@@ -113,18 +124,18 @@ impl Taker {
                 Ok(found) => {
                     for one in found {
                         if listen.iter().any(|other| other.collides(&one)) {
-                            self.wrong("listen", text, &format!("{one} is given twice"));
+                            self.reject("listen", text, &format!("{one} is given twice"));
                         } else {
                             listen.push(one);
                         }
                     }
                 }
-                Err(problem) => self.wrong("listen", text, &problem),
+                Err(problem) => self.reject("listen", text, &problem),
             }
         }
         if listen.len() > LISTEN_MAX {
             let problem = format!("{} addresses, at most {LISTEN_MAX}", listen.len());
-            self.wrong("listen", &given[given.len() - 1], &problem);
+            self.reject("listen", &given[given.len() - 1], &problem);
         }
         listen
     }
@@ -135,7 +146,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn a_server_on_all_addresses_is_reached_on_loopback() {
+        for (listens, reached) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("192.0.2.1:1", "192.0.2.1:1")]
+        {
+            assert_eq!(local_address(listens.parse().unwrap()).to_string(), reached);
+        }
+    }
+
+    #[test]
+    fn addresses_are_parsed() {
         let address = |text: &str| vec![Listen::Tcp(text.parse().unwrap())];
         assert_eq!(parse("0.0.0.0:3005"), Ok(address("0.0.0.0:3005")));
         assert_eq!(parse("[::]:3005"), Ok(address("[::]:3005")));
@@ -145,7 +165,7 @@ mod tests {
             ("", "must be HOST:PORT"),
             ("3005", "must be HOST:PORT"),
             (":3005", "must be HOST:PORT"),
-            ("::1:3005", "must be HOST:PORT"),
+            ("::1:3005", "as in [::1]:3005"),
             ("http://localhost:3005", "must be HOST:PORT"),
             ("/run/stampede.sock", "or unix:PATH"),
             ("localhost:http", "the port must be a whole number from 0 to 65535"),
@@ -158,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_files() {
+    fn socket_paths_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a socket");
         let text = format!("unix:{}", path.display());
@@ -192,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_meant_twice() {
+    fn equal_listeners_collide() {
         let one = |text: &str| parse(text).unwrap().remove(0);
         assert!(one("127.0.0.1:1").collides(&one("127.0.0.1:1")));
         assert!(!one("127.0.0.1:0").collides(&one("127.0.0.1:0")));

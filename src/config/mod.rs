@@ -14,6 +14,8 @@ mod changes;
 mod control;
 mod cors;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ledger;
 mod listen;
 mod orders;
@@ -21,8 +23,8 @@ mod proxies;
 mod sale;
 mod show;
 mod source;
-mod take;
-mod taker;
+mod option_parser;
+mod builder;
 mod tls;
 mod value;
 mod webhooks;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::cli::ServeOptions;
+use crate::clock::wall_ms;
 use crate::ledger::embedded::LedgerId;
 use crate::ledger::redis::TlsFiles;
 use crate::limiter::Rate;
@@ -50,26 +53,29 @@ pub use error::ConfigError;
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
 };
-pub use listen::{LISTEN_DEFAULT, Listen};
+pub use listen::{LISTEN_DEFAULT, Listen, local_address};
 pub use orders::{
     LedgerAction, ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork, WebhooksWork,
 };
 pub use proxies::ForwardedHeader;
-pub use sale::{lines as parse_lines, parse as parse_sale, parse_time, splits as parse_splits};
-pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
+pub use sale::{
+    doubts as sale_doubts, lines as parse_lines, parse as parse_sale, parse_time,
+    splits as parse_splits,
+};
+pub use source::{Changes, GivenValues, SETTINGS, Setting, Source, closest, without_newline};
 pub use value::{duration_within, whole_number};
-pub use webhooks::LettersAction;
+pub use webhooks::DeadLettersAction;
 
+use builder::ConfigBuilder;
 use source::Layers;
-use taker::Taker;
 
 /// Why a sale of an embedded ledger is not split.
 const SPLITS_NEED_REDIS: &str =
     "only a sale in Redis can be split; an embedded ledger has one core to sell from";
 
-/// The folder of the embedded ledger unless told otherwise.
+/// Default folder of the embedded ledger.
 pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
-/// The sale that an embedded ledger starts with unless told otherwise.
+/// Default sale of an embedded ledger.
 pub const SALE_DEFAULT: (&str, u64) = ("ticket", 10_000);
 
 /// Every setting of an instance, checked.
@@ -79,7 +85,7 @@ pub struct Config {
     pub config_file: Option<PathBuf>,
     /// Where buyers connect; at least one, none twice (but for port 0).
     pub listen: Vec<Listen>,
-    /// The files of TLS, if anybody speaks it.
+    /// The files of TLS, if an address uses TLS.
     pub tls: Option<TlsSetting>,
     /// The control port, if there is one.
     pub control: Option<ControlSetting>,
@@ -87,7 +93,7 @@ pub struct Config {
     pub shop_tokens: Vec<Token>,
     /// The web pages that may read answers of the buyers' port.
     pub cors: CorsSetting,
-    /// Whether buyers may confirm their own reservations, at the public port.
+    /// Whether buyers may confirm their own reservations at the public port.
     pub public_confirm: bool,
     /// The processor cores to run on: at least one, none twice, in the order given.
     pub cores: Vec<usize>,
@@ -98,9 +104,9 @@ pub struct Config {
     pub connections_per_address: u32,
     /// The networks of proxies in front. Their connections are not counted by address.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether they say whose a connection is.
+    /// Whether trusted proxies report client addresses by the PROXY protocol.
     pub proxy_protocol: bool,
-    /// The header in which they say whose a request is.
+    /// The header in which trusted proxies report client addresses.
     pub forwarded_header: ForwardedHeader,
     /// Whose tokens admit buyers. `None`: they need none.
     pub admission: Option<AdmissionSetting>,
@@ -116,19 +122,19 @@ pub struct Config {
     pub restored_ledger: Option<LedgerId>,
     /// Sales to create if missing. No id twice.
     pub sales: Vec<(SaleId, SaleSpec)>,
-    /// Whether somebody asked for these sales, or they are the default.
+    /// Whether a setting names these sales. If not, they are the default.
     pub sales_given: bool,
-    /// Into how many parts those are split that don't say it.
+    /// The number of parts of sales without splits=.
     pub splits: u32,
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
-    /// How much more than its fair share of what is left it may ask for, with [`StockSetting::Auto`].
+    /// The allowance above the fair share, in percent. Only with [`StockSetting::Auto`].
     pub stock_buffer_percent: u64,
-    /// The instance's name among those that share a ledger, if it was given one.
+    /// The instance's name among those that share a ledger, if it is set.
     pub instance: Option<String>,
     /// Where to write a line for each purchase attempt.
     pub stat_log: Option<PathBuf>,
-    /// What to log, as a `tracing` filter.
+    /// The log filter, in the syntax of `tracing`.
     pub log_filter: String,
     /// How to log.
     pub log_format: LogFormat,
@@ -148,17 +154,17 @@ pub struct Config {
     pub ledger_timeout_ms: u64,
     /// Requests of one core that may wait for the ledger, at least 1. `None`: every connection may.
     pub waiting_max: Option<usize>,
-    /// Things that are no error but hardly meant, to be told once.
+    /// Warnings: settings that are legal but probably a mistake.
     pub warnings: Vec<String>,
-    /// Where each setting of [`SETTINGS`] comes from, in that order.
+    /// The source of each setting, in the order of [`SETTINGS`].
     pub sources: Vec<(&'static str, Source)>,
-    /// What they were given as.
-    pub given: Given,
+    /// The text of each setting.
+    pub given: GivenValues,
 }
 
 impl Config {
-    /// Whether somebody is trusted to say which user buys. If not, everybody names himself.
-    pub fn has_namers(&self) -> bool {
+    /// Whether a proxy or a token names the user of a purchase. If not, buyers name themselves.
+    pub fn trusts_user_names(&self) -> bool {
         !self.trusted_proxies.is_empty() || self.admission.is_some()
     }
 
@@ -167,23 +173,23 @@ impl Config {
         Self::load_from(options, std::env::vars_os(), &Host::of_process())
     }
 
-    /// The same with an environment and a machine of the caller's.
+    /// The configuration from these options, an environment and a machine.
     pub fn load_from(
         options: &ServeOptions,
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         host: &Host,
     ) -> Result<Self, ConfigError> {
         let (layers, problems) = Layers::gather(options, environment);
-        let mut take = Taker { layers, problems };
-        let config = take.config(host);
-        if !take.problems.is_empty() {
-            return Err(ConfigError { problems: take.problems });
+        let mut builder = ConfigBuilder { layers, problems };
+        let config = builder.config(host);
+        if !builder.problems.is_empty() {
+            return Err(ConfigError { problems: builder.problems });
         }
         Ok(config)
     }
 }
 
-impl Taker {
+impl ConfigBuilder {
     fn config(&mut self, host: &Host) -> Config {
         let connection = (limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX);
         let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
@@ -228,10 +234,14 @@ impl Taker {
             splits: split.parts(),
             stock,
             stock_buffer_percent,
-            instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
-            stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
-            log_filter: self.one("log", value::LOG_FILTER_DEFAULT.into(), value::log_filter),
-            log_format: self.one("log-format", LogFormat::of_standard_error(), value::log_format),
+            instance: self.value_or("instance", None, |text| value::instance_name(text).map(Some)),
+            stat_log: self.value_or("stat-log", None, |text| value::stat_log(text).map(Some)),
+            log_filter: self.value_or("log", value::LOG_FILTER_DEFAULT.into(), value::log_filter),
+            log_format: self.value_or(
+                "log-format",
+                LogFormat::of_standard_error(),
+                value::log_format,
+            ),
             drain_delay_ms: self.duration(
                 "drain-delay",
                 limits::DRAIN_DELAY_MS,
@@ -264,11 +274,11 @@ impl Taker {
 
     fn cores(&mut self, host: &Host) -> Vec<usize> {
         let default = host.default_cores().to_vec();
-        let cores = self.one("cores", default, |text| value::cores(text, &host.cores));
+        let cores = self.value_or("cores", default, |text| value::cores(text, &host.cores));
         if cores.len() > host.cores_paid {
             self.layers.warnings.push(format!(
-                "cores: {} of them, but the control group's CPU quota allows {}: all will be stopped \
-                 for part of the time",
+                "cores: {} cores, but the control group's CPU quota allows {}: the kernel will pause all \
+                 of them",
                 cores.len(),
                 host.cores_paid
             ));
@@ -277,7 +287,7 @@ impl Taker {
     }
 
     fn waiting_max(&mut self) -> Option<usize> {
-        self.one("waiting-max", None, |text| {
+        self.value_or("waiting-max", None, |text| {
             value::whole_number(text, 1, limits::CONNECTIONS_MAX).map(|n| Some(n as usize))
         })
     }
@@ -291,7 +301,7 @@ impl Taker {
                  raise it (`ulimit -Hn`, LimitNOFILE=)"
             ));
         }
-        self.one("connections-max", allowed, |text| {
+        self.value_or("connections-max", allowed, |text| {
             let asked = value::whole_number(text, 1, limits::CONNECTIONS_MAX)?;
             if allowed != 0 && asked > allowed {
                 return Err(format!(
@@ -305,30 +315,36 @@ impl Taker {
 
     fn ledger(&mut self) -> LedgerSetting {
         let default = CounterNames::default();
-        let key = self.one("redis-counters-key", default.key, ledger::counters_key);
-        let total_field = self.one("redis-total-field", default.total_field, ledger::counter_name);
-        let sold_field = self.one("redis-sold-field", default.sold_field, ledger::counter_name);
+        let key = self.value_or("redis-counters-key", default.key, ledger::counters_key);
+        let total_field =
+            self.value_or("redis-total-field", default.total_field, ledger::counter_name);
+        let sold_field =
+            self.value_or("redis-sold-field", default.sold_field, ledger::counter_name);
         if total_field == sold_field {
             let name = match self.layers.source("redis-sold-field") {
                 Source::Default => "redis-total-field",
                 _ => "redis-sold-field",
             };
-            self.wrong(name, &sold_field, "the total and the number sold must be different fields");
+            self.reject(
+                name,
+                &sold_field,
+                "the total and the number sold must be different fields",
+            );
         }
         let counters = CounterNames { key, total_field, sold_field };
         let embedded = LedgerSetting::Embedded(EMBEDDED_DIR_DEFAULT.into());
         let wrong_before = self.problems.len();
-        let mut setting = self.one("ledger", embedded, ledger::parse);
+        let mut setting = self.value_or("ledger", embedded, ledger::parse);
         let ledger_wrong = self.problems.len() != wrong_before;
 
-        let ca = self.one("redis-ca", None, |text| ledger::certificates(text).map(Some));
+        let ca = self.value_or("redis-ca", None, |text| ledger::certificates(text).map(Some));
         let path = |text: &str| Ok(Some(text.to_owned()));
-        let certificate = self.one("redis-cert", None, path);
-        let key = self.one("redis-key", None, path);
+        let certificate = self.value_or("redis-cert", None, path);
+        let key = self.value_or("redis-key", None, path);
         let client = ledger::client_files(certificate.as_deref(), key.as_deref());
         let client = client.unwrap_or_else(|(name, problem)| {
             let file = if name == "redis-cert" { &certificate } else { &key };
-            self.wrong(name, file.as_deref().unwrap_or_default(), &problem);
+            self.reject(name, file.as_deref().unwrap_or_default(), &problem);
             None
         });
         let uses_tls = matches!(&setting, LedgerSetting::Redis(redis) if redis.tls);
@@ -338,11 +354,11 @@ impl Taker {
                 [("redis-ca", &ca), ("redis-cert", &certificate), ("redis-key", &key)]
             {
                 if let Some(file) = file {
-                    self.wrong(name, file, "is only of use with a ledger rediss://…, over TLS");
+                    self.reject(name, file, "is only of use with a ledger rediss://…, over TLS");
                 }
             }
         }
-        let replicas = self.one("redis-wait", 0, |text| {
+        let replicas = self.value_or("redis-wait", 0, |text| {
             value::whole_number(text, 0, limits::REDIS_WAIT_MAX).map(|count| count as u32)
         });
         let sentinel_login = self.sentinel_login();
@@ -355,13 +371,13 @@ impl Taker {
             }
             LedgerSetting::Embedded(_) => {
                 let redis = SETTINGS.iter().map(|setting| setting.name);
-                // What is for TLS is an error already.
+                // TLS settings without TLS are an error already.
                 let tls = ["redis-ca", "redis-cert", "redis-key"];
                 let redis = redis.filter(|name| name.starts_with("redis-") && !tls.contains(name));
                 for name in redis {
                     if self.layers.values(name).is_some() {
-                        let told = format!("{name} has no effect on an embedded ledger");
-                        self.layers.warnings.push(told);
+                        let warning = format!("{name} has no effect on an embedded ledger");
+                        self.layers.warnings.push(warning);
                     }
                 }
             }
@@ -371,46 +387,48 @@ impl Taker {
 
     fn sentinel_login(&mut self) -> Option<SentinelLogin> {
         let text = |text: &str| Ok(Some(text.to_owned()));
-        let user = self.one("redis-sentinel-user", None, text);
-        let password = self.one("redis-sentinel-password", None, text);
+        let user = self.value_or("redis-sentinel-user", None, text);
+        let password = self.value_or("redis-sentinel-password", None, text);
         ledger::sentinel_login(user.clone(), password).unwrap_or_else(|problem| {
-            self.wrong("redis-sentinel-user", &user.unwrap_or_default(), &problem);
+            self.reject("redis-sentinel-user", &user.unwrap_or_default(), &problem);
             None
         })
     }
 
     fn stock(&mut self) -> (StockSetting, u64) {
-        let stock = self.one("stock", StockSetting::Auto, value::stock);
-        let buffer = self.one("stock-buffer", limits::STOCK_BUFFER_PERCENT, value::stock_buffer);
+        let stock = self.value_or("stock", StockSetting::Auto, value::stock);
+        let buffer =
+            self.value_or("stock-buffer", limits::STOCK_BUFFER_PERCENT, value::stock_buffer);
         if stock != StockSetting::Auto && self.layers.values("stock-buffer").is_some() {
-            let told = "stock-buffer has no effect: a stock that is a number includes its buffer";
-            self.layers.warnings.push(told.to_owned());
+            let warning =
+                "stock-buffer has no effect: a stock that is a number includes its buffer";
+            self.layers.warnings.push(warning.to_owned());
         }
         (stock, buffer)
     }
 
     fn public_confirm(&mut self) -> bool {
-        let on = self.one("public-confirm", false, value::on_or_off);
+        let on = self.value_or("public-confirm", false, value::on_or_off);
         if on {
-            let told = "public-confirm is on: every buyer can mark his own reservation as paid, \
-                        which is for demonstrations and benchmarks only";
-            self.layers.warnings.push(told.to_owned());
+            let warning = "public-confirm is on: every buyer can mark a reservation as paid; use it for \
+                        demonstrations and benchmarks only";
+            self.layers.warnings.push(warning.to_owned());
         }
         on
     }
 
     fn restored_ledger(&mut self, ledger: &LedgerSetting) -> Option<LedgerId> {
         let to_redis = matches!(ledger, LedgerSetting::Redis(_));
-        self.one("restored-ledger", None, |text| match text.parse()? {
+        self.value_or("restored-ledger", None, |text| match text.parse()? {
             _ if to_redis => Err("is for an embedded ledger only".into()),
             id => Ok(Some(id)),
         })
     }
 
-    /// How sales are split whose definition does not say it.
+    /// The number of parts of sales without splits=.
     fn splits(&mut self, ledger: &LedgerSetting) -> Split {
         let can_split = matches!(ledger, LedgerSetting::Redis(_));
-        self.one("splits", Split::Whole, |text| match sale::splits(text)? {
+        self.value_or("splits", Split::Whole, |text| match sale::splits(text)? {
             split if split != Split::Whole && !can_split => Err(SPLITS_NEED_REDIS.into()),
             split => Ok(split),
         })
@@ -430,18 +448,21 @@ impl Taker {
         for text in &given {
             match sale::parse(text, split) {
                 Ok((_, spec)) if spec.split != Split::Whole && !can_split => {
-                    self.wrong("sale", text, SPLITS_NEED_REDIS);
+                    self.reject("sale", text, SPLITS_NEED_REDIS);
                 }
                 Ok((id, _)) if sales.iter().any(|(other, _)| *other == id) => {
-                    self.wrong("sale", text, &format!("the sale {id} is given twice"));
+                    self.reject("sale", text, &format!("the sale {id} is given twice"));
                 }
-                Ok(sale) => sales.push(sale),
-                Err(problem) => self.wrong("sale", text, &problem),
+                Ok((id, spec)) => {
+                    self.layers.warnings.extend(sale::doubts(&id, &spec, wall_ms()));
+                    sales.push((id, spec));
+                }
+                Err(problem) => self.reject("sale", text, &problem),
             }
         }
         if given.len() > limits::SALES_MAX {
             let problem = format!("{} sales, at most {}", given.len(), limits::SALES_MAX);
-            self.wrong("sale", &given[given.len() - 1], &problem);
+            self.reject("sale", &given[given.len() - 1], &problem);
         }
         (sales, true)
     }

@@ -1,14 +1,15 @@
-//! The settings of `stampede orders`: all that is set by its options, and the login at Sentinels by
-//! the environment.
+//! Settings of `stampede orders`: its options, and the login at Sentinels from the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
 use super::ledger::{RedisSetting, TlsOptions, redis_setting, sentinel_login};
-use super::take::Take;
+use super::option_parser::OptionParser;
 use super::value::{LOG_FILTER_DEFAULT, duration_within, log_filter, log_format, whole_number};
-use super::webhooks::{LettersAction, is_receiver, letters, refuse, webhooks};
+use super::webhooks::{
+    DeadLettersAction, dead_letters, is_receiver, reject_webhook_options, webhooks,
+};
 use crate::cli::OrdersOptions;
 use crate::ledger::redis::{WEBHOOKS_GROUP, is_of_webhooks};
 use crate::limits::{
@@ -19,28 +20,28 @@ use crate::logging::LogFormat;
 use crate::orders::webhooks::WebhookOptions;
 use crate::orders::{DatabaseUrl, StreamOptions, WorkerOptions};
 
-/// The group that makes the orders, unless told otherwise.
+/// Default consumer group of orders.
 pub const ORDERS_GROUP_DEFAULT: &str = "orders";
 
-/// What `stampede orders` is to do.
+/// A parsed `stampede orders`.
 pub struct OrdersCommand {
-    /// The thing itself.
+    /// The action.
     pub action: OrdersAction,
-    /// What to log, as a `tracing` filter.
+    /// The log filter, in the syntax of `tracing`.
     pub log_filter: String,
-    /// How to log.
+    /// The log format.
     pub log_format: LogFormat,
 }
 
-/// One of the things that `stampede orders` does.
+/// An action of `stampede orders`.
 pub enum OrdersAction {
-    /// Something with the streams of a Redis.
+    /// An action on the streams of a Redis.
     Ledger(RedisSetting, LedgerAction),
-    /// Something with the file of a worker that sends webhooks.
-    Letters(PathBuf, LettersAction),
+    /// An action on the file of a worker that sends webhooks.
+    DeadLetters(PathBuf, DeadLettersAction),
 }
 
-/// Something with the streams of a Redis.
+/// An action on the streams of a Redis.
 pub enum LedgerAction {
     /// Write orders.
     Work(Box<OrdersWork>),
@@ -48,57 +49,64 @@ pub enum LedgerAction {
     Webhooks(Box<WebhooksWork>),
     /// List the groups.
     Groups,
-    /// End this group.
+    /// Delete this group.
     DropGroup(String),
 }
 
-/// How webhooks are sent.
+/// A worker that sends webhooks.
 pub struct WebhooksWork {
-    /// To whom, and how.
+    /// Receiver, secrets and schedule.
     pub options: WebhookOptions,
-    /// How changes are taken over.
+    /// Batches and time limits.
     pub worker: WorkerOptions,
 }
 
-/// Which worker of the orders this is.
+/// A worker that writes orders.
 pub struct OrdersWork {
     /// The database.
     pub to: DatabaseUrl,
-    /// Which worker this is.
+    /// Group and consumer.
     pub stream: StreamOptions,
-    /// How it works.
+    /// Batches and time limits.
     pub worker: WorkerOptions,
 }
 
 impl OrdersCommand {
-    /// What these options and the environment say.
+    /// Parses the options and the environment.
     ///
     /// # Errors
-    /// Everything that is wrong, one text each. None quotes a password.
+    /// All problems, one text each. No text quotes a password.
     pub fn load(options: &OrdersOptions) -> Result<Self, ConfigError> {
-        let mut take = Take::default();
-        let log_filter = take.or("log", &options.log, LOG_FILTER_DEFAULT.into(), log_filter);
-        let log_format =
-            take.or("log-format", &options.log_format, LogFormat::of_standard_error(), log_format);
-        let action = match letters(options, &mut take) {
-            Some((file, action)) => Some(OrdersAction::Letters(file, action)),
-            None => with_ledger(options, &mut take),
+        let mut parser = OptionParser::default();
+        let log_filter =
+            parser.value_or("log", &options.log, LOG_FILTER_DEFAULT.into(), log_filter);
+        let log_format = parser.value_or(
+            "log-format",
+            &options.log_format,
+            LogFormat::of_standard_error(),
+            log_format,
+        );
+        let action = match dead_letters(options, &mut parser) {
+            Some((file, action)) => Some(OrdersAction::DeadLetters(file, action)),
+            None => with_ledger(options, &mut parser),
         };
         match action {
-            Some(action) if take.wrong.is_empty() => Ok(Self { action, log_filter, log_format }),
-            _ => Err(ConfigError { problems: take.wrong }),
+            Some(action) if parser.problems.is_empty() => {
+                Ok(Self { action, log_filter, log_format })
+            }
+            _ => Err(ConfigError { problems: parser.problems }),
         }
     }
 }
 
-/// What is to be done with a Redis. `None`: something is wrong, and noted.
-fn with_ledger(options: &OrdersOptions, take: &mut Take) -> Option<OrdersAction> {
+/// The action on a Redis. `None`: the parser has the problem.
+fn with_ledger(options: &OrdersOptions, parser: &mut OptionParser) -> Option<OrdersAction> {
     let to = options.to.as_deref();
     let sends = to.filter(|to| is_receiver(to));
     let default = if sends.is_some() { WEBHOOKS_GROUP } else { ORDERS_GROUP_DEFAULT };
-    let group = take.name("group", &options.group, default.into());
+    let group = parser.name_or("group", &options.group, default.into());
     let from = match options.from.as_deref() {
-        None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
+        None => parser.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
         Some(url) => {
             let tls = TlsOptions {
                 ca: options.redis_ca.as_deref(),
@@ -108,7 +116,7 @@ fn with_ledger(options: &OrdersOptions, take: &mut Take) -> Option<OrdersAction>
             let key = options.redis_counters_key.as_deref();
             // Never quoted: there may be a password in it.
             let from = redis_setting(url, tls, key).and_then(with_sentinel_login);
-            from.map_err(|e| take.wrong(&format!("--from {e}"))).ok()
+            from.map_err(|e| parser.reject(&format!("--from {e}"))).ok()
         }
     };
     if options.groups {
@@ -117,55 +125,55 @@ fn with_ledger(options: &OrdersOptions, take: &mut Take) -> Option<OrdersAction>
     if let Some(group) = options.drop_group.clone() {
         return Some(OrdersAction::Ledger(from?, LedgerAction::DropGroup(group)));
     }
-    let worker = worker(options, take);
+    let worker = worker(options, parser);
     let action = match (sends, to) {
         (Some(to), _) => {
-            let options = webhooks(options, to, group, take)?;
+            let options = webhooks(options, to, group, parser)?;
             LedgerAction::Webhooks(Box::new(WebhooksWork { options, worker }))
         }
-        (None, to) => LedgerAction::Work(Box::new(work(options, to, group, worker, take)?)),
+        (None, to) => LedgerAction::Work(Box::new(work(options, to, group, worker, parser)?)),
     };
     Some(OrdersAction::Ledger(from?, action))
 }
 
-/// How changes are taken over.
-fn worker(options: &OrdersOptions, take: &mut Take) -> WorkerOptions {
+/// Batches and time limits of a worker.
+fn worker(options: &OrdersOptions, parser: &mut OptionParser) -> WorkerOptions {
     let whole = |text: &str| whole_number(text, 1, ORDERS_BATCH_MAX as u64);
-    let batch = take.or("batch", &options.batch, ORDERS_BATCH as u64, whole) as usize;
+    let batch = parser.value_or("batch", &options.batch, ORDERS_BATCH as u64, whole) as usize;
     let away_max_ms = match &options.timeout {
         None => options.once.then_some(ORDERS_ONCE_AWAY_MS),
         given => {
             let time = |text: &str| duration_within(text, (ORDERS_AWAY_MS_MIN, ORDERS_AWAY_MS_MAX));
-            Some(take.or("timeout", given, ORDERS_ONCE_AWAY_MS, time))
+            Some(parser.value_or("timeout", given, ORDERS_ONCE_AWAY_MS, time))
         }
     };
     WorkerOptions { batch, once: options.once, away_max: away_max_ms.map(Duration::from_millis) }
 }
 
-/// Which worker of the orders this is.
+/// A worker that writes orders.
 fn work(
     options: &OrdersOptions,
     to: Option<&str>,
     group: String,
     worker: WorkerOptions,
-    take: &mut Take,
+    parser: &mut OptionParser,
 ) -> Option<OrdersWork> {
-    refuse(options, take);
+    reject_webhook_options(options, parser);
     if is_of_webhooks(&group) {
-        take.wrong(&format!(
-            "--group {group:?}: what begins with {WEBHOOKS_GROUP} is for webhooks, and an audit \
-             passes over it"
+        parser.reject(&format!(
+            "--group {group:?}: names that begin with {WEBHOOKS_GROUP} are for webhooks, and an audit \
+             ignores them"
         ));
     }
-    let consumer = take.name("consumer", &options.consumer, host_and_pid());
+    let consumer = parser.name_or("consumer", &options.consumer, host_and_pid());
     let time = |text: &str| duration_within(text, (CLAIM_AFTER_MS_MIN, CLAIM_AFTER_MS_MAX));
-    let claim_after_ms = take.or("claim-after", &options.claim_after, CLAIM_AFTER_MS, time);
+    let claim_after_ms = parser.value_or("claim-after", &options.claim_after, CLAIM_AFTER_MS, time);
     let to = match to {
-        None => take.missing(
-            "--to is missing: it names a database, postgres://… or sqlite:FILE, or who is sent \
-             webhooks, https://…",
+        None => parser.missing(
+            "--to is missing: it names a database, postgres://… or sqlite:FILE, or a receiver \
+             of webhooks, https://…",
         ),
-        Some(url) => DatabaseUrl::parse(url).map_err(|e| take.wrong(&format!("--to {e}"))).ok(),
+        Some(url) => DatabaseUrl::parse(url).map_err(|e| parser.reject(&format!("--to {e}"))).ok(),
     };
     let stream = StreamOptions {
         group,
@@ -177,7 +185,7 @@ fn work(
     Some(OrdersWork { to: to?, stream, worker })
 }
 
-/// With the login at Sentinels that the environment has.
+/// Adds the login at Sentinels from the environment.
 fn with_sentinel_login(from: RedisSetting) -> Result<RedisSetting, String> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("STAMPEDE_REDIS_SENTINEL_USER");
@@ -186,7 +194,7 @@ fn with_sentinel_login(from: RedisSetting) -> Result<RedisSetting, String> {
     Ok(RedisSetting { sentinel_login: login, ..from })
 }
 
-/// A name that no other worker has at the same time.
+/// A name that no other running worker has.
 fn host_and_pid() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String =

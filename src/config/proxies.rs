@@ -1,14 +1,14 @@
-//! Who stands in front: the proxies that settings trust, and what one address may have of the rest.
+//! Settings of trusted proxies, and of connections per client address.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::taker::Taker;
+use super::builder::ConfigBuilder;
 use super::value::{on_or_off, whole_number};
 use crate::limits::{CONNECTIONS_MAX, TRUSTED_PROXIES_MAX};
 
-/// The header in which proxies say whose a request is.
+/// The header in which proxies report the client address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`.
@@ -21,7 +21,7 @@ pub enum ForwardedHeader {
 impl ForwardedHeader {
     const ALL: [Self; 2] = [Self::XForwardedFor, Self::Forwarded];
 
-    /// Its name as a setting has it.
+    /// Its name in the setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::XForwardedFor => "x-forwarded-for",
@@ -37,51 +37,51 @@ fn network(text: &str) -> Result<IpNet, String> {
             "must be a network such as 10.0.0.0/8 or fd00::/8, or an address".to_owned()
         })?;
     if network.trunc() != network {
-        return Err(format!("the network is {}: bits behind its prefix are set", network.trunc()));
+        return Err(format!("the network is {}: bits after its prefix are set", network.trunc()));
     }
     Ok(network)
 }
 
-impl Taker {
+impl ConfigBuilder {
     pub(super) fn trusted_proxies(&mut self) -> Vec<IpNet> {
         let given = self.layers.values("trusted-proxies").unwrap_or_default().to_vec();
         let mut networks = Vec::new();
         for text in given.iter().flat_map(|text| text.split(',')).map(str::trim) {
             match network(text) {
                 Ok(network) if networks.contains(&network) => {
-                    self.wrong("trusted-proxies", text, &format!("{network} is given twice"));
+                    self.reject("trusted-proxies", text, &format!("{network} is given twice"));
                 }
                 Ok(network) => networks.push(network),
-                Err(problem) => self.wrong("trusted-proxies", text, &problem),
+                Err(problem) => self.reject("trusted-proxies", text, &problem),
             }
         }
         if networks.len() > TRUSTED_PROXIES_MAX {
             let problem = format!("{} networks, at most {TRUSTED_PROXIES_MAX}", networks.len());
-            self.wrong("trusted-proxies", &given[given.len() - 1], &problem);
+            self.reject("trusted-proxies", &given[given.len() - 1], &problem);
         }
         networks
     }
 
-    /// Whether proxies say whose a connection is. `nobody`: no proxy is trusted.
+    /// Whether trusted proxies send the PROXY protocol. `nobody`: there is no trusted proxy.
     pub(super) fn proxy_protocol(&mut self, nobody: bool) -> bool {
-        self.one("proxy-protocol", false, |text| match on_or_off(text)? {
-            true if nobody => Err("needs --trusted-proxies: whom to believe".into()),
+        self.value_or("proxy-protocol", false, |text| match on_or_off(text)? {
+            true if nobody => Err("needs --trusted-proxies, the proxies that send it".into()),
             on => Ok(on),
         })
     }
 
-    /// Where proxies say whose a request is.
+    /// The header in which proxies report the client address.
     pub(super) fn forwarded_header(&mut self) -> ForwardedHeader {
-        self.one("forwarded-header", ForwardedHeader::default(), |text| {
+        self.value_or("forwarded-header", ForwardedHeader::default(), |text| {
             let named = |header: &ForwardedHeader| header.as_str().eq_ignore_ascii_case(text);
             let found = ForwardedHeader::ALL.into_iter().find(named);
             found.ok_or_else(|| "must be x-forwarded-for or forwarded".to_owned())
         })
     }
 
-    /// Connections that one address may have. 0: as many as there are.
+    /// Maximum connections per client address. 0: no limit.
     pub(super) fn connections_per_address(&mut self) -> u32 {
-        self.one("connections-per-address", 0, |text| match text {
+        self.value_or("connections-per-address", 0, |text| match text {
             "off" => Ok(0),
             text => match whole_number(text, 1, CONNECTIONS_MAX) {
                 Ok(number) => Ok(number as u32),
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks() {
+    fn networks_are_parsed() {
         let read = |text: &str| network(text).map(|network| network.to_string());
         assert_eq!(read("10.0.0.0/8").unwrap(), "10.0.0.0/8");
         assert_eq!(read("192.168.1.5").unwrap(), "192.168.1.5/32");

@@ -2,7 +2,7 @@
 
 use super::source::{closest, did_you_mean};
 use super::value::whole_number;
-use crate::clock::parse_rfc3339;
+use crate::clock::{parse_rfc3339, rfc3339};
 use crate::duration::{format_duration, parse_duration};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
 use crate::sale::{Lines, SaleId, SaleSpec, Split, TypeName, Types};
@@ -21,21 +21,19 @@ const KEYS: [&str; 11] = [
     "types",
 ];
 
-/// The sale that a text defines, split so unless it says how; or what is wrong with it.
+/// Parses a definition. `split` holds for a sale without splits=.
 pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
     let mut parts = text.split(',');
     let (id, total) = parts
         .next()
         .and_then(|part| part.split_once('='))
-        .ok_or("must be ID=TOTAL and what else it needs, such as ticket=10000,hold=30s")?;
+        .ok_or("must be ID=TOTAL, then optional settings, such as ticket=10000,hold=30s")?;
     let id = SaleId::new(id).map_err(|error| error.to_string())?;
     let total = whole_number(total, 0, TOTAL_MAX).map_err(|problem| format!("total {problem}"))?;
     let mut spec = SaleSpec { split, ..SaleSpec::with_total(total) };
     let mut seen: Vec<&str> = Vec::new();
     for part in parts {
-        let (key, value) = part
-            .split_once('=')
-            .ok_or_else(|| format!("`{part}` must be a NAME=VALUE of {}", KEYS.join(", ")))?;
+        let (key, value) = part.split_once('=').ok_or_else(|| no_pair(part, seen.is_empty()))?;
         if seen.contains(&key) {
             return Err(format!("{key} is given twice"));
         }
@@ -49,11 +47,45 @@ pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
     Ok((id, spec))
 }
 
+/// The error of a part that is not `NAME=VALUE`.
+fn no_pair(part: &str, is_first: bool) -> String {
+    if part.is_empty() {
+        return "has a comma with nothing after it".into();
+    }
+    if is_first && part.bytes().all(|byte| byte.is_ascii_digit()) {
+        return "write the total without a comma, as in 10000".into();
+    }
+    format!("`{part}` must be a NAME=VALUE of {}", KEYS.join(", "))
+}
+
+/// Warnings about a definition that is legal but probably a mistake. The sale starts at `now_ms`.
+pub fn doubts(id: &SaleId, spec: &SaleSpec, now_ms: u64) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if spec.total == 0 && spec.types.is_empty() {
+        doubts
+            .push(format!("sale {id}: the total is 0, so nothing is for sale until you add stock"));
+    } else if u64::from(spec.rules.quantity_min) > spec.total {
+        doubts.push(format!(
+            "sale {id}: nobody can buy, since min={} is more than the total, {}",
+            spec.rules.quantity_min, spec.total
+        ));
+    }
+    if spec.closes_at_ms <= now_ms {
+        let closed = rfc3339(spec.closes_at_ms);
+        doubts.push(format!("sale {id}: nobody can buy, since closes={closed} is in the past"));
+    }
+    let parts = spec.split.parts();
+    if spec.total < u64::from(parts) && spec.total > 0 {
+        doubts.push(format!("sale {id}: splits={parts} is more than the total, {}", spec.total));
+    }
+    doubts
+}
+
 fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
     let named = |problem: String| format!("{key} {problem}");
     match key {
         "hold" => {
-            let hold_ms = parse_duration(value).map_err(named)?;
+            let hold_ms = if value == "0" { 0 } else { parse_duration(value).map_err(named)? };
             if !(1..=HOLD_MS_MAX).contains(&hold_ms) {
                 return Err(format!("hold must be from 1ms to {}", format_duration(HOLD_MS_MAX)));
             }
@@ -98,7 +130,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Into how many parts a sale is split.
+/// The number of parts of a sale.
 pub fn splits(text: &str) -> Result<Split, String> {
     whole_number(text, 1, SPLITS_MAX.into()).map(|parts| Split::into_parts(parts as u32))
 }
@@ -110,7 +142,7 @@ fn types(text: &str) -> Result<Types, String> {
     Types::new(named).map_err(|error| format!("can't be: {error}"))
 }
 
-/// Units by ticket type, as a command names them: `adult:2+child:1`.
+/// Units per ticket type on the command line: `adult:2+child:1`.
 pub fn lines(text: &str) -> Result<Lines, String> {
     let named = pairs(text, (0, QUANTITY_MAX.into()))
         .ok_or("must be NAME:UNITS for each ticket type, such as adult:2+child:1")?;
@@ -130,9 +162,12 @@ fn pairs(text: &str, (min, max): (u64, u64)) -> Option<Vec<(TypeName, u64)>> {
 /// A point in time by RFC 3339, in ms since 1970.
 pub fn parse_time(text: &str) -> Result<u64, String> {
     parse_rfc3339(text).ok_or_else(|| {
-        "must be a time with its offset, such as 2030-01-01T10:00:00+08:00 or 2030-01-01T02:00:00Z, \
-         from 1970 to 9999"
-            .to_owned()
+        let has_space = parse_rfc3339(&text.replacen(' ', "T", 1)).is_some();
+        let hint = if has_space { "; write T in place of the space" } else { "" };
+        format!(
+            "must be a time with its offset, such as 2030-01-01T10:00:00+08:00 or \
+             2030-01-01T02:00:00Z, from 1970 to 9999{hint}"
+        )
     })
 }
 
@@ -147,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_given_when_a_sale_is_made() {
+    fn rules_are_parsed_from_a_definition() {
         let rules = |text: &str| parse(text).map(|(_, spec)| spec.rules);
         let all =
             rules("ticket=9,min=2,extend=10m,reservations=90,reservations_per_user=7").unwrap();
@@ -166,7 +201,37 @@ mod tests {
     }
 
     #[test]
-    fn ticket_types_are_given_when_a_sale_is_made() {
+    fn suspicious_definitions_give_warnings() {
+        let doubts = |text: &str| {
+            let (id, spec) = parse(text).unwrap();
+            doubts(&id, &spec, 1_000_000_000_000).join("; ")
+        };
+        assert_eq!(doubts("ticket=10"), "");
+        assert!(doubts("ticket=0").contains("sale ticket: the total is 0"));
+        assert!(doubts("ticket=5,min=6").contains("min=6 is more than the total, 5"));
+        assert!(doubts("ticket=2,splits=4").contains("splits=4 is more than the total, 2"));
+        let past = doubts("ticket=5,closes=2001-01-01T00:00:00Z");
+        assert!(past.contains("closes=2001-01-01T00:00:00.000Z is in the past"), "{past}");
+        assert_eq!(doubts("ticket=5,opens=2001-01-01T00:00:00Z"), "", "it is open");
+    }
+
+    #[test]
+    fn near_misses_are_answered_with_the_right_form() {
+        for (text, problem) in [
+            ("ticket=10_000", "write 10000"),
+            ("ticket=10,000", "write the total without a comma"),
+            ("ticket=1,", "has a comma with nothing after it"),
+            ("ticket=1,hold=0", "hold must be from 1ms to 366d"),
+            ("ticket=1,hold=5", "the unit is missing"),
+            ("ticket=1,opens=2030-01-01 10:00:00+08:00", "write T in place of the space"),
+        ] {
+            let told = parse(text).unwrap_err();
+            assert!(told.contains(problem), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn ticket_types_are_parsed_from_a_definition() {
         let types = |text: &str| parse(text).map(|(_, spec)| spec.types.to_text());
         let given = types("ticket=100,types=child:40+adult:60,limit=4");
         assert_eq!(given.as_deref(), Ok("adult:60,child:40"));
@@ -189,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_units_by_ticket_type() {
+    fn lines_are_parsed_as_units_by_ticket_type() {
         let read = |text: &str| lines(text).map(|lines| lines.to_text());
         assert_eq!(read("child:1+adult:2+dog:0").as_deref(), Ok("adult:2,child:1"));
         for bad in ["", "2", "adult", "adult:-1", "adult:1000001", "adult:1+adult:1", "adult:1,b:1"]
@@ -199,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_definition() {
+    fn a_full_definition_is_parsed() {
         let text = "ticket=10000,hold=30s,limit=1,quantity=4,\
                     opens=2030-01-01T10:00:00+08:00,closes=2030-01-01T03:00:00.5Z";
         let (id, spec) = parse(text).unwrap();
@@ -226,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn every_error_states_the_right_form() {
         for (text, told) in [
             ("", "must be ID=TOTAL"),
             ("ticket", "must be ID=TOTAL"),
@@ -237,7 +302,7 @@ mod tests {
             ("ticket=1e4", "total must be a whole number"),
             ("ticket=1099511627777", "total must be a whole number"),
             ("ticket=99999999999999999999", "total must be a whole number"),
-            ("ticket=5,", "`` must be a NAME=VALUE of hold, limit"),
+            ("ticket=5,", "has a comma with nothing after it"),
             ("ticket=5,hold", "`hold` must be a NAME=VALUE"),
             ("ticket=5,hold=30", "hold must be a whole number and a unit"),
             ("ticket=5,hold=0s", "hold must be from 1ms to 366d"),

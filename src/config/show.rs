@@ -167,8 +167,8 @@ impl Page<'_> {
             return self.setting("control", "\"off\"");
         };
         self.setting("control", &quoted(&control.address.to_string()));
-        self.token(CONTROL_TOKEN, control.tokens.operates.as_ref());
-        self.token(READ_TOKEN, control.tokens.looks.as_ref());
+        self.token(CONTROL_TOKEN, control.tokens.operator.as_ref());
+        self.token(READ_TOKEN, control.tokens.reader.as_ref());
     }
 
     fn shop_tokens(&mut self) {

@@ -1,5 +1,5 @@
-//! Where values come from: flags before the environment before the file. Gathers the text of each
-//! setting from the first that has it; what the text means is judged elsewhere.
+//! The layers of settings: command line, environment, file. Collects the text of each setting from the
+//! first layer that has it. Other modules parse the text.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -19,11 +19,11 @@ use crate::redact::redacted;
 pub struct Setting {
     /// Its name, as in `--name`.
     pub name: &'static str,
-    /// What stands between its values in the environment, if it can have several.
+    /// Separator of its values in the environment, if it can have several.
     pub separator: Option<char>,
-    /// It is a secret: not an option of the command line, which others on the machine can read.
+    /// A secret, which is no option: other users of the machine can read the command line.
     pub secret: bool,
-    /// A running server takes it over when it reads its settings again.
+    /// A running server applies a new value when it reads its settings again.
     pub changeable: bool,
 }
 
@@ -43,7 +43,7 @@ const fn changeable(setting: Setting) -> Setting {
     Setting { changeable: true, ..setting }
 }
 
-/// Every setting there is.
+/// All settings.
 pub const SETTINGS: &[Setting] = &[
     one("config"),
     several("listen", ','),
@@ -101,11 +101,11 @@ pub const SETTINGS: &[Setting] = &[
     changeable(one("waiting-max")),
 ];
 
-/// What a file says its format by, and the format that this version reads.
+/// The name of the format in a file, and the format that this version reads.
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const FORMAT: i64 = 1;
 
-/// What the name of every variable begins with.
+/// Prefix of every variable.
 const PREFIX: &str = "STAMPEDE_";
 
 impl Setting {
@@ -115,7 +115,7 @@ impl Setting {
     }
 }
 
-/// Where a setting's value comes from.
+/// The source of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The command line.
@@ -124,7 +124,7 @@ pub enum Source {
     Environment,
     /// The file of `--config`.
     File,
-    /// Nobody set it.
+    /// No layer has the setting.
     Default,
 }
 
@@ -140,18 +140,18 @@ impl Source {
     }
 }
 
-/// The text of every setting that somebody set.
+/// The text of every setting that a layer has.
 #[derive(Default)]
 pub(super) struct Layers {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// What is no error but hardly meant.
+    /// Settings that are legal but probably a mistake.
     pub warnings: Vec<String>,
     given: BTreeMap<&'static str, (Source, Vec<String>)>,
 }
 
 impl Layers {
-    /// All that is set, and everything that is wrong with how.
+    /// Collects all layers. Also returns all problems of their syntax.
     pub fn gather(
         options: &ServeOptions,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -173,24 +173,24 @@ impl Layers {
         (layers, problems)
     }
 
-    /// The values of a setting, if somebody set it.
+    /// The values of a setting, if a layer has it.
     pub fn values(&self, name: &str) -> Option<&[String]> {
         self.given.get(name).map(|(_, values)| values.as_slice())
     }
 
-    /// The text of every setting that somebody set.
-    pub fn given(&self) -> Given {
-        Given(self.given.iter().map(|(name, (_, values))| (*name, values.clone())).collect())
+    /// The text of every setting that a layer has.
+    pub fn given(&self) -> GivenValues {
+        GivenValues(self.given.iter().map(|(name, (_, values))| (*name, values.clone())).collect())
     }
 
-    /// Where a setting comes from.
+    /// The source of a setting.
     pub fn source(&self, name: &str) -> Source {
         self.given.get(name).map_or(Source::Default, |(source, _)| *source)
     }
 
-    /// A setting and its value as whoever set it wrote them, for an error.
+    /// A setting and its value as written in its source, for an error.
     pub fn place(&self, name: &str, value: &str) -> String {
-        let value = shown(name, value);
+        let value = display_value(name, value);
         match self.source(name) {
             Source::Flag => format!("--{name} {value}"),
             Source::Environment => format!("{}={value}", one_variable(name)),
@@ -225,8 +225,8 @@ impl Layers {
                 let names = settings.keys().map(|name| &name[PREFIX.len()..]);
                 if let Some(like) = closest(&variable[PREFIX.len()..], names) {
                     let like = format!("{PREFIX}{like}");
-                    let told = format!("{variable} is not a setting; is {like} meant?");
-                    self.warnings.push(told);
+                    let warning = format!("{variable} is not a setting; did you mean {like}?");
+                    self.warnings.push(warning);
                 }
                 continue;
             };
@@ -253,7 +253,12 @@ impl Layers {
             }
             let Some(setting) = SETTINGS.iter().find(|s| s.name == key && key != "config") else {
                 let names = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config");
-                let hint = did_you_mean(closest(&key.replace('_', "-"), names));
+                let hint = match closest(&key.replace('_', "-"), names) {
+                    None if value.is_table() => {
+                        "; settings stand at the top of the file, in no [section]".to_owned()
+                    }
+                    like => did_you_mean(like),
+                };
                 problems.push(format!("{}: {key}: there is no such setting{hint}", file.display()));
                 continue;
             };
@@ -265,48 +270,48 @@ impl Layers {
     }
 }
 
-/// How a configuration differs from the one that a server started with.
+/// The difference between a new configuration and the one in use.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Settings that are taken over.
-    pub taken_over: Vec<&'static str>,
-    /// Settings that take a restart.
+    /// Settings that apply at once.
+    pub applied: Vec<&'static str>,
+    /// Settings that need a restart.
     pub need_restart: Vec<&'static str>,
 }
 
-/// What settings were given as, to be compared with what they are given as later. It can hold
-/// passwords, so it does not show itself.
+/// The text of the settings, to be compared with later texts. It can hold passwords, so `Debug` masks
+/// it.
 #[derive(Clone)]
-pub struct Given(BTreeMap<&'static str, Vec<String>>);
+pub struct GivenValues(BTreeMap<&'static str, Vec<String>>);
 
-impl Given {
-    /// The settings that are given otherwise there.
-    pub(super) fn changes(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Changes {
+impl GivenValues {
+    /// The settings whose text differs in `other`.
+    pub(super) fn changes(&self, other: &Self, is_applied: impl Fn(&Setting) -> bool) -> Changes {
         let differs = |setting: &&Setting| self.0.get(setting.name) != other.0.get(setting.name);
         let (changeable, fixed): (Vec<_>, Vec<_>) =
-            SETTINGS.iter().filter(differs).partition(|setting| is_taken(setting));
+            SETTINGS.iter().filter(differs).partition(|setting| is_applied(setting));
         let names = |settings: Vec<&Setting>| settings.iter().map(|s| s.name).collect();
-        Changes { taken_over: names(changeable), need_restart: names(fixed) }
+        Changes { applied: names(changeable), need_restart: names(fixed) }
     }
 
-    /// The same, with what is given there of the settings that are taken over.
-    pub(super) fn taking_over(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Self {
+    /// This text, with the text of `other` for the settings that apply.
+    pub(super) fn with_applied(&self, other: &Self, is_applied: impl Fn(&Setting) -> bool) -> Self {
         let from = |setting: &'static Setting| {
-            let given = if is_taken(setting) { other } else { self };
+            let given = if is_applied(setting) { other } else { self };
             Some((setting.name, given.0.get(setting.name)?.clone()))
         };
         Self(SETTINGS.iter().filter_map(from).collect())
     }
 }
 
-impl fmt::Debug for Given {
+impl fmt::Debug for GivenValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Given(***)")
+        f.write_str("GivenValues(***)")
     }
 }
 
-/// A value without the newline that `echo` and editors put at the end of a secret or a URL. None of
-/// our settings has one that is meant.
+/// A value without the newline that `echo` and editors add to a secret or a URL. No setting needs a
+/// newline at its end.
 pub fn without_newline(value: &str) -> &str {
     value.trim_end_matches(['\r', '\n'])
 }
@@ -315,8 +320,8 @@ fn one_variable(name: &str) -> String {
     SETTINGS.iter().find(|s| s.name == name).map(Setting::variable).unwrap_or_default()
 }
 
-/// A value as it may be printed: no password, on one line, not endless.
-pub(super) fn shown(name: &str, value: &str) -> String {
+/// A value for an error: without a password, on one line, at most 200 characters.
+pub(super) fn display_value(name: &str, value: &str) -> String {
     let value = match name {
         "ledger" | "orders" => redacted(value),
         "control-token" | "read-token" | "redis-sentinel-password" => "***".to_owned(),
@@ -331,8 +336,8 @@ pub(super) fn shown(name: &str, value: &str) -> String {
     value
 }
 
-/// The name that is most like `given`, if one is like it at all.
-pub(super) fn closest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The name most similar to `given`, if one is similar enough.
+pub fn closest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |name: &'a str| (strsim::jaro_winkler(given, name), name);
     names
         .map(likeness)
@@ -357,7 +362,7 @@ fn variable_values(setting: &Setting, value: Option<&str>) -> Result<Vec<String>
     };
     let values: Vec<String> = value.split(separator).map(|v| v.trim().to_owned()).collect();
     if values.iter().any(String::is_empty) {
-        let value = shown(setting.name, value);
+        let value = display_value(setting.name, value);
         return Err(format!("={value}: has an empty part between two `{separator}` or at an end"));
     }
     Ok(values)
@@ -365,7 +370,7 @@ fn variable_values(setting: &Setting, value: Option<&str>) -> Result<Vec<String>
 
 fn read_table(file: &Path) -> Result<toml::Table, String> {
     let name = file.display().to_string();
-    let at = |problem: String| format!("{}: {problem}", shown("config", &name));
+    let at = |problem: String| format!("{}: {problem}", display_value("config", &name));
     let mut text = String::new();
     File::open(file)
         .and_then(|open| open.take(CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text))
@@ -382,12 +387,12 @@ fn read_table(file: &Path) -> Result<toml::Table, String> {
     })
 }
 
-/// The format of a file. One that does not say it has the first.
+/// Checks the format of a file. A file without a format has the first one.
 fn check_format(value: &Value) -> Result<(), String> {
     match value {
         Value::Integer(FORMAT) => Ok(()),
         Value::Integer(newer) if *newer > FORMAT => Err(format!(
-            "{newer} is that of a newer version; this one, {}, reads {FORMAT}",
+            "{newer} is the format of a newer version; this version, {}, reads {FORMAT}",
             env!("CARGO_PKG_VERSION")
         )),
         _ => Err(format!("must be {FORMAT}")),
@@ -446,7 +451,7 @@ fn types_text(types: toml::Table) -> Result<String, String> {
     Ok(types.join("+"))
 }
 
-/// A `[[sale]]` table as the text of `--sale`, so that both are judged alike.
+/// A `[[sale]]` table as the text of `--sale`, so that both get the same checks.
 fn sale_text(table: Value) -> Result<String, String> {
     let Value::Table(mut table) = table else {
         return Err("must be tables: [[sale]] with id, total and more".into());
@@ -468,7 +473,10 @@ fn sale_text(table: Value) -> Result<String, String> {
     }
     let odd = |text: &str| text.contains([',', '=']);
     if let Some((key, value)) = parts.iter().find(|(key, value)| odd(key) || odd(value)) {
-        return Err(format!("{}: `,` and `=` can't be part of a name or value", shown(key, value)));
+        return Err(format!(
+            "{}: `,` and `=` can't be part of a name or value",
+            display_value(key, value)
+        ));
     }
     let parts: Vec<_> = parts.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     Ok(parts.join(","))

@@ -24,7 +24,7 @@ fn file(text: &str) -> (tempfile::NamedTempFile, ServeOptions) {
 }
 
 #[test]
-fn the_defaults() {
+fn defaults_apply_without_any_setting() {
     let config = load(&ServeOptions::default(), &[]).unwrap();
     assert_eq!(config.listen, [Listen::Tcp("0.0.0.0:3005".parse().unwrap())]);
     assert_eq!(config.cores, vec![0, 1, 2, 3]);
@@ -41,7 +41,7 @@ fn the_defaults() {
 }
 
 #[test]
-fn a_quota_decides_how_many_cores() {
+fn a_cpu_quota_limits_the_default_cores() {
     let host = Host { cores_paid: 2, ..host() };
     let cores = |pairs: &[(&str, &str)]| {
         let config = Config::load_from(&ServeOptions::default(), env(pairs), &host).unwrap();
@@ -55,7 +55,7 @@ fn a_quota_decides_how_many_cores() {
 }
 
 #[test]
-fn what_a_running_server_takes_over_and_what_not() {
+fn a_reload_applies_some_settings_and_names_the_others() {
     let (file, options) = file("");
     let load = |text: &str| {
         std::fs::write(file.path(), text).unwrap();
@@ -64,19 +64,19 @@ fn what_a_running_server_takes_over_and_what_not() {
     let old = load("idle-timeout = '1m'\nlisten = ['127.0.0.1:1']");
     let new = load("idle-timeout = '2m'\nlisten = ['127.0.0.1:2']\nlog = 'debug'");
     let changes = old.changes(&new);
-    assert_eq!(changes.taken_over, ["log", "idle-timeout"]);
+    assert_eq!(changes.applied, ["log", "idle-timeout"]);
     assert_eq!(changes.need_restart, ["listen"]);
-    let now = old.taking_over(&new);
+    let now = old.with_applied(&new);
     assert_eq!((now.idle_timeout_ms, &*now.log_filter), (120_000, "debug"));
     assert_eq!(now.listen, old.listen);
-    // It is told again that the address needs a restart, and nothing else.
+    // Another reload reports again that the address needs a restart, and nothing else.
     let again = now.changes(&new);
-    assert_eq!((again.taken_over.len(), &*again.need_restart), (0, &["listen"][..]));
-    assert_eq!(now.changes(&old).taken_over, ["log", "idle-timeout"]);
+    assert_eq!((again.applied.len(), &*again.need_restart), (0, &["listen"][..]));
+    assert_eq!(now.changes(&old).applied, ["log", "idle-timeout"]);
 }
 
 #[test]
-fn a_token_may_change_in_its_file() {
+fn a_reload_applies_a_changed_token_file() {
     let token = tempfile::NamedTempFile::new().unwrap();
     let load = |text: &str| {
         std::fs::write(token.path(), text).unwrap();
@@ -87,12 +87,12 @@ fn a_token_may_change_in_its_file() {
         load(&options, &[]).unwrap()
     };
     let (old, new) = (load("0123456789abcdef"), load("0123456789abcdef0"));
-    assert_eq!(old.changes(&new).taken_over, ["control-token-file"]);
-    assert_eq!(old.taking_over(&new).control, new.control);
+    assert_eq!(old.changes(&new).applied, ["control-token-file"]);
+    assert_eq!(old.with_applied(&new).control, new.control);
 }
 
 #[test]
-fn no_sale_is_made_up_in_a_redis() {
+fn a_redis_ledger_gets_no_default_sale() {
     let config = load(&ServeOptions::default(), &[("STAMPEDE_LEDGER", "redis://host")]).unwrap();
     assert!(config.sales.is_empty() && !config.sales_given);
     let (_file, options) = file("sale = []");
@@ -101,7 +101,7 @@ fn no_sale_is_made_up_in_a_redis() {
 }
 
 #[test]
-fn flags_before_environment_before_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let (_file, mut options) = file(
         "listen = ['127.0.0.1:1', '127.0.0.1:2']\nidle-timeout = '1m'\nhead-timeout = '1m'\n\
          body-timeout = '1m'\nwaiting-max = 7\ncores = [1, '2-3']\n[[sale]]\nid = 'file'\ntotal = 1",
@@ -128,7 +128,7 @@ fn flags_before_environment_before_file() {
 }
 
 #[test]
-fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
+fn a_trailing_newline_of_a_value_is_removed() {
     let (_file, options) = file("redis-sentinel-user = \"ann\\n\"\ninstance = \"web1\\r\\n\"");
     let options = ServeOptions { ledger: Some("redis-sentinel://host/m\n".into()), ..options };
     let pairs = [
@@ -141,7 +141,7 @@ fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
     let login = redis.sentinel_login.unwrap();
     assert_eq!((login.user.as_deref(), login.password.reveal()), (Some("ann"), "hunter2"));
     assert_eq!(config.instance.as_deref(), Some("web1"));
-    assert_eq!(config.control.unwrap().tokens.operates.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(config.control.unwrap().tokens.operator.unwrap().expose(), "0123456789abcdef");
     let options = ServeOptions { orders: Some("sqlite:o.db\n".into()), ..Default::default() };
     assert_eq!(load(&options, &[]).unwrap().orders.unwrap().to_string(), "sqlite:o.db");
     let url = redis_setting("redis://host\n", TlsOptions::default(), None).unwrap().url;
@@ -149,7 +149,7 @@ fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
 }
 
 #[test]
-fn what_is_shown_can_be_read_again() {
+fn a_shown_configuration_can_be_loaded_again() {
     let (_file, options) = file(
         "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\n\
          stock-buffer = '20%'\ninstance = 'web1'\nlog = 'info,stampede=debug'\n\
@@ -176,7 +176,7 @@ fn what_is_shown_can_be_read_again() {
 }
 
 #[test]
-fn tokens_for_another_address_do_not_open_the_control_port_that_runs() {
+fn a_changed_control_address_keeps_its_tokens_until_restart() {
     let (file, options) = file("");
     let load = |text: &str| {
         std::fs::write(file.path(), text).unwrap();
@@ -184,23 +184,23 @@ fn tokens_for_another_address_do_not_open_the_control_port_that_runs() {
     };
     let open = "control = '0.0.0.0:4006'\ncontrol-token = '0123456789abcdef'\n";
     let old = load(&format!("{open}read-token = 'looks-0123456789'"));
-    // On loopback it needs none, and without a control port there is none.
+    // A control port on loopback needs no token; `off` has no control port.
     for new in ["control = '127.0.0.1:3006'", "control = 'off'"] {
         let new = load(new);
         let changes = old.changes(&new);
-        assert_eq!(changes.taken_over, [""; 0]);
+        assert_eq!(changes.applied, [""; 0]);
         assert_eq!(changes.need_restart, ["control", "control-token", "read-token"]);
-        let now = old.taking_over(&new);
+        let now = old.with_applied(&new);
         assert_eq!(now.control, old.control);
         assert_eq!(now.changes(&new).need_restart, changes.need_restart, "told again");
     }
     let new = load(&format!("{open}read-token = 'looks-0123456780'"));
-    assert_eq!(old.changes(&new).taken_over, ["read-token"]);
-    assert_eq!(old.taking_over(&new).control, new.control);
+    assert_eq!(old.changes(&new).applied, ["read-token"]);
+    assert_eq!(old.with_applied(&new).control, new.control);
 }
 
 #[test]
-fn whatever_can_have_several_values_is_a_list_in_a_file() {
+fn settings_with_several_values_are_lists_in_a_file() {
     for setting in SETTINGS.iter().filter(|setting| setting.separator.is_some()) {
         let (_file, options) = file(&format!("{} = ['x', 'y']", setting.name));
         let told = load(&options, &[]).unwrap_err().to_string();
@@ -209,14 +209,14 @@ fn whatever_can_have_several_values_is_a_list_in_a_file() {
 }
 
 #[test]
-fn a_file_may_say_its_format_and_a_newer_one_is_named() {
+fn a_file_may_state_its_format_and_a_newer_one_is_refused() {
     let said = |format: &str| {
         let (_file, options) = file(&format!("format = {format}\nidle-timeout = '9m'"));
         load(&options, &[]).map(|config| config.idle_timeout_ms)
     };
     assert_eq!(said("1").unwrap(), 540_000);
     for (format, told) in
-        [("2", "2 is that of a newer version"), ("0", "must be 1"), ("'1'", "must be 1")]
+        [("2", "2 is the format of a newer version"), ("0", "must be 1"), ("'1'", "must be 1")]
     {
         let error = said(format).unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
@@ -225,7 +225,7 @@ fn a_file_may_say_its_format_and_a_newer_one_is_named() {
 }
 
 #[test]
-fn an_embedded_ledger_splits_no_sale() {
+fn an_embedded_ledger_refuses_split_sales() {
     let options = ServeOptions { sale: vec!["a=1,splits=2".into()], ..Default::default() };
     let error = load(&options, &[("STAMPEDE_SPLITS", "4")]).unwrap_err().to_string();
     for told in
@@ -238,7 +238,7 @@ fn an_embedded_ledger_splits_no_sale() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let options = ServeOptions {
         stock: Some("0".into()),
         sale: vec!["a=1".into(), "a=2".into(), "b".into()],
@@ -259,7 +259,7 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
-fn wrong_environments() {
+fn wrong_environment_values_are_refused() {
     for (name, value, told) in [
         ("STAMPEDE_LISTEN", "127.0.0.1:1,", "STAMPEDE_LISTEN=127.0.0.1:1,: has an empty part"),
         ("STAMPEDE_SALE", ";", "STAMPEDE_SALE=;: has an empty part"),
@@ -273,7 +273,7 @@ fn wrong_environments() {
             "0.5",
             "must be a whole number from 0 to 1000 and a %, as in 50%",
         ),
-        ("STAMPEDE_INSTANCE", "a b", "must be 1 to 128 visible characters"),
+        ("STAMPEDE_INSTANCE", "a b", "must be 1 to 128 visible ASCII characters"),
         ("STAMPEDE_CONNECTIONS_MAX", "20000", "allows at most 19904"),
         ("STAMPEDE_REDIS_CA", "/no/such.pem", "STAMPEDE_REDIS_CA=/no/such.pem: can't be read"),
     ] {
@@ -288,7 +288,7 @@ fn wrong_environments() {
 }
 
 #[test]
-fn wrong_files() {
+fn wrong_files_are_refused() {
     for (text, told) in [
         ("lisen = 'a'", "lisen: there is no such setting; did you mean listen?"),
         ("idle_timeout = '1s'", "did you mean idle-timeout?"),
@@ -318,7 +318,7 @@ fn wrong_files() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_told() {
+fn suspicious_settings_give_warnings() {
     let pairs = [
         ("STAMPEDE_LISTN", "0.0.0.0:1"),
         ("STAMPEDE_SERVICE_HOST", "10.0.0.1"),
@@ -328,13 +328,13 @@ fn what_is_hardly_meant_is_told() {
     ];
     let warnings = load(&ServeOptions::default(), &pairs).unwrap().warnings;
     assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(warnings[0].contains("is STAMPEDE_LISTEN meant?"));
+    assert!(warnings[0].contains("did you mean STAMPEDE_LISTEN?"));
     assert!(warnings[1].contains("redis-counters-key has no effect"));
     assert!(warnings[2].contains("includes its buffer"));
 }
 
 #[test]
-fn buyers_confirm_only_where_somebody_said_so() {
+fn public_confirm_is_off_by_default_and_on_with_a_warning() {
     let default = load(&ServeOptions::default(), &[]).unwrap();
     assert!(!default.public_confirm && default.to_toml().contains("public-confirm = false "));
     for (text, on) in [("true", true), ("'on'", true), ("false", false), ("'off'", false)] {
@@ -372,7 +372,7 @@ fn a_certificate_authority_needs_tls() {
 }
 
 #[test]
-fn sentinels_may_want_a_login_of_their_own() {
+fn sentinels_may_have_their_own_login() {
     let pairs = [
         ("STAMPEDE_LEDGER", "redis-sentinel://u:hunter2@a,b:1/m"),
         ("STAMPEDE_REDIS_WAIT", "2"),
@@ -393,7 +393,7 @@ fn sentinels_may_want_a_login_of_their_own() {
 }
 
 #[test]
-fn a_restored_ledger_is_named_by_its_whole_id() {
+fn a_restored_ledger_needs_its_whole_id() {
     let id = "0123456789abcdef0123456789ABCDEF";
     let (_file, options) = file(&format!("restored-ledger = '{id}'"));
     let shown = load(&options, &[]).unwrap().to_toml();
@@ -408,7 +408,7 @@ fn a_restored_ledger_is_named_by_its_whole_id() {
 }
 
 #[test]
-fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
+fn orders_need_an_embedded_ledger_and_hide_the_password() {
     let url = "postgres://ann:hunter2@host/shop?sslmode=require";
     let config = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", url)]).unwrap();
     let shown = config.to_toml();

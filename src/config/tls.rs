@@ -2,31 +2,31 @@
 
 use std::time::SystemTime;
 
+use super::builder::ConfigBuilder;
 use super::listen::Listen;
-use super::taker::Taker;
 use crate::limits::TLS_PAIRS_MAX;
 use crate::tls::{PairFiles, Tickets, TlsSetting};
 
-impl Taker {
-    /// The files, if anybody speaks TLS here. Reads and judges them.
+impl ConfigBuilder {
+    /// The files of TLS, if an address uses TLS. Reads and checks them.
     pub(super) fn tls(&mut self, listen: &[Listen]) -> Option<TlsSetting> {
         let given = |taker: &Self, name| taker.layers.values(name).unwrap_or_default().to_vec();
         let certificates = given(self, "tls-cert");
         let keys = given(self, "tls-key");
-        let ticket_keys = self.one("tls-ticket-keys", None, |text| Ok(Some(text.into())));
+        let ticket_keys = self.value_or("tls-ticket-keys", None, |text| Ok(Some(text.into())));
         let asked = listen.iter().find(|one| matches!(one, Listen::Tls(_)));
         let Some(asked) = asked else {
             for name in ["tls-cert", "tls-key", "tls-ticket-keys"] {
                 if let Some(file) = given(self, name).first() {
                     let problem = "is only of use with --listen tls:HOST:PORT";
-                    self.wrong(name, file, problem);
+                    self.reject(name, file, problem);
                 }
             }
             return None;
         };
         if certificates.is_empty() {
             let problem = "needs a certificate (--tls-cert FILE) and its key (--tls-key FILE)";
-            self.wrong("listen", &asked.to_string(), problem);
+            self.reject("listen", &asked.to_string(), problem);
             return None;
         }
         if certificates.len() != keys.len() || certificates.len() > TLS_PAIRS_MAX {
@@ -36,7 +36,7 @@ impl Taker {
                 certificates.len(),
                 keys.len()
             );
-            self.wrong("tls-cert", &certificates[0], &problem);
+            self.reject("tls-cert", &certificates[0], &problem);
             return None;
         }
         let pairs = certificates.iter().zip(&keys).map(|(certificate, key)| PairFiles {
@@ -53,7 +53,7 @@ impl Taker {
             });
         match loaded {
             Ok(loaded) => self.layers.warnings.extend(loaded.warnings),
-            Err((name, file, problem)) => self.wrong(name, &file, &problem),
+            Err((name, file, problem)) => self.reject(name, &file, &problem),
         }
         Some(setting)
     }

@@ -1,5 +1,5 @@
-//! What the text of a single setting means. Each error says what would be right; the caller adds
-//! the setting's name and the value.
+//! Parses the text of a single setting. Each error gives the right form. The caller adds the name of
+//! the setting and its value.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::duration::{format_duration, parse_duration};
 use crate::limits::{MEMBER_NAME_BYTES_MAX, STOCK_BUFFER_PERCENT_MAX, TOTAL_MAX};
-use crate::logging::LogFormat;
+use crate::logging::{LogFormat, check_filter};
 use crate::stat_log::Standard;
 use crate::stock::StockSetting;
 
@@ -21,9 +21,17 @@ pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(number) if digits && (min..=max).contains(&number) => Ok(number),
-        _ => Err(format!("must be a whole number from {min} to {max}")),
+        _ => {
+            let plain: String = text.chars().filter(|c| !SEPARATORS.contains(c)).collect();
+            let is_grouped = plain.len() < text.len() && whole_number(&plain, min, max).is_ok();
+            let hint = if is_grouped { format!("; write {plain}") } else { String::new() };
+            Err(format!("must be a whole number from {min} to {max}{hint}"))
+        }
     }
 }
+
+/// Characters that people write between the digits of a number.
+const SEPARATORS: [char; 5] = ['_', ',', '.', ' ', '\''];
 
 /// A duration in ms from `min` to `max`.
 pub fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
@@ -35,12 +43,15 @@ pub fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String
     }
 }
 
-/// The addresses that a `HOST:PORT` stands for. `shape` is said of what is none.
+/// The addresses of a `HOST:PORT`. `shape` is the error of any other text.
 pub(super) fn addresses(text: &str, shape: &str) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
     let (host, port) = text.rsplit_once(':').ok_or(shape)?;
+    if host.contains(':') && !host.contains(['[', ']', '/', '@']) {
+        return Err(format!("write an IPv6 address in brackets, as in [{host}]:{port}"));
+    }
     if host.is_empty() || host.contains(['[', ']', ':', '/', '@']) {
         return Err(shape.into());
     }
@@ -55,7 +66,7 @@ pub(super) fn addresses(text: &str, shape: &str) -> Result<Vec<SocketAddr>, Stri
             addresses.push(address);
         }
     }
-    // A name often stands for addresses that this machine hasn't got, as with ::1 for localhost.
+    // A name often has addresses that this machine lacks, such as ::1 of localhost.
     if addresses.len() > 1 {
         let here = |a: &SocketAddr| TcpListener::bind((a.ip(), 0)).is_ok();
         let own: Vec<_> = addresses.iter().copied().filter(here).collect();
@@ -83,8 +94,15 @@ pub(super) fn cores(text: &str, allowed: &[usize]) -> Result<Vec<usize>, String>
         }
         for core in first as usize..=last as usize {
             if !allowed.contains(&core) {
+                // `--cores 2` is often meant as a number of cores.
+                let hint = match allowed.get(..core) {
+                    Some(many) if text == core.to_string() && core > 0 => {
+                        format!("; for {core} cores write {}", format_cores(many))
+                    }
+                    _ => String::new(),
+                };
                 return Err(format!(
-                    "core {core} is not one that this process may use, {}",
+                    "core {core} is not one that this process may use, {}{hint}",
                     format_cores(allowed)
                 ));
             }
@@ -120,7 +138,7 @@ pub(super) fn stock(text: &str) -> Result<StockSetting, String> {
         .map_err(|problem| format!("{problem}, or auto"))
 }
 
-/// Whether something is on.
+/// `on` or `off`.
 pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
     match text {
         "on" | "true" => Ok(true),
@@ -136,18 +154,16 @@ pub(super) fn stock_buffer(text: &str) -> Result<u64, String> {
         .map_err(|problem| format!("{problem} and a %, as in 50%"))
 }
 
-/// A name of what shares a ledger with others: visible ASCII characters.
+/// The name of an instance: visible ASCII characters.
 pub(super) fn instance_name(text: &str) -> Result<String, String> {
     let fits = (1..=MEMBER_NAME_BYTES_MAX).contains(&text.len());
     if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err(format!(
-        "must be 1 to {MEMBER_NAME_BYTES_MAX} visible characters of ASCII, as in web1:3005"
-    ))
+    Err(format!("must be 1 to {MEMBER_NAME_BYTES_MAX} visible ASCII characters, as in web1:3005"))
 }
 
-/// A file that lines can be appended to, or that can be created.
+/// A file that exists and takes lines, or that can be created.
 pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("must be the path of a file".into());
@@ -161,7 +177,7 @@ pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
             let ours = Standard::named(&path).is_some();
             return ours.then_some(path).ok_or_else(|| "can't be appended to: is a socket".into());
         }
-        // Without waiting for the reader of a FIFO, whose absence is no error here.
+        // NONBLOCK: do not wait for the reader of a FIFO. A FIFO without a reader is no error here.
         let opened = OpenOptions::new()
             .append(true)
             .custom_flags(OFlags::NONBLOCK.bits() as i32)
@@ -181,7 +197,7 @@ pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// Whether the process may create files in a folder, without creating one.
+/// Checks that the process may create files in a folder. Creates none.
 pub(super) fn may_write(folder: &Path) -> io::Result<()> {
     if !folder.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
@@ -190,7 +206,7 @@ pub(super) fn may_write(folder: &Path) -> io::Result<()> {
     Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
 }
 
-/// What is logged unless told otherwise.
+/// Default log filter.
 pub const LOG_FILTER_DEFAULT: &str = "info";
 
 /// A level, or a filter of `tracing`.
@@ -198,14 +214,20 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let shape = "must be error, warn, info, debug, trace or off, \
                  or a filter such as info,stampede::ledger=debug";
-    // A bare word that is no level would be taken for a module, and silence everything else.
+    // `tracing` would read a bare word that is no level as a module, and silence everything else.
     let is_bare = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let is_level = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
-    if text.split(',').any(|part| is_bare(part.trim()) && !is_level(part.trim())) {
+    // `tracing` takes a target without a name, or without a level after its `=`.
+    let is_unfinished = |part: &str| {
+        let target = part.split(['=', '[']).next().unwrap_or_default();
+        part.ends_with('=') || target.ends_with(':') || target.starts_with(':')
+    };
+    let mut parts = text.split(',').map(str::trim);
+    if parts.any(|part| is_unfinished(part) || (is_bare(part) && !is_level(part))) {
         return Err(shape.into());
     }
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
+    match check_filter(text) {
+        Ok(()) => Ok(text.to_owned()),
         Err(error) => Err(format!("{shape} ({error})")),
     }
 }
@@ -225,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentages() {
+    fn percentages_are_parsed() {
         for (text, percent) in [("0%", 0), ("50%", 50), ("1000%", 1000)] {
             assert_eq!(stock_buffer(text), Ok(percent));
         }
@@ -235,7 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn instance_names() {
+    fn near_misses_are_answered_with_the_right_form() {
+        let wrong = |text| whole_number(text, 0, 20_000).unwrap_err();
+        assert!(wrong("10_000").ends_with("from 0 to 20000; write 10000"));
+        assert!(wrong("10.000").ends_with("write 10000"));
+        assert!(wrong("90_000").ends_with("20000") && wrong("ten").ends_with("20000"));
+        let wrong = addresses("::1:3005", "shape").unwrap_err();
+        assert_eq!(wrong, "write an IPv6 address in brackets, as in [::1]:3005");
+    }
+
+    #[test]
+    fn instance_names_are_checked() {
         for good in ["a", "web1:3005", "[::1]:3005", "eu/10.0.0.5"] {
             assert_eq!(instance_name(good).as_deref(), Ok(good));
         }
@@ -245,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn core_lists() {
+    fn core_lists_are_parsed() {
         let allowed = [0, 1, 2, 3, 6];
         assert_eq!(cores("0-3,6", &allowed), Ok(vec![0, 1, 2, 3, 6]));
         assert_eq!(cores("6, 1", &allowed), Ok(vec![6, 1]));
@@ -257,6 +289,7 @@ mod tests {
             ("1-", "must be a list"),
             ("-1", "must be a list"),
             ("3-1", "runs backwards"),
+            ("4", "may use, 0-3,6; for 4 cores write 0-3"),
             ("0-4294967295", "core 4 is not one that this process may use, 0-3,6"),
             ("1,0-2", "core 1 is given twice"),
         ] {
@@ -265,17 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn log_filters() {
+    fn log_filters_are_checked() {
         for good in ["info", "WARN", "off", "info,stampede::ledger=debug", "stampede=trace"] {
             assert!(log_filter(good).is_ok(), "{good}");
         }
-        for bad in ["", "verbose", "info,verbose", "a=loud", "info,"] {
+        for bad in ["", "verbose", "info,verbose", "a=loud", "info,", "info,a::=", "a=", "::a=info"]
+        {
             assert!(log_filter(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn stat_logs() {
+    fn stat_log_paths_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stat.log");
         assert_eq!(stat_log(path.to_str().unwrap()), Ok(path.clone()));

@@ -1,12 +1,12 @@
-//! The settings of webhooks: of `stampede orders --to https://…`, of a server with an embedded ledger, and
-//! of what is done with dead letters.
+//! Settings of webhooks: of `stampede orders --to https://…`, of a server with an embedded ledger, and of
+//! the commands for dead letters.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::builder::ConfigBuilder;
 use super::ledger::LedgerSetting;
-use super::take::Take;
-use super::taker::Taker;
+use super::option_parser::OptionParser;
 use super::value::{duration_within, whole_number};
 use crate::cli::OrdersOptions;
 use crate::ledger::redis::{WEBHOOKS_GROUP, is_of_webhooks};
@@ -20,10 +20,10 @@ use crate::orders::webhooks::{Schedule, SecretFile, WebhookOptions, WebhookUrl, 
 use crate::orders::{DatabaseUrl, Destination};
 use crate::tls::pem::certificates;
 
-/// What is done with a worker's file.
+/// A command for the file of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LettersAction {
-    /// Tell how the worker stands.
+pub enum DeadLettersAction {
+    /// Print the status of the worker.
     Status {
         /// As JSON.
         json: bool,
@@ -33,83 +33,84 @@ pub enum LettersAction {
         /// As JSON.
         json: bool,
     },
-    /// Put them back.
+    /// Send dead letters again.
     Replay(Which),
-    /// Give them up.
+    /// Delete dead letters.
     Discard(Which),
 }
 
-/// Whether this is where webhooks go, and no database.
+/// Whether a destination is a receiver of webhooks, not a database.
 pub(super) fn is_receiver(to: &str) -> bool {
     let scheme = to.trim().split("://").next().unwrap_or_default();
     ["https", "http"].iter().any(|ours| scheme.eq_ignore_ascii_case(ours))
 }
 
-/// How webhooks are delivered. What is wrong is noted.
+/// The options of webhooks. The parser collects the problems.
 pub(super) fn webhooks(
     options: &OrdersOptions,
     to: &str,
     group: String,
-    take: &mut Take,
+    parser: &mut OptionParser,
 ) -> Option<WebhookOptions> {
     if options.consumer.is_some() {
-        take.wrong("--consumer is not for webhooks: the file of --state has the worker's name");
+        parser.reject("--consumer is not for webhooks: the --state file holds the worker's name");
     }
     if options.claim_after.is_some() {
-        take.wrong("--claim-after is not for webhooks: a group of theirs has one worker");
+        parser.reject("--claim-after is not for webhooks: a group of webhooks has one worker");
     }
     if !is_of_webhooks(&group) {
-        take.wrong(&format!("--group {group:?}: that of webhooks begins with {WEBHOOKS_GROUP}"));
+        parser.reject(&format!(
+            "--group {group:?}: the name of a group of webhooks begins with {WEBHOOKS_GROUP}"
+        ));
     }
     let url = WebhookUrl::parse(to, options.plain_http);
-    let url = url.map_err(|problem| take.wrong(&format!("--to {problem}"))).ok();
+    let url = url.map_err(|problem| parser.reject(&format!("--to {problem}"))).ok();
     let secrets = match options.webhook_secret_file.as_deref() {
-        None => take.missing(
+        None => parser.missing(
             "--webhook-secret-file is missing: it names a file with a line whsec_…, as `echo \
              whsec_$(openssl rand -base64 32)` prints",
         ),
         Some(file) => SecretFile::load(Path::new(file))
-            .map_err(|problem| take.wrong(&format!("--webhook-secret-file {file}: it {problem}")))
+            .map_err(|problem| parser.reject(&format!("--webhook-secret-file {file}: {problem}")))
             .ok(),
     };
     let state = match options.state.as_deref() {
-        None => take.missing(
-            "--state is missing: it names the file with what is still to be delivered, such as \
-             webhooks.db",
+        None => parser.missing(
+            "--state is missing: it names the file of undelivered webhooks, such as webhooks.db",
         ),
         Some(file) => Some(PathBuf::from(file)),
     };
     let ca = options.to_ca.as_deref().map(PathBuf::from);
     if let Some(Err(error)) = ca.as_deref().map(certificates) {
-        take.wrong(&format!("--to-ca: {error}"));
+        parser.reject(&format!("--to-ca: {error}"));
     }
     let whole = |(min, max): (u64, u64)| move |text: &str| whole_number(text, min, max);
     let time = |bounds: (u64, u64)| move |text: &str| duration_within(text, bounds);
-    let parallel = take.or(
+    let parallel = parser.value_or(
         "webhook-parallel",
         &options.webhook_parallel,
         WEBHOOK_PARALLEL as u64,
         whole((1, WEBHOOK_PARALLEL_MAX as u64)),
     );
-    let deadline_ms = take.or(
+    let deadline_ms = parser.value_or(
         "webhook-deadline",
         &options.webhook_deadline,
         WEBHOOK_DEADLINE_MS,
         time((WEBHOOK_DEADLINE_MS_MIN, WEBHOOK_DEADLINE_MS_MAX)),
     );
-    let first_pause_ms = take.or(
+    let first_pause_ms = parser.value_or(
         "webhook-retry",
         &options.webhook_retry,
         WEBHOOK_RETRY_MS,
         time((WEBHOOK_RETRY_MS_MIN, WEBHOOK_RETRY_MS_MAX)),
     );
-    let attempts = take.or(
+    let attempts = parser.value_or(
         "webhook-attempts",
         &options.webhook_attempts,
         WEBHOOK_ATTEMPTS.into(),
         whole((1, WEBHOOK_ATTEMPTS_MAX.into())),
     );
-    let backlog = take.or(
+    let backlog = parser.value_or(
         "webhook-backlog",
         &options.webhook_backlog,
         WEBHOOK_BACKLOG,
@@ -128,8 +129,8 @@ pub(super) fn webhooks(
     })
 }
 
-impl Taker {
-    /// Where the changes of an embedded ledger go.
+impl ConfigBuilder {
+    /// The destination of the changes of an embedded ledger.
     pub(super) fn destination(&mut self, ledger: &LedgerSetting) -> Option<Destination> {
         let files = ["webhook-state", "webhook-secret-file", "webhook-ca"];
         let [state, secrets, ca] = files.map(|name| {
@@ -137,15 +138,15 @@ impl Taker {
             found.cloned().filter(|file| !file.is_empty())
         });
         let to_redis = matches!(ledger, LedgerSetting::Redis(_));
-        self.one("orders", None, |text| {
+        self.value_or("orders", None, |text| {
             let database = match is_receiver(text) {
                 true => None,
                 false => Some(DatabaseUrl::parse(text)?),
             };
             if to_redis {
                 return Err(
-                    "is for an embedded ledger only; with a Redis, workers of their own write \
-                            orders and send webhooks: run `stampede orders`"
+                    "is for an embedded ledger only; with Redis, separate workers write orders and \
+                            send webhooks: run `stampede orders`"
                         .into(),
                 );
             }
@@ -154,11 +155,11 @@ impl Taker {
             }
             let to = WebhookUrl::parse(text, false)?;
             let (Some(state), Some(secrets)) = (&state, &secrets) else {
-                return Err("sends webhooks: that takes --webhook-state FILE and \
+                return Err("sends webhooks, which need --webhook-state FILE and \
                             --webhook-secret-file FILE"
                     .into());
             };
-            let problem = |problem| format!("--webhook-secret-file {secrets}: it {problem}");
+            let problem = |problem| format!("--webhook-secret-file {secrets}: {problem}");
             if let Some(Err(error)) = ca.as_deref().map(|file| certificates(Path::new(file))) {
                 return Err(format!("--webhook-ca: {error}"));
             }
@@ -177,8 +178,8 @@ impl Taker {
     }
 }
 
-/// That what is for webhooks alone was not given with a database.
-pub(super) fn refuse(options: &OrdersOptions, take: &mut Take) {
+/// Rejects options of webhooks together with a database.
+pub(super) fn reject_webhook_options(options: &OrdersOptions, parser: &mut OptionParser) {
     for (flag, given) in [
         ("webhook-parallel", options.webhook_parallel.is_some()),
         ("webhook-deadline", options.webhook_deadline.is_some()),
@@ -188,29 +189,29 @@ pub(super) fn refuse(options: &OrdersOptions, take: &mut Take) {
         ("plain-http", options.plain_http),
     ] {
         if given {
-            take.wrong(&format!("--{flag} is for webhooks, with --to https://…"));
+            parser.reject(&format!("--{flag} is for webhooks, with --to https://…"));
         }
     }
 }
 
-/// What is to be done with a worker's file, and which one. `None`: nothing.
-pub(super) fn letters(
+/// The file of a worker, and the command for it. `None`: no such command.
+pub(super) fn dead_letters(
     options: &OrdersOptions,
-    take: &mut Take,
-) -> Option<(PathBuf, LettersAction)> {
+    parser: &mut OptionParser,
+) -> Option<(PathBuf, DeadLettersAction)> {
     let state = PathBuf::from(options.state.as_deref()?);
     let mut which = |flag: &str, text: &str| {
         let which = Which::parse(text);
-        which.map_err(|problem| take.wrong(&format!("--{flag} {text:?}: {problem}"))).ok()
+        which.map_err(|problem| parser.reject(&format!("--{flag} {text:?}: {problem}"))).ok()
     };
     let action = if let Some(text) = &options.replay {
-        LettersAction::Replay(which("replay", text)?)
+        DeadLettersAction::Replay(which("replay", text)?)
     } else if let Some(text) = &options.discard {
-        LettersAction::Discard(which("discard", text)?)
+        DeadLettersAction::Discard(which("discard", text)?)
     } else if options.dead_letters {
-        LettersAction::List { json: options.json }
+        DeadLettersAction::List { json: options.json }
     } else if options.status {
-        LettersAction::Status { json: options.json }
+        DeadLettersAction::Status { json: options.json }
     } else {
         return None;
     };

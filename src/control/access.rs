@@ -1,9 +1,14 @@
-//! Who may use the control port, and what for.
+//! Who may use the control port, and for what.
 //!
-//! With a token: who shows it. Who shows one of the shop's may settle reservations and look at sales; who
-//! shows the token of those who only look may see how the server and its sales are, but not who has
-//! bought. Without a token: whoever reaches loopback, but no web page in a browser on this machine. A page can send requests here, which its `Origin` gives away;
-//! and its own name can be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
+//! With tokens, the token decides. A shop's token may change reservations and read sales. The read
+//! token may read the state of the server and of its sales, but not who has bought. Without a token,
+//! every caller that reaches loopback by an address is allowed.
+//!
+//! A web page in a browser on this machine can send requests here. Its `Origin` or `Sec-Fetch-Site`
+//! gives it away, and pages of other sites are refused. The live page, whose origin is the port's own,
+//! may read. It may change something only with the operator's token, also on loopback. The host name
+//! of a site can be made to resolve to 127.0.0.1 (DNS rebinding), but the `Host` gives that away:
+//! without a token it must be an address.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
@@ -19,15 +24,15 @@ pub struct Access {
     keys: RwLock<Keys>,
 }
 
-/// All that opens the port.
+/// All tokens of the port.
 #[derive(Debug)]
 struct Keys {
     tokens: Tokens,
     shop: Vec<Token>,
 }
 
-/// The right that a request takes for which the table has this. Whatever the port does not have takes
-/// the most, so that nobody without a right learns what there is.
+/// The right that a request needs, by its row of the table. An unknown path needs the highest
+/// right, so that a caller without it does not learn which paths exist.
 pub fn right_for(method: Method, wanted: &Wanted) -> Right {
     match wanted {
         Wanted::Endpoint(endpoint, _) => endpoint.control.unwrap_or(Right::Operate),
@@ -36,19 +41,45 @@ pub fn right_for(method: Method, wanted: &Wanted) -> Right {
     }
 }
 
-/// What a request shows of itself.
+/// The parts of a request that decide about its access.
 #[derive(Debug)]
-pub struct Shown<'a> {
+pub struct RequestCredentials<'a> {
     /// Its credential.
     pub bearer: Bearer<'a>,
     /// All values of `Origin`.
     pub origin: Vec<&'a [u8]>,
-    /// All values of `Host`, or the one that the target names in its place.
+    /// All values of `Host`, or the host of an absolute target instead.
     pub host: Vec<&'a [u8]>,
+    /// All values of `Sec-Fetch-Site`: how a browser names the page that has sent the request.
+    pub site: Vec<&'a [u8]>,
+    /// A browser shows the answer in a tab of its own, where no page can read it.
+    pub opens_tab: bool,
 }
 
-impl<'a> Shown<'a> {
-    /// What the request with this head shows.
+/// Whether the sender of a request may make changes from a web page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// The request has the operator's token.
+    Allowed,
+    /// With the operator's token.
+    WantToken,
+    /// Nothing: the server has no operator's token.
+    NeedTokenFile,
+}
+
+impl Changes {
+    /// Its name for the live page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::WantToken => "want_token",
+            Self::NeedTokenFile => "need_token_file",
+        }
+    }
+}
+
+impl<'a> RequestCredentials<'a> {
+    /// Those of the request with this head.
     pub fn of(head: &Head<'a>) -> Self {
         Self {
             bearer: head.bearer(),
@@ -57,57 +88,65 @@ impl<'a> Shown<'a> {
                 Some(host) => vec![host],
                 None => head.values("host").collect(),
             },
+            site: head.values("sec-fetch-site").collect(),
+            opens_tab: matches!(head.method, Method::Get | Method::Head)
+                && head.values("sec-fetch-mode").eq([&b"navigate"[..]])
+                && head.values("sec-fetch-dest").eq([&b"document"[..]]),
         }
     }
 }
 
 impl Access {
-    /// With these tokens (see [`Tokens`]) and those of the shop.
+    /// With these tokens (see [`Tokens`]) and the shop's tokens.
     pub fn new(tokens: Tokens, shop: Vec<Token>) -> Self {
         Self { keys: RwLock::new(Keys { tokens, shop }) }
     }
 
-    /// From now on they are these.
+    /// Replaces the tokens.
     pub fn change(&self, tokens: Tokens, shop: Vec<Token>) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys { tokens, shop };
     }
 
-    /// Whether a request may be answered: what lets it in, as it may be logged.
-    pub fn check(&self, shown: &Shown<'_>, right: Right) -> Result<String, Problem> {
+    /// Whether a request is allowed; returns the name of its credential for the log.
+    pub fn check(&self, shown: &RequestCredentials<'_>, right: Right) -> Result<String, Problem> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(token) = &keys.tokens.operates else {
-            return check_local(shown).map(|()| "loopback".to_owned());
+        let looks_only = matches!(right, Right::Open | Right::SeeSales | Right::SeeServer);
+        let page_changes = is_from_page(shown)? && !looks_only;
+        let Some(token) = &keys.tokens.operator else {
+            return check_local(shown, page_changes).map(|()| "loopback".to_owned());
         };
         let refuse = |kind, detail: &'static str, header| {
             Err(Problem::new(kind, detail).with_remedy(Remedy::Authenticate(header)))
         };
         let shown = match shown.bearer {
             Bearer::None => {
-                let detail = "The control port wants its token: Authorization: Bearer TOKEN.";
+                let detail = "The control port needs its token: Authorization: Bearer TOKEN.";
                 return refuse(Kind::UNAUTHORIZED, detail, "Bearer");
             }
             Bearer::Unusable => None,
             Bearer::Token(token) => Some(token),
         };
-        // All are compared in any case: the time does not tell which of them is nearly right.
+        // All tokens are always compared, so that the time does not show which one is nearly right.
         let is = |token: &&Token| shown.is_some_and(|shown| token.matches(shown));
-        let operates = Some(token).filter(is);
-        let looks = keys.tokens.looks.as_ref().filter(is);
+        let operator = Some(token).filter(is);
+        let reader = keys.tokens.reader.as_ref().filter(is);
         let shop = shown.and_then(|shown| Token::shown_of(&keys.shop, shown));
         let named = |token: &Token| Ok(format!("token {}", token.fingerprint()));
         let may_not =
             |detail| refuse(Kind::FORBIDDEN, detail, "Bearer error=\"insufficient_scope\"");
-        match (operates, shop, looks, right) {
-            (Some(token), _, _, _)
-            | (_, Some(token), _, Right::Open | Right::Shop | Right::SeeSales)
-            | (_, _, Some(token), Right::Open | Right::SeeSales | Right::SeeServer) => named(token),
+        match (operator, shop, reader, right) {
+            (Some(token), _, _, _) | (_, Some(token), _, Right::Open | Right::SeeSales) => {
+                named(token)
+            }
+            (_, Some(token), _, Right::Shop) if !page_changes => named(token),
+            (_, _, Some(token), Right::Open | Right::SeeSales | Right::SeeServer) => named(token),
             (_, Some(_), _, _) => may_not(
-                "This token is the shop's: it may settle reservations and look at sales. Everything \
-                 else wants the control port's own token.",
+                "This is the shop's token: it can change reservations and read sales. Everything \
+                 else needs the control port's own token.",
             ),
             (_, _, Some(_), _) => may_not(
-                "This token may only look: GET /metrics, /v1/sales, /v1/sales/SALE and \
-                 /v1/instances. Everything else wants the control port's own token.",
+                "This token can only read: GET /metrics, /v1/live, /v1/sales, /v1/sales/SALE and \
+                 /v1/instances. Everything else needs the control port's own token.",
             ),
             (None, None, None, _) => {
                 let detail = "This is not the control port's token.";
@@ -115,14 +154,52 @@ impl Access {
             }
         }
     }
+
+    /// Whether a web page with these credentials may make changes.
+    pub fn changes(&self, shown: &RequestCredentials<'_>) -> Changes {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        match (&keys.tokens.operator, shown.bearer) {
+            (None, _) => Changes::NeedTokenFile,
+            (Some(token), Bearer::Token(shown)) if token.matches(shown) => Changes::Allowed,
+            (Some(_), _) => Changes::WantToken,
+        }
+    }
 }
 
-fn check_local(shown: &Shown<'_>) -> Result<(), Problem> {
-    let refuse = |detail: &'static str| Err(Problem::new(Kind::FORBIDDEN, detail));
-    if !shown.origin.is_empty() {
-        return refuse("A web page may not use a control port without a token.");
+/// Whether a script of a web page has sent the request. A page of another site is refused.
+fn is_from_page(shown: &RequestCredentials<'_>) -> Result<bool, Problem> {
+    let own = match (&shown.origin[..], &shown.host[..]) {
+        ([], _) => false,
+        ([origin], [host]) if is_origin_of(origin, host) => true,
+        _ => return Err(Problem::new(Kind::FORBIDDEN, FOREIGN_PAGE)),
+    };
+    match shown.site[..] {
+        [] => Ok(own),
+        [b"same-origin"] => Ok(true),
+        [b"none"] if !own => Ok(false),
+        _ if shown.opens_tab && !own => Ok(false),
+        _ => Err(Problem::new(Kind::FORBIDDEN, FOREIGN_PAGE)),
     }
+}
+
+const FOREIGN_PAGE: &str = "A web page of another site may not use the control port. After a proxy, the \
+                            Host must be the one that the browser has sent.";
+
+/// Whether a page of this origin was served from this host.
+fn is_origin_of(origin: &[u8], host: &[u8]) -> bool {
+    let after = |scheme: &[u8]| origin.strip_prefix(scheme);
+    let of = after(b"http://").or_else(|| after(b"https://"));
+    of.is_some_and(|of| !of.is_empty() && of.eq_ignore_ascii_case(host))
+}
+
+/// `page_changes`: a web page requests a change.
+fn check_local(shown: &RequestCredentials<'_>, page_changes: bool) -> Result<(), Problem> {
+    let refuse = |detail: &'static str| Err(Problem::new(Kind::FORBIDDEN, detail));
     match shown.host[..] {
+        [host] if is_literal(host) && page_changes => refuse(
+            "A web page changes something only with the operator's token: start the server with \
+             --control-token-file FILE.",
+        ),
         [host] if is_literal(host) => Ok(()),
         _ => refuse(
             "Without a token, the Host must be an address or localhost, as in http://127.0.0.1:3006.",
@@ -149,29 +226,33 @@ mod tests {
     use crate::engine::http::parse_head;
     use crate::route::table::{Port, find};
 
-    /// What a request with these header lines shows, by the parser that reads those of every request.
-    fn shown(authorization: &[&str], origin: &[&str], host: &[&str]) -> Shown<'static> {
+    /// Parses these header lines with the parser of every request.
+    fn shown(
+        authorization: &[&str],
+        origin: &[&str],
+        host: &[&str],
+    ) -> RequestCredentials<'static> {
         let line = |name: &'static str| move |value: &&str| format!("{name}: {value}\r\n");
         let authorization = authorization.iter().map(line("Authorization"));
         let origin = origin.iter().map(line("Origin"));
         let lines: String = authorization.chain(origin).collect();
         let text: &'static str = format!("GET / HTTP/1.0\r\n{lines}\r\n").leak();
         let head = parse_head(text.as_bytes()).unwrap().unwrap();
-        // No parser lets two of them pass.
+        // No parser accepts two `Host` lines.
         let host = host.iter().map(|host| &*host.as_bytes().to_vec().leak()).collect();
-        Shown { host, ..Shown::of(&head) }
+        RequestCredentials { host, ..RequestCredentials::of(&head) }
     }
 
-    fn access(operates: Option<Token>, looks: Option<Token>) -> Access {
-        Access::new(Tokens { operates, looks }, Vec::new())
+    fn access(operator: Option<Token>, reader: Option<Token>) -> Access {
+        Access::new(Tokens { operator, reader }, Vec::new())
     }
 
-    fn check(access: &Access, shown: &Shown<'_>) -> Result<(), Problem> {
+    fn check(access: &Access, shown: &RequestCredentials<'_>) -> Result<(), Problem> {
         access.check(shown, Right::Operate).map(drop)
     }
 
     #[test]
-    fn without_a_token_only_local_hosts_and_no_page() {
+    fn without_a_token_remote_hosts_and_pages_are_refused() {
         let access = access(None, None);
         for host in
             ["127.0.0.1:3006", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:3006", "[::1]"]
@@ -189,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_only_who_shows_it() {
+    fn a_configured_token_must_be_shown() {
         let access = access(Some(Token::new("0123456789abcdef").unwrap()), None);
         for right in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
             assert!(check(&access, &shown(&[right], &[], &["any.example"])).is_ok(), "{right}");
@@ -204,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_look_may_do_nothing_else() {
+    fn the_read_token_only_reads() {
         let token = |text| Token::new(text).unwrap();
         let access = access(Some(token("0123456789abcdef")), Some(token("looks-0123456789")));
         let status = |shown_token: &str, purpose| {
@@ -228,9 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_shops_tokens_settles_reservations_and_sees_sales() {
+    fn every_shop_token_has_exactly_the_rights_of_the_shop() {
         let token = |text| Token::new(text).unwrap();
-        let tokens = Tokens { operates: Some(token("0123456789abcdef")), looks: None };
+        let tokens = Tokens { operator: Some(token("0123456789abcdef")), reader: None };
         let access =
             Access::new(tokens, vec![token("shop-new-0123456"), token("shop-old-0123456")]);
         let status = |shown_token: &str, right| {
@@ -256,8 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_names_no_buyer_and_changes_nothing_is_a_look() {
-        for path in ["/metrics", "/v1/sales", "/v1/sales/ticket", "/v1/instances"] {
+    fn read_rights_exclude_changes_and_buyer_data() {
+        for path in ["/metrics", "/v1/sales", "/v1/sales/ticket", "/v1/instances", "/v1/live"] {
             for method in [Method::Get, Method::Head, Method::Options] {
                 let right = right(method, path);
                 assert!(matches!(right, Right::SeeSales | Right::SeeServer), "{path}");
@@ -273,11 +354,111 @@ mod tests {
             "/v1",
             "/metrics/",
             "metrics",
-            "/",
             "",
         ] {
             assert_eq!(right(Method::Get, path), Right::Operate, "{path}");
         }
         assert_eq!(right(Method::Get, "/v1/reservations/ticket~1"), Right::Shop);
+        assert_eq!(right(Method::Get, "/"), Right::Open);
+        assert_eq!(right(Method::Post, "/"), Right::Operate);
+    }
+
+    /// The status of a request with these header lines.
+    fn status(access: &Access, method: &str, lines: &[&str], right: Right) -> u16 {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let text = format!("{method} / HTTP/1.1\r\n{lines}\r\n");
+        let head = parse_head(text.as_bytes()).unwrap().unwrap();
+        let answer = access.check(&RequestCredentials::of(&head), right);
+        answer.map_or_else(|problem| problem.kind.status.code(), |_| 200)
+    }
+
+    const HOST: &str = "Host: 127.0.0.1:3006";
+    const OWN: &str = "Origin: http://127.0.0.1:3006";
+    const SAME: &str = "Sec-Fetch-Site: same-origin";
+
+    #[test]
+    fn without_a_token_only_the_live_page_may_read() {
+        let access = access(None, None);
+        let looks = |lines: &[&str]| status(&access, "GET", lines, Right::SeeServer);
+        let changes = |lines: &[&str]| status(&access, "POST", lines, Right::Operate);
+        for lines in [&[HOST][..], &[HOST, OWN], &[HOST, SAME], &[HOST, OWN, SAME]] {
+            assert_eq!(looks(lines), 200, "{lines:?}");
+            assert_eq!(changes(lines), if lines.len() == 1 { 200 } else { 403 }, "{lines:?}");
+        }
+        for origin in [
+            "Origin: http://127.0.0.1:3005",
+            "Origin: http://127.0.0.1",
+            "Origin: http://localhost:3006",
+            "Origin: http://127.0.0.1:3006.evil.example",
+            "Origin: ftp://127.0.0.1:3006",
+            "Origin: 127.0.0.1:3006",
+            "Origin: http://",
+            "Origin: ",
+            "Origin: null",
+        ] {
+            assert_eq!((looks(&[HOST, origin]), changes(&[HOST, origin])), (403, 403), "{origin}");
+            assert_eq!(looks(&[HOST, origin, SAME]), 403, "{origin}");
+        }
+        assert_eq!(looks(&[HOST, OWN, OWN]), 403);
+        for site in ["cross-site", "same-site", "", "none, same-origin"] {
+            let site = format!("Sec-Fetch-Site: {site}");
+            assert_eq!((looks(&[HOST, &site]), changes(&[HOST, &site])), (403, 403), "{site}");
+        }
+        // A foreign host name that resolves to this machine is not a local address.
+        let named = ["Host: evil.example:3006", "Origin: http://evil.example:3006", SAME];
+        assert_eq!(looks(&named), 403);
+    }
+
+    #[test]
+    fn top_level_navigation_may_read_and_frames_may_not() {
+        let access = access(None, None);
+        let tab = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"];
+        for site in ["none", "same-site", "cross-site"] {
+            let site = format!("Sec-Fetch-Site: {site}");
+            let lines = [HOST, &site, tab[0], tab[1]];
+            assert_eq!(status(&access, "GET", &lines, Right::SeeServer), 200, "{site}");
+            assert_eq!(status(&access, "POST", &[HOST, OWN, &site], Right::Operate), 403);
+        }
+        let framed = [HOST, "Sec-Fetch-Site: cross-site", tab[0], "Sec-Fetch-Dest: iframe"];
+        assert_eq!(status(&access, "GET", &framed, Right::SeeServer), 403);
+        let form = [HOST, "Sec-Fetch-Site: cross-site", tab[0], tab[1]];
+        assert_eq!(status(&access, "POST", &form, Right::Operate), 403);
+    }
+
+    #[test]
+    fn a_page_needs_the_operator_token_for_changes() {
+        let token = |text| Token::new(text).unwrap();
+        let tokens = Tokens {
+            operator: Some(token("0123456789abcdef")),
+            reader: Some(token("looks-0123456789")),
+        };
+        let access = Access::new(tokens, vec![token("shop-0123456789a")]);
+        let (host, own) = ("Host: ops.example", "Origin: https://ops.example");
+        let bearer = |token: &str| format!("Authorization: Bearer {token}");
+        let [operates, looks, shop] =
+            ["0123456789abcdef", "looks-0123456789", "shop-0123456789a"].map(bearer);
+        for (token, right, wanted) in [
+            (&operates, Right::Operate, 200),
+            (&operates, Right::Shop, 200),
+            (&looks, Right::SeeServer, 200),
+            (&looks, Right::Operate, 403),
+            (&shop, Right::SeeSales, 200),
+            (&shop, Right::Shop, 403),
+        ] {
+            assert_eq!(status(&access, "POST", &[host, own, SAME, token], right), wanted);
+            let foreign = [host, "Origin: https://evil.example", token];
+            assert_eq!(status(&access, "POST", &foreign, right), 403);
+        }
+        // The shop's back end is not a page.
+        assert_eq!(status(&access, "POST", &[host, &shop], Right::Shop), 200);
+        assert_eq!(status(&access, "POST", &[host, own], Right::Operate), 401);
+        let changes = |lines: &[&str]| {
+            let text = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"));
+            let head = parse_head(text.as_bytes()).unwrap().unwrap();
+            access.changes(&RequestCredentials::of(&head))
+        };
+        assert_eq!(changes(&[host, &operates]), Changes::Allowed);
+        assert_eq!(changes(&[host, &looks]), Changes::WantToken);
+        assert_eq!(changes(&[host]), Changes::WantToken);
     }
 }

@@ -1,8 +1,7 @@
-//! What the control port can be asked, and what it does: from a request to a reply, by way of a
-//! blocking client of the ledger.
+//! Carries out the requests of the control port, with a blocking client of the ledger.
 //!
-//! Knows no connection: the control thread calls it for requests that came over HTTP, a command of
-//! an operator for those it makes itself.
+//! It knows no connection. The control thread calls it for requests over HTTP, and an operator's
+//! command for its own requests.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -12,14 +11,16 @@ use serde_json::json;
 
 use super::body;
 use super::instances;
-use super::page::Page;
+use super::pagination::Pagination;
 use super::problem::not_found;
 use super::refusal::{refusal, unexpected};
 use super::request::{Reply, Request, Wanted};
 use super::snapshot::Snapshot;
 use super::split;
+use crate::api_json::{ReservationJson, SaleJson};
 use crate::audit::{AuditError, Mode, Report, audit};
-use crate::code::Code;
+use crate::background::{AuditCounts, Audited, LastAudit};
+use crate::code::ErrorCode;
 use crate::code::control::EXISTS;
 use crate::engine::http::{Kind, Method, Problem, Remedy, Status};
 use crate::ledger::client::Client;
@@ -30,24 +31,22 @@ use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl, Destination};
 use crate::route::percent;
 use crate::route::table::Operation;
-use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
-use crate::upkeep::{AuditCounts, Audited, LastAudit};
-use crate::views::{ReservationJson, SaleJson};
+use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleState, SaleView};
 
-/// Sales that a list asks the ledger about at a time.
+/// Number of sales per ledger query of a list.
 const SHOWN_AT_ONCE: usize = 256;
 
-/// Carries out requests, one after the other.
+/// Carries out requests one after the other.
 pub struct Api {
     client: Box<dyn Client>,
     orders: Option<Destination>,
     instance: Option<Arc<Instance>>,
     snapshot: Option<Snapshot>,
-    /// The request must do nothing.
-    look_only: bool,
+    /// The request must change nothing.
+    read_only: bool,
 }
 
-/// A sale out of which units were taken.
+/// The reply to taking stock back.
 #[derive(Serialize)]
 struct StockTakenJson {
     #[serde(flatten)]
@@ -58,12 +57,12 @@ struct StockTakenJson {
 type Answer = Result<Reply, Problem>;
 
 impl Api {
-    /// For the ledger of this client.
+    /// With this client of the ledger.
     pub fn new(client: Box<dyn Client>) -> Self {
-        Self { client, orders: None, instance: None, snapshot: None, look_only: false }
+        Self { client, orders: None, instance: None, snapshot: None, read_only: false }
     }
 
-    /// With the database that an audit compares the reservations with.
+    /// With the database that audits compare with.
     pub fn with_orders(self, orders: Option<Destination>) -> Self {
         Self { orders: orders.or(self.orders), ..self }
     }
@@ -73,9 +72,9 @@ impl Api {
         Self { instance: Some(instance), ..self }
     }
 
-    /// Does what a request asks.
+    /// Carries out a request.
     pub fn answer(&mut self, request: &Request) -> Reply {
-        self.look_only = request.look_only;
+        self.read_only = request.read_only;
         let routed = self.route(request);
         routed.unwrap_or_else(|problem| match problem.remedy {
             Some(Remedy::Allow(allow)) if request.method == Method::Options => {
@@ -85,7 +84,7 @@ impl Api {
         })
     }
 
-    /// Gives back the memory of a list that nobody reads on.
+    /// Drops a list that no client has read from for a while.
     pub fn forget_old_snapshot(&mut self, now: Instant) {
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.is_old(now)) {
             self.snapshot = None;
@@ -99,7 +98,7 @@ impl Api {
             Wanted::Nothing => return Err(Problem::of(Kind::NOT_FOUND)),
         };
         if !request.query().is_empty() && endpoint.parameters == Some(&[]) {
-            return Err(Problem::invalid("query", "This path takes no parameters."));
+            return Err(Problem::invalid("query", "This path has no query parameters."));
         }
         match endpoint.operation {
             Operation::ListSales => self.list(request),
@@ -110,7 +109,7 @@ impl Api {
                 self.on_sale(name, Command::ChangeTerms(terms))
             }
             Operation::RemoveSale => {
-                self.tell_orders_position()?;
+                self.record_orders_position()?;
                 self.on_sale(name, Command::Remove)
             }
             Operation::ListReservations => self.reservations(name, request),
@@ -118,7 +117,7 @@ impl Api {
             Operation::CloseSale => self.on_sale(name, Command::Close),
             Operation::ResetSale => {
                 let (total, force) = body::reset(request)?;
-                self.tell_orders_position()?;
+                self.record_orders_position()?;
                 self.on_sale(name, Command::Reset { total, force })
             }
             Operation::AddStock => {
@@ -152,11 +151,13 @@ impl Api {
             Operation::ListInstances => self.instances(),
             Operation::Audit => self.audit(request, Mode::Look),
             Operation::Repair => self.audit(request, Mode::Repair),
-            // These need no ledger, so the port answers them before; or they are the buyers'.
+            // The port answers these without the ledger, or they belong to the public port.
             Operation::Describe
             | Operation::Livez
             | Operation::Readyz
             | Operation::Metrics
+            | Operation::LivePage
+            | Operation::Live
             | Operation::BuyTicket
             | Operation::Plaintext
             | Operation::Json
@@ -164,21 +165,22 @@ impl Api {
         }
     }
 
-    /// Has the ledger carry out one command, or show what it is about.
+    /// Sends one command to the ledger, or only shows its subject if the request must change
+    /// nothing.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
         let command = match command {
-            command if !self.look_only => command,
+            command if !self.read_only => command,
             command => command.reservation().map_or(Command::Show, Command::ShowReservation),
         };
-        if let Some(why) = self.client.in_the_way(needed_by(&command))? {
-            return Err(Problem::new(Code::Unavailable, why));
+        if let Some(why) = self.client.format_blocker(needed_by(&command))? {
+            return Err(Problem::new(ErrorCode::Unavailable, why));
         }
         split::apply(&mut *self.client, sale, command)
     }
 
     fn create(&mut self, request: &Request) -> Answer {
         let (id, spec) = body::sale(request)?;
-        if self.look_only {
+        if self.read_only {
             return self.list(request);
         }
         match self.ask(&id, Command::Create(spec.clone()))? {
@@ -189,7 +191,7 @@ impl Api {
             Outcome::Sale(view) => {
                 let differences = view.spec.differences(&spec).join(", ");
                 let detail = format!(
-                    "The sale {id} exists and is left as it is, which is not as asked: {differences}."
+                    "The sale {id} exists with other terms and was not changed: {differences}."
                 );
                 let sale = serde_json::to_value(SaleJson::of(&id, &view)).unwrap_or_default();
                 Err(Problem::new(EXISTS, detail).with("sale", sale))
@@ -216,13 +218,14 @@ impl Api {
         }
     }
 
-    /// A ledger that tells its changes itself must know how far the orders are before it forgets any.
-    fn tell_orders_position(&mut self) -> Result<(), Problem> {
+    /// The embedded ledger must know how far the orders are before it may forget changes.
+    fn record_orders_position(&mut self) -> Result<(), Problem> {
         let (Some(orders), Some(source)) = (&self.orders, self.client.orders_source()) else {
             return Ok(());
         };
-        let unavailable =
-            |error: DatabaseError| Problem::new(Code::Unavailable, format!("the orders: {error}"));
+        let unavailable = |error: DatabaseError| {
+            Problem::new(ErrorCode::Unavailable, format!("the orders: {error}"))
+        };
         let position = orders.position(&source).map_err(unavailable)?;
         Ok(self.client.orders_have(position.unwrap_or(0))?)
     }
@@ -243,9 +246,9 @@ impl Api {
         }
     }
 
-    /// A page of the sales, in the order of their ids.
+    /// A page of the sales, ordered by id.
     fn list(&mut self, request: &Request) -> Answer {
-        let page = Page::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
+        let page = Pagination::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
         let after = page.after.as_deref().map(sale_id_of("after")).transpose()?;
         let all = self.ids()?;
         let from = after.map_or(0, |after| all.partition_point(|id| *id <= after));
@@ -256,13 +259,13 @@ impl Api {
         Ok(Reply::json(Status::Ok, &json!({ "sales": sales, "next": next })))
     }
 
-    /// All sales, in the order of their ids.
+    /// All sales, ordered by id.
     pub(super) fn all_sales(&mut self) -> Result<Vec<SaleJson>, Problem> {
         let ids = self.ids()?;
         self.show_all(&ids)
     }
 
-    /// The ids of all sales, in their order.
+    /// The ids of all sales, ordered.
     fn ids(&mut self) -> Result<Vec<SaleId>, Problem> {
         let mut all = self.client.sales()?;
         all.retain(|id| !id.is_part());
@@ -282,7 +285,7 @@ impl Api {
         let reply = self.client.apply(&Batch { groups: ids.iter().map(group).collect() })?;
         let mut shown = Vec::with_capacity(ids.len());
         for (id, mut group) in ids.iter().zip(reply) {
-            // One that was removed meanwhile is left out.
+            // A sale that was removed meanwhile is left out.
             if let Some(Outcome::Sale(view)) = group.outcomes.pop()
                 && let Some(view) = split::view_of(&mut *self.client, id, *view)?
             {
@@ -292,13 +295,13 @@ impl Api {
         Ok(shown)
     }
 
-    /// A page of a sale's reservations, of one user or of all. Those of all pages that are read one after
-    /// the other are of one point in time. All of them only when the sale is over and holds nothing, so
-    /// that they are final.
+    /// A page of a sale's reservations, of one user or of all. Consecutive pages show one point in
+    /// time. All users are shown only when the sale is over and holds nothing, so that the list is
+    /// final.
     fn reservations(&mut self, sale: &str, request: &Request) -> Answer {
         let id = sale_id(sale)?;
         let max = CONTROL_RESERVATIONS_PAGE_MAX;
-        let page = Page::read(request, max, max)?;
+        let page = Pagination::read(request, max, max)?;
         let user = page.user.as_ref();
         let after = match &page.after {
             None => None,
@@ -333,7 +336,7 @@ impl Api {
         Ok(reply)
     }
 
-    /// The servers that share the ledger, or the only one.
+    /// The servers that share the ledger, or this one alone.
     fn instances(&mut self) -> Answer {
         let instances: Vec<_> = match self.client.members()? {
             Some(roll) => roll.leases.iter().map(instances::leased).collect(),
@@ -342,8 +345,8 @@ impl Api {
         Ok(Reply::json(Status::Ok, &json!({ "instances": instances })))
     }
 
-    /// Compares what must agree, of the sales that are named or of all, and repairs it if it is to.
-    /// Differences are no failure of the request; not to be able to look is one.
+    /// Audits the named sales or all, and repairs them if requested. Differences are not a failure
+    /// of the request; an audit that could not read the data is one.
     fn audit(&mut self, request: &Request, mut mode: Mode) -> Answer {
         let mut sales = Vec::new();
         for (name, value) in percent::parameters(request.query()) {
@@ -361,18 +364,18 @@ impl Api {
                 }
             }
         }
-        if self.look_only {
+        if self.read_only {
             mode = Mode::Look;
         }
         let began = Instant::now();
         let audited = self.compare(&sales, mode);
         if let Some(instance) = &self.instance {
-            note_audit(&instance.upkeep().audits, sales.is_empty(), began, &audited);
+            note_audit(&instance.background().audits, sales.is_empty(), began, &audited);
         }
         let report = audited.map_err(|error| match error {
             AuditError::UnknownSale(ref id) => unknown_sale(id),
             AuditError::Ledger(error) => Problem::from(error),
-            AuditError::Orders(_) => Problem::new(Code::Unavailable, error.to_string()),
+            AuditError::Orders(_) => Problem::new(ErrorCode::Unavailable, error.to_string()),
         })?;
         Ok(Reply::json(Status::Ok, &report))
     }
@@ -385,7 +388,8 @@ impl Api {
     }
 }
 
-/// Counts an audit. What was found of some sales alone says nothing of the others.
+/// Counts an audit. An audit of some sales does not replace the result of the last one of all
+/// sales.
 fn note_audit(
     counts: &AuditCounts,
     of_all: bool,
@@ -394,7 +398,7 @@ fn note_audit(
 ) {
     let report = match audited {
         Ok(report) => report,
-        // Whoever asked named it.
+        // The caller has named it.
         Err(AuditError::UnknownSale(_)) => return,
         Err(_) => return counts.count(Audited::Failed),
     };
@@ -413,9 +417,9 @@ fn sale_id(text: &str) -> Result<SaleId, Problem> {
     sale_id_of("sale")(text)
 }
 
-/// A list of reservations that may still change would be no archive.
+/// Reservations that may still change are no archive.
 fn check_final(view: &SaleView) -> Result<(), Problem> {
-    if view.state() != State::Closed {
+    if view.state() != SaleState::Closed {
         return Err(refusal(Outcome::NotClosed));
     }
     if view.held > 0 { Err(refusal(Outcome::StillHeld { held: view.held })) } else { Ok(()) }

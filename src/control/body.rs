@@ -1,5 +1,5 @@
-//! JSON bodies of the control port, taken by the letter: what is not known, given twice or of the
-//! wrong kind is refused by its name.
+//! JSON bodies of the control port. Parsing is strict: an unknown or repeated member or a wrong
+//! value is an error that names the member.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::sale::{
     Remaining, SaleId, SaleSpec, SpecError, Split, Terms, TypeName, Types, TypesError,
 };
 
-/// The members of an object in their order, also those that stand there twice.
+/// The members of an object in their order, including repeated ones.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 impl Members {
-    /// The body's members, all of which are in `names`.
+    /// The body's members, all of which must be in `names`.
     fn read(request: &Request, names: &[&'static str]) -> Result<Self, Problem> {
         request.media.check_json()?;
         let members: Self =
@@ -63,7 +63,7 @@ impl Members {
         Ok(members)
     }
 
-    /// A member; `null` is as good as none.
+    /// A member; `null` counts as missing.
     fn get(&self, name: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value);
         found.filter(|value| !value.is_null())
@@ -74,7 +74,7 @@ impl Members {
         self.0.iter().any(|(other, value)| other == name && value.is_null())
     }
 
-    /// Whether something is to be so. If it isn't there, it isn't.
+    /// A boolean; missing counts as false.
     fn flag(&self, name: &'static str) -> Result<bool, Problem> {
         match self.get(name) {
             None => Ok(false),
@@ -83,7 +83,7 @@ impl Members {
         }
     }
 
-    /// A whole number within a range. `None`: it isn't there.
+    /// A whole number within a range. `None`: missing.
     fn number(&self, name: &'static str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let wrong = || {
@@ -93,7 +93,7 @@ impl Members {
         number.map(Some).ok_or_else(wrong)
     }
 
-    /// Ticket types and their caps, `{"adult": 60}`. Not there: none.
+    /// Ticket types with their caps, `{"adult": 60}`. Missing: none.
     fn types(&self, body: &[u8]) -> Result<Types, Problem> {
         if self.get("types").is_none() {
             return Ok(Types::default());
@@ -103,7 +103,7 @@ impl Members {
                 "types must be an object of caps by name, as {\"adult\": 60, \"child\": 40}.";
             Problem::invalid("types", detail)
         };
-        // A `Value` has forgotten what stands there twice.
+        // A `Value` does not keep repeated members.
         let named: TypesOfBody = serde_json::from_slice(body).map_err(|_| wrong())?;
         let caps = named.types.0.iter().map(|(name, cap)| {
             let name = TypeName::new(name).map_err(invalid_types)?;
@@ -112,7 +112,7 @@ impl Members {
         Types::new(caps.collect::<Result<Vec<_>, Problem>>()?).map_err(invalid_types)
     }
 
-    /// A point in time in ms since 1970. `None`: it isn't there.
+    /// A time in ms since 1970. `None`: missing.
     fn time(&self, name: &'static str) -> Result<Option<u64>, Problem> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let time = value.as_str().ok_or_else(|| "must be a string".to_owned()).and_then(parse_time);
@@ -120,7 +120,7 @@ impl Members {
     }
 }
 
-/// The ticket types of a body, also those that stand there twice.
+/// The ticket types of a body, including repeated ones.
 #[derive(serde::Deserialize)]
 struct TypesOfBody {
     types: Members,
@@ -138,12 +138,12 @@ fn required(name: &'static str) -> Problem {
     Problem::invalid(name, format!("{name} is required."))
 }
 
-/// A number that was found to be small enough.
+/// Converts a number that was checked to be small enough.
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The sale that a body defines. What it leaves out has its default.
+/// The definition of a sale. Missing members have their defaults.
 pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     let names = [
         "id",
@@ -205,7 +205,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     Ok((id, spec))
 }
 
-/// What is wrong with a definition, or with new terms.
+/// The problem for a wrong definition or wrong terms.
 fn out_of_range(error: SpecError) -> Problem {
     let name = match error {
         SpecError::Times(..) => {
@@ -223,13 +223,13 @@ fn out_of_range(error: SpecError) -> Problem {
     Problem::invalid(name, format!("{error}."))
 }
 
-/// How many units are to remain: `{"remaining": N}`, or in a sale with ticket types
-/// `{"remaining": {"adult": N}}`. `None`: nothing is said of it, or there is no body.
+/// The units that are to remain: `{"remaining": N}`, or in a sale with ticket types `{"remaining":
+/// {"adult": N}}`. `None`: the member or the body is missing.
 pub fn remaining(request: &Request) -> Result<Option<Remaining>, Problem> {
     parse_remaining(&request.body, request.media)
 }
 
-/// For how long from now a reservation is to be held: `{"hold_ms": N}`, which may be left out.
+/// The new hold time from now: `{"hold_ms": N}`; the member is optional.
 pub fn extension(request: &Request) -> Result<Option<u64>, Problem> {
     if request.body.is_empty() {
         return Ok(None);
@@ -237,8 +237,7 @@ pub fn extension(request: &Request) -> Result<Option<u64>, Problem> {
     Members::read(request, &["hold_ms"])?.number("hold_ms", 1, HOLD_MS_MAX)
 }
 
-/// How to begin a sale anew: `{"total": N, "force": true}`, either of which may be left out. A request
-/// without a body leaves out both.
+/// How to reset a sale: `{"total": N, "force": true}`; both members and the body are optional.
 pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {
     if request.body.is_empty() {
         return Ok((None, false));
@@ -247,8 +246,8 @@ pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {
     Ok((body.number("total", 0, TOTAL_MAX)?, body.flag("force")?))
 }
 
-/// The terms that are to change, as they are shown. `null` is what a sale shows that never closes, limits
-/// nobody, or was given no bound on reservations.
+/// The terms to change, in the form in which a sale is shown. `null` means: never closes, no limit,
+/// or no bound on reservations.
 pub fn terms(request: &Request) -> Result<Terms, Problem> {
     let names = [
         "closes_at",
@@ -264,7 +263,7 @@ pub fn terms(request: &Request) -> Result<Terms, Problem> {
     if body.0.is_empty() {
         return Err(Problem::invalid(
             "body",
-            format!("Name what is to change: {}.", names.join(", ")),
+            format!("Name at least one member to change: {}.", names.join(", ")),
         ));
     }
     for name in ["hold_ms", "quantity_max", "quantity_min", "extend_max_ms"] {
@@ -294,7 +293,7 @@ pub fn terms(request: &Request) -> Result<Terms, Problem> {
     Ok(terms)
 }
 
-/// The units to take back: `{"units": N, "at_most": true}`, of which the latter may be left out.
+/// The units to take back: `{"units": N, "at_most": true}`; `at_most` is optional.
 pub fn units_to_take(request: &Request) -> Result<(u64, bool), Problem> {
     let body = Members::read(request, &["units", "at_most"])?;
     let units = body.number("units", 1, TOTAL_MAX)?.ok_or_else(|| required("units"))?;

@@ -1,4 +1,4 @@
-//! Who asks the control port for something.
+//! The caller of a request at the control port.
 
 use std::net::SocketAddr;
 
@@ -6,34 +6,34 @@ use crate::engine::http::Head;
 use crate::limits::OPERATOR_BYTES_MAX;
 use crate::trace::Trace;
 
-/// The header in which a client may say which person it is. Nobody checks that.
+/// The header in which a client may name its operator. It is not verified.
 pub const OPERATOR: &str = "X-Operator";
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// What let him in.
+    /// The name of the credential.
     pub credential: String,
-    /// Who he says he is.
+    /// The operator that the client names.
     pub operator: Option<String>,
-    /// Where the request came from.
+    /// The address that the request came from.
     pub from: Option<SocketAddr>,
-    /// How it is found again.
+    /// The request id and trace.
     pub trace: Option<Trace>,
 }
 
 impl Caller {
-    /// Who goes straight to the ledger with a command of this program.
+    /// A command of this program that accesses the ledger directly.
     pub fn direct(operator: Option<String>) -> Self {
         Self { credential: "direct".to_owned(), operator, ..Self::default() }
     }
 
-    /// The shop, at the buyers' port.
+    /// The shop, at the public port.
     pub fn shop(credential: String, trace: Option<Trace>) -> Self {
         Self { credential, trace, ..Self::default() }
     }
 
-    /// Who has sent this request from there, and was let in for this.
+    /// The sender of this request, with its credential.
     pub(super) fn of(head: &Head<'_>, credential: String, from: Option<SocketAddr>) -> Self {
         let mut named = head.values(OPERATOR);
         let name = named.next().filter(|_| named.next().is_none());
@@ -42,7 +42,7 @@ impl Caller {
     }
 }
 
-/// A name as it may stand in the log: visible and not too long.
+/// A valid name for the log: visible characters, and not too long.
 pub fn operator_name(text: &str) -> Option<String> {
     let sound = (1..=OPERATOR_BYTES_MAX).contains(&text.len());
     (sound && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_visible_and_short() {
+    fn an_operator_name_is_visible_ascii_and_bounded() {
         assert_eq!(operator_name("ann@host").as_deref(), Some("ann@host"));
         let longest = "x".repeat(OPERATOR_BYTES_MAX);
         assert_eq!(operator_name(&longest), Some(longest.clone()));

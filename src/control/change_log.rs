@@ -1,8 +1,8 @@
-//! The line in the log that says who has changed what by way of the control port.
+//! The log line of each operator's change.
 //!
-//! One line for each request that may change something, whatever became of it, at one place for all of
-//! them: so a request that is added has it too. It is written when the request was carried out, before
-//! it is answered.
+//! Each request that may change something gives one line, whatever its outcome. The line is written
+//! in one place for all of them, so a new request has it too. It is written after the request was
+//! carried out and before it is answered.
 
 use std::net::SocketAddr;
 
@@ -12,12 +12,12 @@ use super::caller::Caller;
 use super::request::{Reply, Request};
 use crate::engine::http::Head;
 use crate::limits::REQUEST_ASKED_BYTES_MAX;
+use crate::log_throttle::LogThrottle;
 use crate::logging::AUDIT;
 use crate::sale::SaleId;
-use crate::seldom::Seldom;
 use crate::trace::Trace;
 
-/// Logs what somebody has changed, or tried to.
+/// Logs a change, or an attempt.
 pub fn log_change(request: &Request, reply: &Reply) {
     if !request.may_change() {
         return;
@@ -43,9 +43,9 @@ pub fn log_change(request: &Request, reply: &Reply) {
     );
 }
 
-/// Logs that somebody was not let in, once in a while.
+/// Logs a refused caller, throttled.
 pub(super) fn log_refusal(head: &Head<'_>, from: Option<SocketAddr>, code: &str) {
-    static REFUSED: Seldom = Seldom::new();
+    static REFUSED: LogThrottle = LogThrottle::new();
     if let Some(left_out) = REFUSED.now() {
         let from = from.map(tracing::field::display);
         tracing::warn!(from, path = head.path, code, left_out, "control port refused a caller");
@@ -66,7 +66,7 @@ fn sale_of(request: &Request) -> Option<String> {
     SaleId::new(&named).ok().map(|sale| sale.as_str().to_owned())
 }
 
-/// What its body asks, as far as that is short and a text.
+/// The body, if it is short and a text.
 fn asked(request: &Request) -> Option<&str> {
     let is_short = (1..=REQUEST_ASKED_BYTES_MAX).contains(&request.body.len());
     str::from_utf8(&request.body).ok().filter(|_| is_short)
@@ -80,7 +80,7 @@ mod tests {
     use crate::engine::http::Method;
 
     #[test]
-    fn the_sale_is_found_wherever_it_is_named() {
+    fn the_sale_is_found_in_path_reservation_id_or_body() {
         let sale = |request: Request| sale_of(&request);
         for (method, target) in [
             (Method::Post, "/v1/sales/a/open"),

@@ -1,4 +1,4 @@
-//! Servers as the control port shows them.
+//! The JSON of servers at the control port.
 
 use serde::Serialize;
 
@@ -15,12 +15,12 @@ pub(super) struct InstanceJson {
     addresses: Vec<String>,
     cores: u64,
     version: String,
-    /// The latest format of a sale that it reads.
+    /// The latest sale format that it reads.
     reads: u32,
     state: &'static str,
     allowance: u64,
     since: String,
-    /// What is left of its lease. `None`: it needs none.
+    /// Time left of its lease. `None`: it needs none.
     lease_ms: Option<u64>,
 }
 
@@ -29,7 +29,22 @@ pub(super) fn leased(lease: &Lease) -> InstanceJson {
     shown(lease.id, lease.member.clone(), lease.since_ms, Some(lease.left_ms))
 }
 
-/// This server, which has its ledger for itself.
+/// The servers that share the ledger as of the last renewal of this server's lease, from memory, at
+/// most `most`; or this one alone.
+pub(super) fn known(instance: &Instance, most: usize) -> Vec<InstanceJson> {
+    match instance.members() {
+        Some((members, age)) => {
+            let age_ms = age.as_millis() as u64;
+            let left_ms = |lease: &Lease| lease.left_ms.saturating_sub(age_ms);
+            let of =
+                |lease: &Lease| InstanceJson { lease_ms: Some(left_ms(lease)), ..leased(lease) };
+            members.leases.iter().take(most).map(of).collect()
+        }
+        None => vec![alone(instance)],
+    }
+}
+
+/// This server, which does not share its ledger.
 pub(super) fn alone(instance: &Instance) -> InstanceJson {
     shown(instance.id(), instance.member(), instance.started_ms(), None)
 }

@@ -1,25 +1,28 @@
-//! The control port: how operators and the machinery around a server look at it and change sales.
+//! The control port: operators, and the systems around a server, read its state and change sales
+//! here.
 //!
-//! It is a service on an engine of its own, with one core that no buyer has: the same HTTP, bounds and
-//! deadlines as at the public port. That core takes a request apart (`service`); what it asks is done
-//! by a control thread (`desk`, `job`), which has a blocking client of the ledger. The shop's requests at
-//! the buyers' port that are no purchases come to the same threads. The same [`Api`](api::Api) serves
-//! commands that go straight to a ledger, so that both ways give the same answers.
+//! It is a service on an engine of its own, with one core: the same HTTP, bounds and deadlines as
+//! at the public port. That core parses a request (`service`), and a control thread with a blocking
+//! client of the ledger carries it out (`threads`, `worker`). The shop's requests at the public
+//! port, except purchases, use the same threads. Commands that access a ledger directly use the
+//! same [`Api`](api::Api), so that both ways give the same answers.
 //!
-//! Architecture invariant: knows no connection of a buyer and nothing that a core of theirs owns. It
-//! learns of the cores through atomics in `status::Status`; they learn of what it changes from the
-//! ledger.
+//! Architecture invariant: knows no buyer's connection and no state of the buyers' cores. It reads
+//! their atomics in `status::Status`; they learn of its changes from the ledger.
 
 pub mod access;
 pub mod api;
 mod body;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod catalogue;
 pub mod caller;
 pub mod change_log;
-pub mod desk;
+pub mod threads;
 mod instances;
-mod job;
-mod page;
+mod live;
+mod worker;
+mod pagination;
 pub mod problem;
 mod refusal;
 pub mod request;
@@ -35,17 +38,21 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use self::access::Access;
-use self::desk::Desk;
+use self::live::Live;
 use self::service::Operators;
+use self::threads::ControlThreads;
 use crate::clock::Clock;
 use crate::config::{ControlSetting, Token};
 use crate::engine;
 use crate::engine::core::{Engine, Event};
 use crate::engine::listener::Listener;
-use crate::engine::settings::{Front, Settings};
+use crate::engine::settings::{Settings, TrustedProxies};
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS};
 use crate::metrics::Metrics;
 use crate::status::Status;
+
+#[cfg(feature = "simulation")]
+pub use self::split::apply as apply_to_sale;
 
 /// A running control port.
 pub struct Control {
@@ -56,17 +63,17 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts its core on the worker after those of the buyers' cores. `failed` hears if the core can't
-    /// go on. Nobody is accepted yet.
+    /// Starts its core on the worker after those of the buyers' cores, without accepting
+    /// connections. `failed` is called if the core can't continue.
     ///
     /// # Errors
-    /// A thread can't be had.
+    /// A thread can't be started.
     pub fn start(
         setting: &ControlSetting,
         address: SocketAddr,
         buyers: &Settings,
         status: Arc<Status>,
-        desk: Arc<Desk>,
+        control_threads: Arc<ControlThreads>,
         failed: impl Fn(io::Error) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (told, drained) = sync_channel(1);
@@ -77,42 +84,43 @@ impl Control {
         })?);
         let shop = status.config.shop_tokens.clone();
         let access = Arc::new(Access::new(setting.tokens.clone(), shop));
-        let operators = Operators {
-            access: access.clone(),
-            desk,
-            metrics: Metrics::new(status.clone()),
-            status,
-        };
-        let theirs = engine.clone();
+        let (theirs, their_access) = (engine.clone(), access.clone());
         engine::boot_core(&engine, 0, move || {
             let clock = Rc::new(Clock::default());
+            let catalogue = control_threads.catalogues.clone().of_core();
+            let operators = Operators {
+                access: their_access,
+                live: Live::new(status.clone(), control_threads.instance.clone(), catalogue),
+                control_threads,
+                metrics: Metrics::new(status.clone()),
+                status,
+            };
             engine::start_core(0, theirs, clock, operators).map(drop)
         });
         Ok(Self { address, engine, access, drained })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Begins to accept. Those who came before have been waiting.
+    /// Starts accepting. Earlier connections have been waiting in the backlog.
     pub fn accept(&self, listeners: Vec<Listener>) {
         self.engine.accept(vec![listeners]);
     }
 
-    /// Accepts nobody any more, since another process does; those that are here end with their next
-    /// answer.
+    /// Stops accepting, since another process does. Open connections end with their next answer.
     pub fn give_up_listening(&self) {
         self.engine.give_up_listening();
     }
 
-    /// A way to change it while it runs.
+    /// A handle for changing it while it runs.
     pub fn change(&self) -> Change {
         Change { engine: self.engine.clone(), access: self.access.clone() }
     }
 
-    /// Takes no more requests and waits, for a moment, until those before are answered.
+    /// Stops taking requests, and waits a short time for answers to earlier ones.
     pub fn stop(self) {
         self.engine.leave();
         self.engine.drain();
@@ -127,21 +135,21 @@ pub struct Change {
 }
 
 impl Change {
-    /// It goes by this from now on, but stays where it is. `buyers`: the settings of the buyers' port.
+    /// Applies new settings, except the address. `buyers`: the settings of the public port.
     pub fn apply(&self, setting: &ControlSetting, shop: &[Token], buyers: &Settings) {
         self.access.change(setting.tokens.clone(), shop.to_vec());
         self.engine.change(&settings(buyers, self.engine.first_worker));
     }
 }
 
-/// Those of the buyers' engine, with the port's own bounds.
+/// The settings of the public port, with the control port's own bounds.
 fn settings(buyers: &Settings, first_worker: usize) -> Settings {
     Settings {
         first_worker,
         connections_max: CONTROL_CONNECTIONS_MAX,
         refused_max: CONTROL_REFUSED_MAX,
         connections_per_address: 0,
-        front: Front::default(),
+        proxies: TrustedProxies::default(),
         ..buyers.clone()
     }
 }

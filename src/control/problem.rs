@@ -1,10 +1,10 @@
-//! How the control port says what it has in common with the buyers' port.
+//! Problems that the control port shares with the public port.
 
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::{Kind, Problem};
 use crate::ledger::LedgerError;
 
-/// There is no such thing: 404.
+/// 404: it does not exist.
 pub fn not_found(what: &str) -> Problem {
     Problem::new(Kind::NOT_FOUND, format!("There is no such {what}."))
 }
@@ -13,14 +13,14 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(reason) => Self::new(
-                Code::Unavailable,
-                format!("The ledger can't do it now; nothing happened: {reason}"),
+                ErrorCode::Unavailable,
+                format!("The ledger refused the command; nothing was done: {reason}"),
             ),
             LedgerError::Lost(reason) => Self::new(
-                Code::Unknown,
+                ErrorCode::Unknown,
                 format!(
-                    "The ledger's answer was lost, so it may have happened or not; look, or ask the \
-                     same again: {reason}"
+                    "The ledger's answer was lost, so the outcome is unknown; check the state, or \
+                     repeat the request: {reason}"
                 ),
             ),
         }

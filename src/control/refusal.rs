@@ -1,8 +1,8 @@
-//! What the control port says where the ledger refuses what it was asked.
+//! The problems for commands that the ledger refuses.
 
 use super::problem::not_found;
 use crate::clock::rfc3339;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::code::control::{
     HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE, TOO_MANY_TO_COUNT,
 };
@@ -11,7 +11,7 @@ use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TOTAL_MAX};
 use crate::route::wrong_remaining;
 use crate::sale::{Outcome, SpecError};
 
-/// What the ledger says instead of what was asked.
+/// The problem for an outcome that is a refusal.
 pub(super) fn refusal(outcome: Outcome) -> Problem {
     match outcome {
         Outcome::UnknownSale => not_found("sale"),
@@ -31,7 +31,7 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
             Problem::new(HAS_SOLD, detail).with("held", held).with("confirmed", confirmed)
         }
         Outcome::TotalRequired => {
-            Problem::invalid("total", "The sale's total can't be read: say what it is to be.")
+            Problem::invalid("total", "The sale's total can't be read: give the new total.")
         }
         Outcome::TotalTooLarge => {
             let detail = format!("A sale has at most {TOTAL_MAX} units; nothing changed.");
@@ -63,37 +63,38 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
         }
         Outcome::TooManyToCount { units } => {
             let detail = format!(
-                "The sale has not had this limit or bound, so nobody counts what it is about. {units} units are \
-                 held or confirmed: no more than {LIMIT_COUNT_UNITS_MAX}, in {LIMIT_COUNT_LINES_MAX} \
-                 reservations, are counted at once. Nothing changed."
+                "The sale did not have this limit so far, so its units and reservations would have to be counted. \
+                 {units} units are held or confirmed; at most {LIMIT_COUNT_UNITS_MAX} units in \
+                 {LIMIT_COUNT_LINES_MAX} reservations can be counted in one step. Nothing changed."
             );
             Problem::new(TOO_MANY_TO_COUNT, detail).with("units", units)
         }
-        Outcome::Expired => Problem::of(Code::Expired),
-        Outcome::AlreadyConfirmed => Problem::of(Code::AlreadyConfirmed),
-        Outcome::AlreadyCancelled => Problem::of(Code::AlreadyCancelled),
-        Outcome::AlreadyRefunded => Problem::of(Code::AlreadyRefunded),
+        Outcome::Expired => Problem::of(ErrorCode::Expired),
+        Outcome::AlreadyConfirmed => Problem::of(ErrorCode::AlreadyConfirmed),
+        Outcome::AlreadyCancelled => Problem::of(ErrorCode::AlreadyCancelled),
+        Outcome::AlreadyRefunded => Problem::of(ErrorCode::AlreadyRefunded),
         Outcome::NotConfirmed => Problem::of(NOT_CONFIRMED),
         Outcome::ExtensionLimit { expires_at_ms_max } => {
-            let (expires_at_max, code) = (rfc3339(expires_at_ms_max), Code::ExtensionLimitReached);
+            let (expires_at_max, code) =
+                (rfc3339(expires_at_ms_max), ErrorCode::ExtensionLimitReached);
             Problem::of(code).with("expires_at_max", expires_at_max)
         }
         Outcome::LinesRequired => wrong_remaining(true),
         Outcome::LinesUnexpected => wrong_remaining(false),
         Outcome::RemainingTooLarge { quantity } => {
-            Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
+            Problem::of(ErrorCode::RemainingTooLarge).with("quantity", quantity)
         }
-        // A late confirmation of what was sold before the sale had its limit.
-        Outcome::UserRequired => Problem::of(Code::UserRequired),
+        // A late confirmation of a reservation that is older than the sale's limit.
+        Outcome::UserRequired => Problem::of(ErrorCode::UserRequired),
         Outcome::LimitReached { limit_per_user } => {
-            Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
+            Problem::of(ErrorCode::LimitReached).with("limit_per_user", limit_per_user)
         }
         outcome => unexpected(Some(&outcome)),
     }
 }
 
-/// Something that is no answer to what was asked.
+/// The problem for an outcome that does not fit the command.
 pub(super) fn unexpected(outcome: Option<&Outcome>) -> Problem {
-    tracing::error!(?outcome, "ledger answered the control port with something else");
+    tracing::error!(?outcome, "unexpected ledger outcome at the control port");
     Problem::of(Kind::INTERNAL)
 }

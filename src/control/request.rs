@@ -1,24 +1,24 @@
-//! A request to the control port and its reply, apart from any connection.
+//! A request to the control port and its reply, independent of a connection.
 
 use serde::Serialize;
 
 use super::caller::Caller;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::{
-    Envelope, Head, JSON, Media, Method, Problem, Remedy, Response, Status, json_bytes,
+    Head, JSON, Media, Method, Problem, Remedy, Response, ResponseContext, Status, json_bytes,
 };
 use crate::route::percent;
 use crate::route::table::{self, Endpoint, Found, Methods, Port};
 
-/// What the control port's table has for a request.
+/// The result of looking up a request in the table.
 #[derive(Debug, Clone)]
 pub enum Wanted {
-    /// This endpoint, and the name in the path, decoded. Empty: the path has none, or none that can be
+    /// This endpoint, and the name in the path, decoded. Empty: the path has none, or it can't be
     /// decoded.
     Endpoint(&'static Endpoint, String),
-    /// The path is there, but not for this method.
+    /// The port has the path, but not for this method.
     Path(&'static Methods),
-    /// There is no such path.
+    /// The port has no such path.
     Nothing,
 }
 
@@ -34,20 +34,20 @@ impl From<Found<'_>> for Wanted {
     }
 }
 
-/// A request, as far as its meaning needs it.
+/// The parts of a request that define its meaning.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What is to be done. One for the head of an answer is [`Method::Get`].
+    /// The method. HEAD is [`Method::Get`] here.
     pub method: Method,
     /// Path and query, as sent.
     pub target: String,
-    /// What the table has for method and path. It is looked up once, when the request comes.
+    /// The result of the lookup, made once when the request comes.
     pub wanted: Wanted,
-    /// What the body is said to be.
+    /// The declared type of the body.
     pub media: Media,
-    /// A condition is not met: nothing must be done, only looked at.
-    pub look_only: bool,
-    /// Who asks.
+    /// A precondition is not met: nothing may be changed.
+    pub read_only: bool,
+    /// The caller.
     pub caller: Caller,
     /// At most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX), if it came over HTTP.
     pub body: Vec<u8>,
@@ -63,19 +63,18 @@ impl Request {
             target,
             wanted,
             media: Media::default(),
-            look_only: false,
+            read_only: false,
             caller: Caller::default(),
             body: Vec::new(),
         }
     }
 
-    /// The request that came over HTTP, and what was found for it. One for the head of an answer is one
-    /// for the answer.
+    /// A request over HTTP, with the result of its lookup. HEAD becomes GET.
     pub fn of(
         head: &Head<'_>,
         wanted: Wanted,
         body: &[u8],
-        look_only: bool,
+        read_only: bool,
         caller: Caller,
     ) -> Self {
         let method = if head.method == Method::Head { Method::Get } else { head.method };
@@ -85,7 +84,7 @@ impl Request {
             target += query;
         }
         let media = Media::of(head);
-        Self { method, target, wanted, media, look_only, caller, body: body.to_vec() }
+        Self { method, target, wanted, media, read_only, caller, body: body.to_vec() }
     }
 
     /// Whether it may change something.
@@ -99,15 +98,15 @@ impl Request {
                 | Method::Trace
                 | Method::Other
         );
-        !self.look_only && !looks
+        !self.read_only && !looks
     }
 
-    /// Whether it may take longer than a few questions to the ledger.
+    /// Whether it may take longer than a few ledger queries.
     pub(super) fn may_take_long(&self) -> bool {
         matches!(self.wanted, Wanted::Endpoint(endpoint, _) if endpoint.operation.may_take_long())
     }
 
-    /// The parameters that it may have.
+    /// The parameters that its endpoint has.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self.wanted {
             Wanted::Endpoint(endpoint, _) => endpoint.parameters.unwrap_or_default(),
@@ -141,7 +140,7 @@ fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
 }
 
-/// What a request is answered.
+/// The reply to a request.
 #[derive(Debug, Clone)]
 pub struct Reply {
     response: Response<'static>,
@@ -155,7 +154,7 @@ impl Reply {
         Self::of(Response::new(status, JSON), value)
     }
 
-    /// 200 with some words.
+    /// 200 with plain text.
     pub fn text(text: &str) -> Self {
         Self::media("text/plain; charset=utf-8", text.as_bytes().to_vec())
     }
@@ -165,7 +164,7 @@ impl Reply {
         Self { response: Response::new(Status::Ok, content_type), body }
     }
 
-    /// What may be asked: 204.
+    /// The reply to OPTIONS: 204.
     pub fn options(allow: &'static str) -> Self {
         let response = Response {
             remedy: Some(Remedy::Allow(allow)),
@@ -186,15 +185,18 @@ impl Reply {
         self.response.status
     }
 
-    /// Appends it.
-    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        self.response.write(envelope, &[&self.body], out);
+    /// Appends the reply.
+    pub fn write(&self, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+        self.response.write(context, &[&self.body], out);
     }
 }
 
-/// The reply of a control thread. `None`: the thread is gone, since the server ends.
+/// The reply of a control thread. `None`: the thread has ended, since the server is shutting down.
 pub fn reply_or_gone(reply: Option<Reply>) -> Reply {
-    reply.unwrap_or_else(|| Problem::new(Code::Unavailable, "The server ends; look again.").into())
+    reply.unwrap_or_else(|| {
+        Problem::new(ErrorCode::Unavailable, "The server is shutting down; look again later.")
+            .into()
+    })
 }
 
 impl From<Problem> for Reply {

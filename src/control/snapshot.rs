@@ -1,5 +1,5 @@
-//! Reservations of a sale at one point in time, kept from one page of a list to the next: to gather them
-//! once is expensive, and pages of different times would not fit together.
+//! Reservations of a sale at one point in time, kept between the pages of a list. Collecting them
+//! is expensive, and pages of different times would not fit together.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::sale::{Change, ReservationId, SaleId, User};
 /// See the module's header.
 pub struct Snapshot {
     sale: SaleId,
-    /// They are this user's. `None`: they are all.
+    /// Only this user's. `None`: all.
     user: Option<User>,
     reservations: Vec<Change>,
     used: Instant,
 }
 
 impl Snapshot {
-    /// What an audit has just found, in the order of ids: all, or what is this user's.
+    /// The result of an audit, ordered by id: all reservations, or this user's.
     pub fn new(sale: SaleId, user: Option<User>, mut reservations: Vec<Change>) -> Self {
         if user.is_some() {
             reservations.retain(|change| change.reservation.user == user);
@@ -30,12 +30,12 @@ impl Snapshot {
         self.sale == *sale && self.user.as_ref() == user
     }
 
-    /// Whether nobody has asked for a page for long.
+    /// Whether no page was requested for a while.
     pub fn is_old(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.used) > Duration::from_millis(CONTROL_SNAPSHOT_MS)
     }
 
-    /// The next reservations after an id, and whether there are more after them.
+    /// The next reservations after an id, and whether more follow.
     pub fn page(&mut self, after: Option<ReservationId>, limit: usize) -> (&[Change], bool) {
         self.used = Instant::now();
         let all = &self.reservations;

@@ -1,21 +1,22 @@
-//! What the control port does to a split sale: to all its places, so that it is one sale to whoever asks.
+//! Commands to a split sale: they go to all of its places (head and parts), so that callers see one
+//! sale.
 //!
-//! What is done to some places and not to others is finished by asking for the same again.
+//! If a command reached only some places, repeating it completes it.
 
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::code::control::FOREIGN_PARTS;
 use crate::engine::http::Problem;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
 use crate::limits::{LIMIT_COUNT_UNITS_MAX, SPLIT_ROUNDS_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleView, Split, State, Terms};
-use crate::splits::{self, Made};
+use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleState, SaleView, Split, Terms};
+use crate::splits::{self, PartsCreation};
 
-/// The outcome of a command to a sale that may be split, as if it were one place.
+/// The outcome of a command to a sale that may be split, as if it had one place.
 ///
 /// # Errors
-/// The ledger gives no answer, or parts are missing.
+/// The ledger does not answer, or parts are missing.
 pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<Outcome, Problem> {
     if !client.can_split() {
         return match command {
@@ -33,7 +34,7 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             (Outcome::Expired, Command::Confirm(reservation)) if id.is_part() => {
                 let mut client = client;
                 splits::confirm_late(&mut client, id, reservation)?
-                    .ok_or_else(|| Problem::of(Code::Unavailable))
+                    .ok_or_else(|| Problem::of(ErrorCode::Unavailable))
             }
             _ => Ok(outcome),
         };
@@ -55,7 +56,7 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
                 return Ok(Outcome::TotalTooLarge);
             }
             note_stock(client, id, &places)?;
-            // The head has it until a part needs it.
+            // The head keeps the units until a part needs them.
             on_all(client, id, parts, &places, &[0], Command::AddStock(units))
         }
         Command::TakeStock { units, at_most } => {
@@ -81,7 +82,7 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
     }
 }
 
-/// The sale as people know it, from the view of its head if it is one.
+/// The whole sale, from the view of its head if it is split.
 pub fn view_of(
     client: &mut dyn Client,
     id: &SaleId,
@@ -93,8 +94,8 @@ pub fn view_of(
     }
 }
 
-/// Every reservation of a sale, also of its parts, at one point in time of each; those of a sale that
-/// is over are final. `None`: there is no such sale.
+/// All reservations of a sale and of its parts, each part at one point in time. For a sale that is
+/// over they are final. `None`: the sale does not exist.
 pub fn reservations(
     client: &mut dyn Client,
     id: &SaleId,
@@ -112,12 +113,12 @@ pub fn reservations(
     Ok(Some(audit))
 }
 
-/// The head last, so that what it says holds for all.
+/// The head last, so that its state holds for all parts.
 fn parts_then_head(parts: u32) -> Vec<usize> {
     (1..=parts as usize).chain([0]).collect()
 }
 
-/// The same command to several places, one after the other. The sale as it stands then.
+/// Sends the same command to several places, one after the other. Returns the sale afterwards.
 fn on_all(
     client: &mut dyn Client,
     id: &SaleId,
@@ -136,16 +137,16 @@ fn on_all(
     Ok(look(client, id, parts)?.map_or(Outcome::Removed, |places| sale(places.view())))
 }
 
-/// 0.1.0 noted no stock. If every move has ended, the places show it.
+/// 0.1.0 did not note the stock. If all transfers have ended, the places show it.
 fn note_stock(client: &mut dyn Client, id: &SaleId, places: &Places) -> Result<(), LedgerError> {
-    let ended = places.under_way().is_empty() && places.from_nowhere(places).is_empty();
-    if places.head().moves.stock.is_none() && ended && places.missing().is_empty() {
+    let ended = places.in_transit().is_empty() && places.received_but_not_sent(places).is_empty();
+    if places.head().transfers.stock.is_none() && ended && places.missing().is_empty() {
         client.note_stock(id, places.head(), places.view().spec.total)?;
     }
     Ok(())
 }
 
-/// Takes units out of all places together, and shows what the sale is then.
+/// Takes units out of all places together, and returns the sale afterwards.
 fn take_stock(
     mut client: &mut dyn Client,
     id: &SaleId,
@@ -163,14 +164,15 @@ fn take_stock(
         (None, None) => Ok(Outcome::UnknownSale),
         (None, Some(places)) => {
             whole(id, &places)?;
-            let detail = "Others move and buy units all the time; nothing was taken.";
-            Err(Problem::new(Code::Busy, detail))
+            let detail = "Other requests keep moving and buying units; nothing was taken.";
+            Err(Problem::new(ErrorCode::Busy, detail))
         }
     }
 }
 
-/// Why one of the places would refuse new terms: looked at before any has them. What comes about between
-/// this look and theirs leaves some with new terms and some with old ones, and asking again finds it.
+/// Why one of the places would refuse new terms, checked before any place has them. A change
+/// between this check and the command can leave some places with new terms and some with old ones;
+/// repeating the command detects it.
 fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcome> {
     let all = || (0..=parts as usize).filter_map(|number| places.get(number));
     let limits = |view: &SaleView| {
@@ -196,8 +198,8 @@ fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcom
     (units > LIMIT_COUNT_UNITS_MAX).then_some(Outcome::TooManyToCount { units })
 }
 
-/// Nothing is removed unless all may be, and the head goes last: until then the sale is known, and
-/// the same can be asked again.
+/// Nothing is removed unless all places may be. The head goes last: until then the sale exists, and
+/// the command can be repeated.
 fn remove(
     client: &mut dyn Client,
     id: &SaleId,
@@ -205,7 +207,7 @@ fn remove(
     places: &Places,
 ) -> Result<Outcome, Problem> {
     let view = places.view();
-    if view.state() != State::Closed {
+    if view.state() != SaleState::Closed {
         return Ok(Outcome::NotClosed);
     }
     if view.held > 0 {
@@ -217,11 +219,11 @@ fn remove(
             outcome => return Ok(outcome),
         }
     }
-    // Of two who do so, one has removed the sale, and the other is told that there is none.
+    // Of two concurrent removals, one removes the sale, and the other one finds none.
     Ok(one(client, id, Command::Remove)?)
 }
 
-/// Creates a sale, or finishes what somebody else began.
+/// Creates a sale, or completes an earlier attempt.
 fn create(client: &mut dyn Client, id: &SaleId, spec: &SaleSpec) -> Result<Outcome, Problem> {
     for _ in 0..SPLIT_ROUNDS_MAX {
         let outcome = one(client, id, Command::Create(spec.clone()))?;
@@ -232,19 +234,19 @@ fn create(client: &mut dyn Client, id: &SaleId, spec: &SaleSpec) -> Result<Outco
             (Outcome::Created(view), Some(whole)) if whole.creation == view.creation => {
                 return Ok(Outcome::Created(whole));
             }
-            // It was created, and somebody has removed it since.
+            // It was created, and removed by another request since.
             (outcome @ Outcome::Created(_), _) => return Ok(outcome),
             (_, Some(whole)) => return Ok(Outcome::Sale(whole)),
-            // It was there, and somebody has removed it before it was whole.
+            // It existed, and was removed by another request before it was complete.
             (_, None) => {}
         }
     }
-    Err(Problem::new(Code::Busy, "Others create and remove the sale all the time."))
+    Err(Problem::new(ErrorCode::Busy, "Other requests keep creating and removing the sale."))
 }
 
-/// Begins a sale anew. One in parts can't be in one step: all of it is forgotten, the head last, and
-/// then created. Whoever is stopped in between has it finished by asking for the same again, or, once
-/// the head is gone, by creating it.
+/// Resets a sale. A split sale can't be reset in one step: it is removed, the head last, and then
+/// created again. If that is interrupted, repeating the command completes it, or, once the head is
+/// gone, creating the sale does.
 fn reset(
     client: &mut dyn Client,
     id: &SaleId,
@@ -254,7 +256,8 @@ fn reset(
     let shown = match one(client, id, Command::Show) {
         Ok(Outcome::Sale(view)) => Some(view),
         Ok(_) => None,
-        // What contradicts itself in a sale is no hindrance. That of a head hides how many parts it has.
+        // Damaged data of the sale is no obstacle. If the head is damaged, the number of parts is
+        // unknown.
         Err(error @ LedgerError::Refused(_)) => {
             if client.sales()?.iter().any(|sale| sale.is_part() && sale.whole_str() == id.as_str())
             {
@@ -271,7 +274,7 @@ fn reset(
         return Ok(one(client, id, Command::Reset { total, force })?);
     };
     let places = match look(client, id, parts) {
-        // A part that contradicts itself is no hindrance either, but its units can't be counted.
+        // A damaged part is no obstacle either, but its units can't be counted.
         Err(_) if force && total.is_some() => None,
         places => match places? {
             None => return Ok(Outcome::UnknownSale),
@@ -300,7 +303,7 @@ fn reset(
     create(client, id, &spec)
 }
 
-/// Begins a sale anew where that is to remove and to create it: what is held must be over first.
+/// Resets a sale by removing and creating it: no units may be held.
 fn remove_and_create(
     client: &mut dyn Client,
     id: &SaleId,
@@ -326,7 +329,7 @@ fn remove_and_create(
         }
         return Ok(removed?);
     }
-    // The definition of one that was closed before it opened would not be taken.
+    // The definition of a sale that was closed before it opened would be rejected.
     spec.closes_at_ms =
         if spec.opens_at_ms < spec.closes_at_ms { spec.closes_at_ms } else { TIME_MS_MAX };
     Ok(one(client, id, Command::Create(spec))?)
@@ -334,24 +337,24 @@ fn remove_and_create(
 
 fn make(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<SaleView>, Problem> {
     let mut client = client;
-    match splits::make(&mut client, id, parts)? {
-        Made::Whole(places) => Ok(Some(places.view())),
-        Made::Missing(numbers) => Err(missing(id, parts, &numbers)),
-        Made::Foreign(numbers) => Err(foreign(id, parts, &numbers)),
-        Made::Gone => Ok(None),
+    match splits::create_parts(&mut client, id, parts)? {
+        PartsCreation::Whole(places) => Ok(Some(places.view())),
+        PartsCreation::Missing(numbers) => Err(missing(id, parts, &numbers)),
+        PartsCreation::Foreign(numbers) => Err(foreign(id, parts, &numbers)),
+        PartsCreation::Gone => Ok(None),
     }
 }
 
 fn look(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<Places>, LedgerError> {
     let mut client = client;
-    splits::look(&mut client, id, parts)
+    splits::view_places(&mut client, id, parts)
 }
 
 fn sale(view: SaleView) -> Outcome {
     Outcome::Sale(Box::new(view))
 }
 
-/// The view of a sale of which no part is missing: without it the counts would be wrong.
+/// The view of a sale without missing parts; otherwise the counts would be wrong.
 fn whole(id: &SaleId, places: &Places) -> Result<SaleView, Problem> {
     match &places.missing()[..] {
         [] => Ok(places.view()),
@@ -366,8 +369,8 @@ fn names(id: &SaleId, parts: u32, numbers: &[usize]) -> String {
 
 fn foreign(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
     let detail = format!(
-        "Parts of an earlier sale {id}, or with other terms than its own, are there: {}. \
-         `stampede sale reset {id}` begins the sale anew without them.",
+        "There are parts of an earlier sale {id}, or parts with other terms: {}. \
+         `stampede sale reset {id}` starts the sale again without them.",
         names(id, parts, numbers)
     );
     Problem::new(FOREIGN_PARTS, detail)
@@ -375,16 +378,16 @@ fn foreign(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
 
 fn missing(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
     Problem::new(
-        Code::Unavailable,
+        ErrorCode::Unavailable,
         format!(
-            "Parts of the sale are not there: {}. One that is being removed is to be removed again; \
-         otherwise restore their keys in Redis.",
+            "Parts of the sale are missing: {}. If the sale is being removed, remove it again; \
+         otherwise restore the keys in Redis.",
             names(id, parts, numbers)
         ),
     )
 }
 
-/// Has the ledger carry out one command at one place.
+/// Sends one command to one place.
 fn one(client: &mut dyn Client, sale: &SaleId, command: Command) -> Result<Outcome, LedgerError> {
     let group = Group { sale: sale.clone(), commands: vec![command] };
     let mut reply = client.apply(&Batch { groups: vec![group] })?;

@@ -1,8 +1,8 @@
-//! How many connections each address has, over all cores: who holds most of them gives way when
-//! places run out.
+//! Number of connections per client address, over all cores. When connections run out, those of the
+//! address with most are closed first.
 //!
-//! Cores count on accepting and closing, and nowhere else. The counts lie in shards with a lock each,
-//! so two cores seldom meet at one.
+//! Cores update the counts only when they accept and close. The counts are in shards with a lock
+//! each, so two cores seldom contend for one.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -17,8 +17,8 @@ use hashbrown::HashMap;
 
 use crate::sync::lock;
 
-/// Whose connections count together: an IPv4 address, or the /64 network of an IPv6 address, of
-/// which one client has as many as it likes.
+/// The unit in which connections are counted: an IPv4 address, or the /64 network of an IPv6
+/// address, since one client can have any number of addresses in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address(NonZeroU64);
 
@@ -29,7 +29,7 @@ const IPV4: u64 = 1 << 32;
 const IPV6_ZERO: u64 = 1 << 33;
 
 impl Address {
-    /// The address of this client.
+    /// The unit of this client's address.
     pub fn of(ip: IpAddr) -> Self {
         let number = match ip.to_canonical() {
             IpAddr::V4(ip) => IPV4 | u64::from(u32::from(ip)),
@@ -43,7 +43,7 @@ impl Address {
 }
 
 impl Address {
-    /// Its number, which no other one has.
+    /// A number that is unique to this address.
     pub fn number(self) -> u64 {
         self.0.get()
     }
@@ -65,7 +65,7 @@ pub struct Addresses {
 
 #[derive(Default)]
 struct Shard {
-    /// The most that one of its addresses has.
+    /// The highest count of the shard's addresses.
     most: AtomicU32,
     counts: Mutex<Counts>,
 }
@@ -73,9 +73,9 @@ struct Shard {
 #[derive(Default)]
 struct Counts {
     of: HashMap<Address, u32>,
-    /// How many addresses have so many, by that number.
+    /// Number of addresses that have n connections, indexed by n.
     having: Vec<u32>,
-    /// One that has most, if it is known.
+    /// An address with the highest count, if it is known.
     top: Option<Address>,
 }
 
@@ -91,8 +91,8 @@ impl Addresses {
         &self.shards[self.hasher.hash_one(address) as usize % SHARDS]
     }
 
-    /// One more connection. Gives how many that makes.
-    pub fn enter(&self, address: Address) -> u32 {
+    /// Counts one more connection. Returns the new count of the address.
+    pub fn add(&self, address: Address) -> u32 {
         let shard = self.shard(address);
         let mut counts = lock(&shard.counts);
         let count = counts.add(address);
@@ -103,14 +103,14 @@ impl Addresses {
         count
     }
 
-    /// One less.
-    pub fn leave(&self, address: Address) {
+    /// Counts one less.
+    pub fn remove(&self, address: Address) {
         let shard = self.shard(address);
         let mut counts = lock(&shard.counts);
         let Some(count) = counts.take(address) else { return };
         if count == shard.most.load(Ordering::Relaxed) {
             if counts.having[count as usize] == 0 {
-                // It may still have most, with others.
+                // The address may still have the highest count, with others.
                 shard.most.store(count - 1, Ordering::Relaxed);
             } else if counts.top == Some(address) {
                 counts.top = None;
@@ -118,12 +118,12 @@ impl Addresses {
         }
     }
 
-    /// How many this one has.
+    /// The count of this address.
     pub fn count(&self, address: Address) -> u32 {
         lock(&self.shard(address).counts).of.get(&address).copied().unwrap_or(0)
     }
 
-    /// The address that has most, and how many.
+    /// The address with the highest count, and that count.
     pub fn top(&self) -> Option<(Address, u32)> {
         let most = |shard: &&CachePadded<Shard>| shard.most.load(Ordering::Relaxed);
         let shard = self.shards.iter().max_by_key(most)?;
@@ -150,7 +150,7 @@ impl Counts {
         before as u32 + 1
     }
 
-    /// How many it had. `None`: none at all.
+    /// Returns the count before. `None`: the address had no connection.
     fn take(&mut self, address: Address) -> Option<u32> {
         let count = self.of.get_mut(&address)?;
         let before = *count;
@@ -162,7 +162,7 @@ impl Counts {
         }
         self.having[before as usize] -= 1;
         if self.of.is_empty() {
-            // What a crowd took is given back.
+            // Frees the memory that a crowd took.
             *self = Self::default();
             self.having.resize(before as usize + 1, 0);
         }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_together() {
+    fn an_ipv6_network_counts_as_one_address() {
         assert_eq!(address("2001:db8:1:2::1"), address("2001:db8:1:2:ffff::9"));
         assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
         assert_ne!(address("10.0.0.1"), address("10.0.0.2"));
@@ -192,19 +192,19 @@ mod tests {
     }
 
     proptest! {
-        /// It agrees with a plain map about how many each has, and names one that has most.
+        /// Counts equal those of a plain map, and `top` is an address with the highest count.
         #[test]
-        fn it_agrees_with_a_map(turns in prop::collection::vec((0u8..12, prop::bool::weighted(0.6)), 1..400)) {
+        fn counts_agree_with_a_plain_map(turns in prop::collection::vec((0u8..12, prop::bool::weighted(0.6)), 1..400)) {
             let addresses = Addresses::default();
             let mut plain = BTreeMap::<u8, u32>::new();
             let of = |number: u8| Address::of(IpAddr::from([10, 0, 0, number]));
             for (number, enters) in turns {
                 if enters {
                     *plain.entry(number).or_default() += 1;
-                    prop_assert_eq!(addresses.enter(of(number)), plain[&number]);
+                    prop_assert_eq!(addresses.add(of(number)), plain[&number]);
                 } else if plain.get(&number).is_some_and(|count| *count > 0) {
                     *plain.get_mut(&number).unwrap() -= 1;
-                    addresses.leave(of(number));
+                    addresses.remove(of(number));
                 }
                 plain.retain(|_, count| *count > 0);
                 prop_assert_eq!(addresses.count(of(number)), plain.get(&number).copied().unwrap_or(0));

@@ -1,13 +1,13 @@
-//! One core: a pinned `may` worker, its gate, and the coroutines that share its work.
+//! One core: a pinned `may` worker, its reactor, and the coroutines that share its work.
 //!
-//! One coroutine *leads*: it takes events from the gate and serves the connections they belong to.
-//! A request that is answered at once is served from `recv` to `send`. One that waits leaves a record
-//! with its connection, and the leader goes on; when its answer is there, the core is
-//! [told](Core::tell), and the leader comes back to the connection when its turn comes. So nothing is
-//! held while a request waits but that record.
+//! One coroutine *leads*: it takes events from the reactor and serves the connections they belong
+//! to. A request that is answered at once is served from `recv` to `send`. A request that waits
+//! leaves a record with its connection, and the leader continues. When the answer is there, the
+//! core is [woken](Core::wake) for that connection, and the leader resumes the request in its turn.
+//! The record is all that a waiting request holds.
 //!
-//! Architecture invariant: what a [`Core`] owns is touched by its own worker thread only. Other
-//! threads reach it through its mailbox or through atomics that [`Engine`] holds. No borrow of a
+//! Architecture invariant: only a core's own worker thread touches what a [`Core`] owns. Other
+//! threads reach a core through its mailbox, or through the atomics in [`Engine`]. No borrow of a
 //! core's state may live across a suspension.
 
 use std::cell::{Cell, RefCell};
@@ -27,16 +27,16 @@ use may::coroutine;
 use rustls::ServerConfig;
 
 use super::addresses::Addresses;
-use super::connection::table::{Connections, Entry};
+use super::connection::table::{Acceptance, Connections};
 use super::counts::Counts;
-use super::gate::{Gate, Token};
 use super::handover::Handover;
 use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
-use super::origin::Origin;
-use super::places::Places;
-use super::settings::{Front, Limits, Settings};
+use super::peer::Peer;
+use super::permits::Permits;
+use super::reactor::{Reactor, Token};
+use super::settings::{Limits, Settings, TrustedProxies};
 use super::tls::Tls;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
@@ -45,47 +45,47 @@ use crate::limits::{
 };
 use crate::slab::Slab;
 
-/// What an engine tells of itself.
+/// What an engine reports to the code that started it.
 pub enum Event {
-    /// A core can't go on.
+    /// A core failed and can't continue.
     Failed(io::Error),
-    /// A core that drains has no connection left.
+    /// A draining core has no connection left.
     Drained,
 }
 
-/// What the cores of an engine share: settings, and counters that each core writes on a cache line
-/// of its own.
+/// State shared by the cores of an engine: settings, and counters that each core writes on a cache
+/// line of its own.
 pub struct Engine {
-    /// The worker of `may` that is its first core; the others follow.
+    /// Index of the `may` worker that is the first core; the other cores follow.
     pub first_worker: usize,
-    /// Its bounds and deadlines.
+    /// Bounds and deadlines.
     pub limits: Limits,
-    /// Who stood in front at the start.
-    front: Arc<Front>,
-    /// Connections open now that have a place.
-    pub connections: Places,
-    /// Who has those of them that come from an address that counts.
+    /// Trusted proxies, as set at the start.
+    proxies: Arc<TrustedProxies>,
+    /// Permits of admitted connections that are open now.
+    pub connections: Permits,
+    /// Number of admitted connections per client address.
     pub addresses: Addresses,
-    /// Connections open now that have none and are being told so.
-    pub refused: Places,
+    /// Permits of connections that are over the limit and are open only to receive their refusal.
+    pub refused: Permits,
     /// Set when the server is about to end: see [`Engine::leave`].
     leaving: AtomicBool,
     /// Set when another process accepts from the listening sockets.
     pub succeeded: AtomicBool,
-    /// The drain (no new connection, no further request), and accepted connections that are on their
-    /// way to another core.
+    /// The drain (no new connection, no further request), and the accepted connections that are on
+    /// their way to another core.
     pub handover: Handover,
-    /// What each core counts.
+    /// Counters per core.
     pub counts: Box<[Arc<Counts>]>,
-    /// Ticks by core: a core whose number stands still is stuck.
+    /// Ticks per core. A core whose number does not change is stuck.
     pub ticks: Box<[CachePadded<AtomicU64>]>,
-    /// One mailbox a core.
+    /// One mailbox per core.
     pub mailboxes: Box<[Mailbox<Core>]>,
     report: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl Engine {
-    /// What so many cores share. `report` hears what happens to them.
+    /// Creates the shared state for this number of cores. `report` receives the engine's events.
     ///
     /// # Errors
     /// No descriptors are left for the mailboxes.
@@ -97,10 +97,10 @@ impl Engine {
         Ok(Self {
             first_worker: settings.first_worker,
             limits: Limits::new(&settings),
-            front: Arc::new(settings.front),
-            connections: Places::default(),
+            proxies: Arc::new(settings.proxies),
+            connections: Permits::default(),
             addresses: Addresses::default(),
-            refused: Places::default(),
+            refused: Permits::default(),
             leaving: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
             handover: Handover::default(),
@@ -116,8 +116,9 @@ impl Engine {
         self.mailboxes.len()
     }
 
-    /// The server is about to end: it is not ready, and closes each connection after its next answer,
-    /// but still takes new ones. That stays so when it drains. Gives whether it was so before.
+    /// Marks the server as about to end: it is not ready, and closes each connection after its next
+    /// answer, but still accepts new connections. The mark stays during a drain. Returns whether it
+    /// was set before.
     pub fn leave(&self) -> bool {
         let before = self.leaving.swap(true, Ordering::SeqCst);
         if !before {
@@ -128,12 +129,12 @@ impl Engine {
         before
     }
 
-    /// Whether the server is about to end. Each core hears of it in its own time.
+    /// Whether the server is about to end. Each core learns of it when it reads its mailbox.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// New connections speak TLS with these settings from now on, where the listener wants it.
+    /// Sets the TLS settings for new connections on listeners that use TLS.
     pub fn set_tls(&self, config: &Arc<ServerConfig>) {
         for mailbox in &self.mailboxes {
             let config = config.clone();
@@ -141,34 +142,35 @@ impl Engine {
         }
     }
 
-    /// Has it go by other settings from now on, all but its first worker. What was counted or given time
-    /// by the old ones stays so.
+    /// Applies new settings, except the first worker. Counts and deadlines that were set under the
+    /// old settings stay.
     pub fn change(&self, settings: &Settings) {
         self.limits.set(settings);
-        let front = Arc::new(settings.front.clone());
+        let proxies = Arc::new(settings.proxies.clone());
         for mailbox in &self.mailboxes {
-            let front = front.clone();
-            mailbox.send(Box::new(|core| _ = core.front.replace(front)));
+            let proxies = proxies.clone();
+            mailbox.send(Box::new(|core| _ = core.proxies.replace(proxies)));
         }
     }
 
-    /// Tells whoever started the engine.
+    /// Reports an event to the code that started the engine.
     pub fn report(&self, event: Event) {
         (self.report)(event);
     }
 }
 
-/// Answers the requests of one core. Everything is called on the core's own thread. What there is
-/// beside [`serve`](Self::serve) is for services whose requests may wait, or that gather what they ask.
+/// Answers the requests of one core. All methods are called on the core's own thread. The methods
+/// other than [`serve`](Self::serve) are for services whose requests may wait, or that batch
+/// queries.
 pub trait Service: 'static {
-    /// What is kept of a request that waits.
+    /// State of a waiting request.
     type Waiting: 'static;
 
-    /// Whether it wants to know from where a request comes: see [`Core::peer`].
-    const WANTS_PEER: bool = false;
+    /// Whether the service reads [`Core::peer_address`].
+    const WANTS_PEER_ADDRESS: bool = false;
 
-    /// Serves one request, as far as that goes without waiting. If it waits, `asker` is to be
-    /// [told](Core::tell) when it may go on.
+    /// Serves one request as far as possible without waiting. If the request waits, the service
+    /// must [wake](Core::wake) `asker` when the request can continue.
     fn serve(
         &self,
         core: &'static Core,
@@ -178,8 +180,8 @@ pub trait Service: 'static {
         out: &mut Vec<u8>,
     ) -> Action<Self::Waiting>;
 
-    /// Goes on with a request that was told of: answers it, or has it wait on.
-    fn go_on(
+    /// Resumes a request that was woken: answers it, or lets it wait again.
+    fn resume(
         &self,
         core: &'static Core,
         asker: Token,
@@ -187,122 +189,123 @@ pub trait Service: 'static {
         out: &mut Vec<u8>,
     ) -> Action<Self::Waiting>;
 
-    /// The client of a request that waits is gone.
-    fn give_up(&self, waiting: Self::Waiting) {
+    /// Called when the client of a waiting request is gone.
+    fn cancel(&self, waiting: Self::Waiting) {
         drop(waiting);
     }
 
-    /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
+    /// Sends pending queries if they may be sent now. Returns whether that has woken a coroutine.
     fn send(&self) -> bool {
         false
     }
 
-    /// A round of events is over: sends what waits to be sent. `true`: the next round must begin at
-    /// once.
+    /// Called at the end of a round of events: sends pending queries. `true`: the next round must
+    /// begin at once.
     fn end_round(&self) -> bool {
         false
     }
 
-    /// What is done at regular times.
+    /// Periodic work, once per tick.
     fn tick(&self) {}
 
-    /// The server drains, and this core has no connection left.
+    /// Called when the server drains and this core has no connection left.
     fn finish(&self) {}
 }
 
-/// What became of a request.
+/// The result of serving a request.
 pub enum Action<W> {
-    /// Its answer is in the out-buffer.
+    /// The answer is in the out-buffer.
     Answered,
-    /// It waits.
+    /// The request waits.
     Wait(W),
 }
 
-/// One core's state. See the module's header.
+/// The state of one core. See the module's header.
 pub struct Core {
-    /// Number of the core within its engine, from 0.
+    /// Index of the core within its engine, from 0.
     pub index: usize,
-    /// What all cores share.
+    /// State shared by all cores.
     pub engine: Arc<Engine>,
-    /// What it counts.
+    /// Counters of this core.
     pub(super) counts: Arc<Counts>,
-    /// Its clock.
+    /// The core's clock.
     pub clock: Rc<Clock>,
-    /// Its descriptors.
-    pub gate: Gate,
+    /// Watches the core's descriptors.
+    pub reactor: Reactor,
     /// The current date, as a header value.
     pub date: RefCell<HttpDate>,
-    /// From where what is served at the moment comes, for a service that wants to know.
-    pub peer: Cell<Option<SocketAddr>>,
-    /// Its listening sockets.
+    /// Address of the peer that is being served, for a service that asked for it.
+    pub peer_address: Cell<Option<SocketAddr>>,
+    /// Open listening sockets.
     pub listeners: Listeners,
-    /// Its connections.
+    /// The table of connections.
     pub(super) connections: RefCell<Connections>,
-    /// Whose answers are there and who have yet to go on.
-    pub(super) told: Told,
-    /// Events since the last look at what must not wait, and when that was.
+    /// Waiting requests that were woken and not resumed yet.
+    pub(super) woken: WakeQueue,
+    /// Number of events served since the last poll of the urgent events, and the time of that poll.
     pub(super) events_served: Cell<u32>,
     pub(super) looked_at: Cell<Instant>,
-    /// For answers, and for input.
+    /// Buffers for answers and for input, kept for reuse.
     buffers: RefCell<Vec<Vec<u8>>>,
     inputs: RefCell<Vec<Vec<u8>>>,
-    /// For what has come over TLS and has yet to be opened: one, unless a handler panicked.
+    /// Buffer for TLS records that were received and not decrypted yet. There is one, unless a
+    /// handler panicked.
     records: RefCell<Vec<u8>>,
-    /// Who stands in front.
-    pub(super) front: RefCell<Arc<Front>>,
-    /// The settings of TLS, if anybody speaks it here.
+    /// Trusted proxies.
+    pub(super) proxies: RefCell<Arc<TrustedProxies>>,
+    /// TLS settings, if a listener uses TLS.
     tls: RefCell<Option<Arc<ServerConfig>>>,
-    /// Who has yet to begin his handshake.
+    /// Connections whose TLS handshake has not begun.
     pub(super) handshakes: Handshakes,
     leaving: Cell<bool>,
     thread: ThreadId,
 }
 
-/// Those who were told that they may go on, in the order in which they do.
+/// Woken requests, in the order in which they are resumed.
 #[derive(Default)]
-pub(super) struct Told {
-    /// Before all others.
+pub(super) struct WakeQueue {
+    /// Resumed before all others.
     first: RefCell<VecDeque<Token>>,
     rest: RefCell<VecDeque<Token>>,
 }
 
-impl Told {
-    /// Who goes on before all others.
+impl WakeQueue {
+    /// The next request of those that are resumed before all others.
     pub(super) fn next_first(&self) -> Option<Token> {
         self.first.borrow_mut().pop_front()
     }
 
-    /// Who is next.
+    /// The next request to resume.
     pub(super) fn next(&self) -> Option<Token> {
         self.next_first().or_else(|| self.rest.borrow_mut().pop_front())
     }
 
-    /// How many there are.
+    /// Number of woken requests.
     pub(super) fn count(&self) -> usize {
         self.first.borrow().len() + self.rest.borrow().len()
     }
 }
 
-/// Sizes of buffers that are kept for reuse; others are given back to the allocator.
+/// Capacities of buffers that are kept for reuse; other buffers are freed.
 const KEPT_BYTES: RangeInclusive<usize> = OUT_BUFFER_BYTES..=2 * OUT_BUFFER_BYTES_MAX;
-/// Buffers a core keeps for reuse.
+/// Number of buffers that a core keeps for reuse.
 const SPARE_BUFFERS: usize = 32;
 
 impl Core {
-    /// Makes the core of the calling worker thread.
+    /// Creates the core of the calling worker thread.
     pub(super) fn new(index: usize, engine: Arc<Engine>, clock: Rc<Clock>) -> io::Result<Self> {
         Ok(Self {
             index,
             counts: engine.counts[index].clone(),
-            gate: Gate::new(engine.first_worker + index, may::config().get_workers())?,
-            front: RefCell::new(engine.front.clone()),
+            reactor: Reactor::new(engine.first_worker + index, may::config().get_workers())?,
+            proxies: RefCell::new(engine.proxies.clone()),
             engine,
             clock,
             date: RefCell::new(HttpDate::new(0)),
-            peer: Cell::default(),
+            peer_address: Cell::default(),
             listeners: Listeners::default(),
             connections: RefCell::default(),
-            told: Told::default(),
+            woken: WakeQueue::default(),
             events_served: Cell::new(0),
             looked_at: Cell::new(Instant::now()),
             buffers: RefCell::default(),
@@ -315,37 +318,38 @@ impl Core {
         })
     }
 
-    /// A request may go on, which it does when its turn comes; `first`: before all others.
-    pub fn tell(&self, asker: Token, first: bool) {
+    /// Lets the leader resume a waiting request in its turn. `first`: before all others.
+    pub fn wake(&self, asker: Token, first: bool) {
         self.assert_here();
-        if self.told.count() == 0 {
-            self.gate.hurry();
+        if self.woken.count() == 0 {
+            self.reactor.wake_leader();
         }
-        let told = if first { &self.told.first } else { &self.told.rest };
-        told.borrow_mut().push_back(asker);
+        let queue = if first { &self.woken.first } else { &self.woken.rest };
+        queue.borrow_mut().push_back(asker);
     }
 
-    /// How many were told so and have yet to go on.
-    pub fn untold(&self) -> usize {
-        self.told.count()
+    /// Number of requests that were woken and not resumed yet.
+    pub fn woken_count(&self) -> usize {
+        self.woken.count()
     }
 
-    /// From where the connection of a request comes.
-    pub fn origin(&self, asker: Token) -> Origin {
-        match self.connections.borrow_mut().entry_mut(asker).copied() {
-            Some(Entry::Admitted(Some(address))) => Origin::Client(address),
-            Some(Entry::Admitted(None)) => Origin::Proxy,
-            Some(Entry::Refused(_)) | None => Origin::Gone,
+    /// Where the connection of a request comes from.
+    pub fn peer(&self, asker: Token) -> Peer {
+        match self.connections.borrow_mut().acceptance_mut(asker).copied() {
+            Some(Acceptance::Admitted(Some(address))) => Peer::Client(address),
+            Some(Acceptance::Admitted(None)) => Peer::Proxy,
+            Some(Acceptance::Refused(_)) | None => Peer::Gone,
         }
     }
 
-    /// Whether the answer to a request is the last one on its connection: the server ends soon. It is
-    /// the core's own, so an answer says that its connection closes exactly if that is then closed.
+    /// Whether the server is about to end, as this core knows it. An answer then carries
+    /// `Connection: close`. Since the flag is the core's own, an answer says so exactly if the
+    /// connection is then closed.
     pub fn leaving(&self) -> bool {
         self.leaving.get()
     }
 
-    /// From now on it is: see [`Engine::leave`].
+    /// Sets that flag: see [`Engine::leave`].
     pub fn leave(&self) {
         self.leaving.set(true);
     }
@@ -355,7 +359,7 @@ impl Core {
         self.engine.handover.is_draining()
     }
 
-    /// In debug builds: fails unless called on this core's own thread.
+    /// Asserts in debug builds that the caller runs on this core's own thread.
     pub fn assert_here(&self) {
         debug_assert_eq!(
             thread::current().id(),
@@ -365,19 +369,19 @@ impl Core {
         );
     }
 
-    /// An empty buffer for answers.
+    /// Takes an empty buffer for answers.
     pub fn take_buffer(&self) -> Vec<u8> {
         let spare = self.buffers.borrow_mut().pop();
         spare.unwrap_or_else(|| Vec::with_capacity(OUT_BUFFER_BYTES))
     }
 
-    /// An empty buffer for input.
+    /// Takes an empty buffer for input.
     pub(super) fn take_input(&self) -> Vec<u8> {
         let spare = self.inputs.borrow_mut().pop();
         spare.unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
     }
 
-    /// Gives it back. One that has grown, for a body, is not kept.
+    /// Returns an input buffer. A buffer that has grown, for a body, is not kept.
     pub(super) fn give_input(&self, mut input: Vec<u8>) {
         let mut inputs = self.inputs.borrow_mut();
         if inputs.len() < SPARE_BUFFERS && input.capacity() == READ_BUFFER_BYTES {
@@ -386,7 +390,7 @@ impl Core {
         }
     }
 
-    /// An empty buffer for records.
+    /// Takes the empty buffer for TLS records.
     pub(super) fn take_records(&self) -> Vec<u8> {
         let mut records = self.records.take();
         records.clear();
@@ -394,17 +398,17 @@ impl Core {
         records
     }
 
-    /// Gives it back.
+    /// Returns the buffer for TLS records.
     pub(super) fn give_records(&self, records: Vec<u8>) {
         self.records.replace(records);
     }
 
-    /// TLS for a new connection. `None`: there are no settings for it.
+    /// Creates the TLS state of a new connection. `None`: there are no TLS settings.
     pub(super) fn begin_tls(&self) -> Option<Box<Tls>> {
         Tls::new(self.tls.borrow().clone()?)
     }
 
-    /// Gives a buffer back.
+    /// Returns a buffer for answers.
     pub fn give_buffer(&self, mut buffer: Vec<u8>) {
         let mut buffers = self.buffers.borrow_mut();
         if buffers.len() < SPARE_BUFFERS && KEPT_BYTES.contains(&buffer.capacity()) {
@@ -413,7 +417,7 @@ impl Core {
         }
     }
 
-    /// Reads the clocks, and what follows from them.
+    /// Reads the clocks and updates the `Date` header.
     pub(super) fn refresh_clock(&self) {
         self.clock.refresh();
         self.date.borrow_mut().update(self.clock.wall_ms() / 1000);
@@ -431,7 +435,7 @@ impl Core {
         let body = OnThisCore((self, body));
         let words = stack_bytes / size_of::<usize>();
         let builder = coroutine::Builder::new().name(name.to_owned()).stack_size(words);
-        // `may` panics when a stack can't be mapped; whoever asked decides what becomes of that.
+        // `may` panics when a stack can't be mapped; the caller decides what follows from that.
         let spawned = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the coroutine starts on this worker thread and, as `may` is built without
             // work stealing and is only ever unparked from this thread, never leaves it. Its stack
@@ -440,7 +444,8 @@ impl Core {
                 builder.spawn_local(move || {
                     let OnThisCore((core, body)) = { body };
                     if catch_unwind(AssertUnwindSafe(|| body(core))).is_err() {
-                        // A core without one of its parts would hang: better to be started anew.
+                        // A core without one of its coroutines would hang: better to report a
+                        // failure.
                         let error = io::Error::other(format!("core {} panicked", core.index));
                         core.engine.report(Event::Failed(error));
                     }
@@ -451,37 +456,37 @@ impl Core {
     }
 }
 
-/// Carries what belongs to one thread into a coroutine of that same thread.
+/// Carries a value that belongs to one thread into a coroutine of the same thread.
 struct OnThisCore<T>(T);
 
-// SAFETY: made and taken apart on one thread only: see `Core::spawn_here`.
+// SAFETY: created and taken apart on one thread only: see `Core::spawn_here`.
 unsafe impl<T> Send for OnThisCore<T> {}
 
-/// The leading coroutine of a core: serves its connections.
+/// State of the leading coroutine of a core, which serves the core's connections.
 pub(super) struct Leader<S: Service> {
-    /// Its core.
+    /// The core.
     pub(super) core: &'static Core,
-    /// Who answers.
+    /// The service that answers.
     pub(super) service: &'static S,
-    /// What is kept of requests that wait.
+    /// Records of waiting requests.
     pub(super) waiting: RefCell<Slab<S::Waiting>>,
 }
 
 impl<S: Service> Leader<S> {
-    /// Keeps a request that waits. Gives the number of its record.
+    /// Keeps the record of a waiting request. Returns its index.
     pub(super) fn keep(&self, waiting: S::Waiting) -> u32 {
         self.waiting.borrow_mut().insert(waiting).index
     }
 
-    /// Takes a record.
+    /// Takes a record out.
     pub(super) fn take(&self, record: u32) -> Option<S::Waiting> {
         self.waiting.borrow_mut().remove_at(record)
     }
 
-    /// The client of a request that waits is gone.
-    pub(super) fn give_up(&self, record: u32) {
+    /// Cancels a waiting request whose client is gone.
+    pub(super) fn cancel(&self, record: u32) {
         if let Some(waiting) = self.take(record) {
-            self.service.give_up(waiting);
+            self.service.cancel(waiting);
         }
     }
 }

@@ -1,42 +1,42 @@
-//! What a core counts of its connections, for operators.
+//! Counters of a core's connections, for operators.
 
 use super::http::Kind;
 use crate::count::{Counter, Gauge};
 
-/// Why a connection has ended.
+/// Why a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum CloseReason {
     /// The client closed it, or it broke.
     Client,
-    /// It was closed with an answer: as the client asked, since the request could not be framed, or
-    /// since the server leaves.
+    /// It was closed after an answer: the client asked for that, the request could not be framed,
+    /// or the server is leaving.
     Answered,
-    /// It was silent between two requests for too long, or when the server drained.
+    /// It was idle between two requests for too long, or when the server drained.
     Idle,
-    /// A head, a body or a handshake took too long, or its answers were not taken.
+    /// A head, a body or a handshake took too long, or the client did not read its answers.
     Timeout,
-    /// Places ran out, and its address had most.
-    GaveWay,
-    /// It got no place.
+    /// Connections ran out, and its address had most.
+    Evicted,
+    /// All connections were taken when it came.
     Refused,
-    /// Its address had as many as it may.
+    /// Its address had the maximum number of connections.
     AddressLimit,
-    /// It did not begin as its listener wants: without TLS, or the PROXY protocol.
+    /// It did not begin as its listener requires: with TLS, or the PROXY protocol.
     Protocol,
-    /// More wait for their handshake than can be made in time.
+    /// More connections waited for their handshake than the core can serve in time.
     Handshakes,
     /// It can't be watched, or its handler panicked.
     Internal,
 }
 
-impl End {
-    /// All of them.
+impl CloseReason {
+    /// All reasons.
     pub const ALL: [Self; 10] = [
         Self::Client,
         Self::Answered,
         Self::Idle,
         Self::Timeout,
-        Self::GaveWay,
+        Self::Evicted,
         Self::Refused,
         Self::AddressLimit,
         Self::Protocol,
@@ -44,19 +44,19 @@ impl End {
         Self::Internal,
     ];
 
-    /// That of a connection that is refused for this.
+    /// The reason for a connection that was refused with this problem.
     pub(super) fn refused(kind: &Kind) -> Self {
         if kind == Kind::TOO_MANY_CONNECTIONS { Self::AddressLimit } else { Self::Refused }
     }
 
-    /// Its name in metrics.
+    /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Answered => "answered",
             Self::Idle => "idle",
             Self::Timeout => "timeout",
-            Self::GaveWay => "gave_way",
+            Self::Evicted => "gave_way",
             Self::Refused => "refused",
             Self::AddressLimit => "address_limit",
             Self::Protocol => "protocol",
@@ -69,25 +69,25 @@ impl End {
 /// See the module's header.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Connections that were accepted, those without a place among them.
+    /// Accepted connections, including the refused ones.
     pub accepted: Counter,
-    /// Requests that were whole, or that could not be framed.
+    /// Requests that were complete, or that could not be framed.
     pub requests: Counter,
-    /// Bytes that clients have sent, as they came: with TLS, records.
+    /// Bytes received from clients as they came: with TLS, records.
     pub received_bytes: Counter,
-    /// Bytes that clients were sent.
+    /// Bytes sent to clients.
     pub sent_bytes: Counter,
-    /// Handshakes that have ended well.
+    /// Completed TLS handshakes.
     pub handshakes: Counter,
-    /// CPU time that its thread has used, in microseconds, as of the last tick.
+    /// CPU time that the core's thread has used, in microseconds, as of the last tick.
     pub cpu_us: Gauge,
-    /// Connections by why they ended: see [`End`].
-    pub ended: [Counter; End::ALL.len()],
+    /// Closed connections by reason: see [`CloseReason`].
+    pub ended: [Counter; CloseReason::ALL.len()],
 }
 
 impl Counts {
-    /// A connection has ended.
-    pub(super) fn end(&self, why: End) {
+    /// Counts a closed connection.
+    pub(super) fn end(&self, why: CloseReason) {
         self.ended[why as usize].add(1);
     }
 }
@@ -97,11 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_has_a_counter_and_a_name_of_its_own() {
+    fn each_close_reason_has_its_own_counter_and_name() {
         let counts = Counts::default();
-        End::ALL.iter().for_each(|&why| counts.end(why));
+        CloseReason::ALL.iter().for_each(|&why| counts.end(why));
         assert!(counts.ended.iter().all(|counter| counter.get() == 1));
-        let names: std::collections::HashSet<_> = End::ALL.iter().map(|why| why.name()).collect();
-        assert_eq!(names.len(), End::ALL.len());
+        let names: std::collections::HashSet<_> =
+            CloseReason::ALL.iter().map(|why| why.name()).collect();
+        assert_eq!(names.len(), CloseReason::ALL.len());
     }
 }

@@ -1,5 +1,5 @@
-//! A core with a service of the test's own, over socket pairs, with a clock of the test's own: what
-//! becomes of requests and connections, whatever is served.
+//! One core with a test service, over socket pairs, with the test's own clock: what happens to
+//! requests and connections, whatever the service.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{self, Entry};
+use super::connection::{self, Acceptance};
 use super::core::{Action, Core, Engine, Event, Service};
-use super::gate::Token;
 use super::http::Head;
-use super::promise::{Promise, Promised, promise};
+use super::oneshot::{self, Sender};
+use super::reactor::Token;
 use super::settings::Settings;
-use super::{start_core, still};
+use super::{start_core, test_core};
 use crate::clock::Clock;
 use crate::limits::{
     DRAIN_CLIENT_MS, LINGER_DEADLINE_MS, READ_BUFFER_BYTES, REQUESTS_PER_TURN_MAX, TICK_INTERVAL_MS,
@@ -28,31 +28,31 @@ use crate::test_coroutines::run;
 const START_MS: u64 = 1_000_000;
 /// More than the system holds for a client.
 const BIG_BYTES: usize = 2 << 20;
-/// After this a test that waits for something has failed.
+/// After this time a test that waits for something has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the service and the test share.
+/// State that the service and the test share.
 #[derive(Default)]
 struct Shared {
-    /// The answers that are awaited, by path.
-    promises: Mutex<HashMap<String, Promise<()>>>,
-    /// What was asked, in the order in which it was served.
+    /// Senders of the awaited answers, by path.
+    senders: Mutex<HashMap<String, Sender<()>>>,
+    /// Requests, in the order in which they were served.
     served: Mutex<Vec<String>>,
-    /// Who waits, by path.
+    /// Waiting requests, by path.
     askers: Mutex<HashMap<String, Token>>,
-    /// What was answered after a wait, and what nobody waited for any more, in that order.
+    /// Requests that were answered after a wait or cancelled, in that order.
     told: Mutex<Vec<String>>,
     given_up: Mutex<Vec<String>>,
     ticks: AtomicU64,
     finished: AtomicBool,
 }
 
-/// Answers with the path and the body in brackets: at once, or when the test says so, or never.
+/// Answers with the path and the body in brackets: at once, when the test says so, or never.
 struct Echo(Arc<Shared>);
 
 struct Waiting {
     path: String,
-    promised: Promised<()>,
+    reply: oneshot::Receiver<()>,
 }
 
 impl Service for Echo {
@@ -69,10 +69,10 @@ impl Service for Echo {
         let path = head.path.to_owned();
         lock(&self.0.served).push(path.clone());
         if path.starts_with("/wait") {
-            let (promise, promised) = promise(core, asker);
-            lock(&self.0.promises).insert(path.clone(), promise);
+            let (sender, reply) = oneshot::channel(core, asker);
+            lock(&self.0.senders).insert(path.clone(), sender);
             lock(&self.0.askers).insert(path.clone(), asker);
-            return Action::Wait(Waiting { path, promised });
+            return Action::Wait(Waiting { path, reply });
         }
         assert!(path != "/panic", "{path} was asked for");
         if path == "/leave" {
@@ -88,17 +88,17 @@ impl Service for Echo {
         Action::Answered
     }
 
-    fn go_on(
+    fn resume(
         &self,
         _: &'static Core,
         _: Token,
         waiting: Waiting,
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let Waiting { path, promised } = waiting;
-        match promised.take() {
-            Ok(kept) => assert!(kept.is_some(), "the test keeps its promises"),
-            Err(promised) => return Action::Wait(Waiting { path, promised }),
+        let Waiting { path, reply } = waiting;
+        match reply.try_recv() {
+            Ok(kept) => assert!(kept.is_some(), "the test keeps its senders"),
+            Err(reply) => return Action::Wait(Waiting { path, reply }),
         }
         assert!(!path.contains("panic"), "{path} was asked for");
         lock(&self.0.told).push(path.clone());
@@ -106,7 +106,7 @@ impl Service for Echo {
         Action::Answered
     }
 
-    fn give_up(&self, waiting: Waiting) {
+    fn cancel(&self, waiting: Waiting) {
         lock(&self.0.given_up).push(waiting.path);
     }
 
@@ -119,7 +119,7 @@ impl Service for Echo {
     }
 }
 
-/// One core at work.
+/// One running core.
 struct Bench {
     engine: Arc<Engine>,
     shared: Arc<Shared>,
@@ -128,7 +128,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(still::settings())
+        Self::with(test_core::settings())
     }
 
     fn with(settings: Settings) -> Self {
@@ -159,30 +159,30 @@ impl Bench {
         let (ours, theirs) = UnixStream::pair().expect("descriptors");
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        assert!(self.engine.connections.take(self.engine.limits.connections_max()));
+        assert!(self.engine.connections.try_acquire(self.engine.limits.connections_max()));
         self.on_core(move |core| {
             connection::add(
                 core,
                 theirs.into(),
-                connection::Beginning::default(),
-                Entry::Admitted(None),
+                connection::Preamble::default(),
+                Acceptance::Admitted(None),
             )
         });
         Client(ours)
     }
 
-    /// A connection with such a request under way, which waits.
+    /// A connection whose request for this path waits.
     fn waiting(&self, path: &str) -> Client {
         let mut client = self.connect();
         client.ask(path);
-        self.until("it waits", || lock(&self.shared.promises).contains_key(path));
+        self.until("it waits", || lock(&self.shared.senders).contains_key(path));
         client
     }
 
-    /// Lets a waiting request go on.
+    /// Answers a waiting request.
     fn answer(&self, path: &str) {
-        let promise = lock(&self.shared.promises).remove(path);
-        promise.expect("it waits").keep(());
+        let sender = lock(&self.shared.senders).remove(path);
+        sender.expect("it waits").send(());
     }
 
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
@@ -193,26 +193,26 @@ impl Bench {
         }
     }
 
-    /// The server leaves, and the core has heard of it.
+    /// The server leaves, and the core knows it.
     fn leave(&self) {
         self.engine.leave();
         self.on_core(|_| ());
     }
 
-    /// Waits until the core has done all that it does at a tick, and what has come before is read.
+    /// Waits until the core has completed a tick, and has read everything that came before it.
     fn pass_a_tick(&self) {
         let after = self.shared.ticks.load(Ordering::SeqCst) + 2;
         self.until("a tick", || self.shared.ticks.load(Ordering::SeqCst) >= after);
     }
 
-    /// It is that time on the core's clock, and what is due then is done.
+    /// Sets the core's clock, and waits until everything due then is done.
     fn at_ms(&self, ms: u64) {
         self.on_core(move |core| core.clock.set(START_MS + ms));
         self.pass_a_tick();
     }
 
     fn open(&self) -> usize {
-        self.engine.connections.taken()
+        self.engine.connections.in_use()
     }
 }
 
@@ -227,14 +227,14 @@ impl Client {
         self.send(&get(path));
     }
 
-    /// The next answers are these.
+    /// Expects these answers.
     fn hears(&mut self, wanted: &str) {
         let mut heard = vec![0; wanted.len()];
         self.0.read_exact(&mut heard).unwrap_or_else(|error| panic!("{wanted}: {error}"));
         assert_eq!(String::from_utf8_lossy(&heard), wanted);
     }
 
-    /// All that comes until the core says that nothing more does. It may go on reading.
+    /// Everything until the core shuts down its side. It may continue to read.
     fn hears_last(&mut self) -> String {
         let mut heard = Vec::new();
         match self.0.read_to_end(&mut heard) {
@@ -250,22 +250,22 @@ fn get(path: &str) -> String {
 }
 
 #[test]
-fn answers_come_in_the_order_of_the_requests_though_one_waits() {
+fn pipelined_answers_keep_their_order_while_one_waits() {
     let bench = Bench::new();
     let mut client = bench.connect();
     client.send(&["/1", "/1", "/wait/2", "/3", "/wait/4", "/5"].map(get).concat());
     client.hears("[/1][/1]");
-    bench.until("it waits", || lock(&bench.shared.promises).contains_key("/wait/2"));
-    // The core goes on meanwhile.
+    bench.until("it waits", || lock(&bench.shared.senders).contains_key("/wait/2"));
+    // The core continues meanwhile.
     let mut other = bench.connect();
     other.ask("/other");
     other.hears("[/other]");
     bench.pass_a_tick();
-    assert!(!lock(&bench.shared.promises).contains_key("/wait/4"), "one after the other");
+    assert!(!lock(&bench.shared.senders).contains_key("/wait/4"), "one after the other");
     bench.answer("/wait/2");
     client.hears("[/wait/2][/3]");
-    bench.until("it waits", || lock(&bench.shared.promises).contains_key("/wait/4"));
-    // What comes while one waits is read afterwards.
+    bench.until("it waits", || lock(&bench.shared.senders).contains_key("/wait/4"));
+    // Requests that come while one waits are read afterwards.
     client.ask("/6");
     bench.pass_a_tick();
     bench.answer("/wait/4");
@@ -273,14 +273,14 @@ fn answers_come_in_the_order_of_the_requests_though_one_waits() {
 }
 
 #[test]
-fn who_asks_once_does_not_wait_for_all_that_another_has_pipelined() {
+fn a_long_pipeline_does_not_delay_other_connections() {
     let bench = Bench::new();
     let (mut many, mut one) = (bench.connect(), bench.connect());
     many.ask("/0");
     many.hears("[/0]");
     one.ask("/0");
     one.hears("[/0]");
-    // The core stands still until both have asked, so that it finds both in one round.
+    // The core is blocked until both have sent their requests, so that it finds both in one round.
     let (go, stands) = channel::<()>();
     bench.engine.mailboxes[0].send(Box::new(move |_| _ = stands.recv_timeout(PATIENCE)));
     many.send(&get("/many").repeat(500));
@@ -305,7 +305,7 @@ fn a_request_in_pieces_is_one_request() {
             let (some, rest) = request.split_at(at);
             client.send(some);
             bench.pass_a_tick();
-            // The end of this one and the beginning of the next.
+            // The end of this request and the beginning of the next one.
             client.send(&format!("{rest}{}", &whole[..at.min(20)]));
             client.hears(wanted);
             bench.pass_a_tick();
@@ -316,8 +316,8 @@ fn a_request_in_pieces_is_one_request() {
 }
 
 #[test]
-fn a_connection_has_its_time_between_two_requests_and_for_a_head() {
-    let settings = still::settings();
+fn idle_and_head_timeouts_close_a_connection() {
+    let settings = test_core::settings();
     let (idle_ms, head_ms) = (settings.idle_timeout_ms, settings.head_timeout_ms);
     let bench = Bench::new();
     let (mut silent, mut asking) = (bench.connect(), bench.connect());
@@ -330,22 +330,22 @@ fn a_connection_has_its_time_between_two_requests_and_for_a_head() {
     asking.send("GET /2 HTTP/1.1\r\n");
     bench.pass_a_tick();
     bench.at_ms(idle_ms + head_ms - 1);
-    // What comes of it bit by bit gives it no more time.
+    // Sending it bit by bit gives it no more time.
     asking.send("Host: ");
     bench.pass_a_tick();
     assert_eq!(bench.open(), 1);
     bench.at_ms(idle_ms + head_ms);
     let last = asking.hears_last();
     assert!(last.starts_with("HTTP/1.1 408 ") && last.contains("Connection: close\r\n"), "{last}");
-    // It lingers for what is still being sent, and not for ever.
+    // It lingers for bytes that are still being sent, for a limited time.
     assert_eq!(bench.open(), 1);
     bench.at_ms(idle_ms + head_ms + LINGER_DEADLINE_MS);
     assert_eq!(bench.open(), 0);
 }
 
 #[test]
-fn a_body_has_its_time_and_a_wait_has_none() {
-    let settings = Settings { head_timeout_ms: 1_000, ..still::settings() };
+fn a_body_times_out_and_a_waiting_request_does_not() {
+    let settings = Settings { head_timeout_ms: 1_000, ..test_core::settings() };
     let (idle_ms, body_ms) = (settings.idle_timeout_ms, settings.body_timeout_ms);
     let bench = Bench::with(settings);
     let mut waiting = bench.waiting("/wait");
@@ -368,8 +368,8 @@ fn a_body_has_its_time_and_a_wait_has_none() {
 }
 
 #[test]
-fn who_takes_nothing_of_his_answers_has_his_time() {
-    let settings = still::settings();
+fn a_client_that_reads_no_answers_is_closed_after_a_time() {
+    let settings = test_core::settings();
     let write_ms = settings.write_timeout_ms;
     let bench = Bench::with(settings);
     let (mut silent, mut taking) = (bench.connect(), bench.connect());
@@ -389,12 +389,12 @@ fn who_takes_nothing_of_his_answers_has_his_time() {
 }
 
 #[test]
-fn who_hangs_up_is_not_waited_for_and_who_only_sends_no_more_is_answered() {
+fn a_closed_client_is_dropped_and_a_half_closed_one_answered() {
     let bench = Bench::new();
     drop(bench.waiting("/wait/gone"));
     bench.until("it is given up", || *lock(&bench.shared.given_up) == ["/wait/gone"]);
     bench.until("its place is free", || bench.open() == 0);
-    // Whoever has its place by now does not hear what was meant for it.
+    // The next connection in its slot does not get the answer of the closed one.
     let mut half = bench.waiting("/wait/half");
     half.0.shutdown(std::net::Shutdown::Write).unwrap();
     bench.pass_a_tick();
@@ -409,7 +409,7 @@ fn who_hangs_up_is_not_waited_for_and_who_only_sends_no_more_is_answered() {
 }
 
 #[test]
-fn a_connection_that_waits_keeps_no_more_than_a_head_of_what_comes_behind() {
+fn a_waiting_connection_keeps_at_most_one_buffer_of_input() {
     let bench = Bench::new();
     let mut client = bench.waiting("/wait");
     let many = 1_000;
@@ -420,9 +420,9 @@ fn a_connection_that_waits_keeps_no_more_than_a_head_of_what_comes_behind() {
     assert_eq!(kept, 0);
     bench.answer("/wait");
     client.hears(&("[/wait]".to_owned() + &"[/next]".repeat(many)));
-    // What was read together with a request that waits is kept.
+    // Input that was read together with a waiting request is kept.
     client.send(&(get("/wait/2") + &get("/next").repeat(many)));
-    bench.until("it waits", || lock(&bench.shared.promises).contains_key("/wait/2"));
+    bench.until("it waits", || lock(&bench.shared.senders).contains_key("/wait/2"));
     bench.pass_a_tick();
     let kept = bench.on_core(|core| core.connections.borrow().kept_bytes());
     assert!((1..=READ_BUFFER_BYTES).contains(&kept), "{kept}");
@@ -431,16 +431,16 @@ fn a_connection_that_waits_keeps_no_more_than_a_head_of_what_comes_behind() {
 }
 
 #[test]
-fn who_is_told_and_does_not_wait_takes_nothing_from_who_does() {
+fn a_late_wake_does_not_affect_the_next_waiting_request() {
     let bench = Bench::new();
     let mut done = bench.waiting("/wait/done");
     bench.answer("/wait/done");
     done.hears("[/wait/done]");
-    // Its record lies where that of the first one did.
+    // This request's record reuses the slot of the first request's.
     let mut waits = bench.waiting("/wait/on");
     let asker = lock(&bench.shared.askers)["/wait/done"];
-    bench.on_core(move |core| core.tell(asker, false));
-    bench.until("it is told", || bench.on_core(|core| core.untold()) == 0);
+    bench.on_core(move |core| core.wake(asker, false));
+    bench.until("it is told", || bench.on_core(|core| core.woken_count()) == 0);
     bench.answer("/wait/on");
     waits.hears("[/wait/on]");
     done.ask("/more");
@@ -448,33 +448,33 @@ fn who_is_told_and_does_not_wait_takes_nothing_from_who_does() {
 }
 
 #[test]
-fn all_who_wait_go_on_and_who_is_told_first_before_the_others() {
+fn all_woken_requests_resume_and_priority_wakes_go_first() {
     let bench = Bench::new();
     let path = |number: usize| format!("/wait/{number:03}");
     let mut clients: Vec<_> = (0..90).map(|number| bench.waiting(&path(number))).collect();
     let askers: Vec<Token> =
         (0..90).map(|number| lock(&bench.shared.askers)[&path(number)]).collect();
     let (first, rest) = (askers[89], askers[..89].to_vec());
-    // All answers are there before any of them is told of.
-    let promises: Vec<_> = {
-        let mut promises = lock(&bench.shared.promises);
-        (0..90).map(|number| promises.remove(&path(number)).expect("it waits")).collect()
+    // All answers are there before any request is woken.
+    let senders: Vec<_> = {
+        let mut senders = lock(&bench.shared.senders);
+        (0..90).map(|number| senders.remove(&path(number)).expect("it waits")).collect()
     };
     bench.engine.mailboxes[0].send(Box::new(move |core| {
-        rest.iter().for_each(|asker| core.tell(*asker, false));
-        core.tell(first, true);
-        // Told of before their answers are there: these wait on.
-        drop_all(promises);
+        rest.iter().for_each(|asker| core.wake(*asker, false));
+        core.wake(first, true);
+        // Requests that are woken before their answers are there continue to wait.
+        answer_all(senders);
     }));
     for (number, client) in clients.iter_mut().enumerate() {
         client.hears(&format!("[{}]", path(number)));
     }
     assert_eq!(lock(&bench.shared.told)[0], path(89));
-    bench.until("all are done with", || bench.on_core(|core| core.untold()) == 0);
+    bench.until("all are done with", || bench.on_core(|core| core.woken_count()) == 0);
 }
 
-fn drop_all(promises: Vec<Promise<()>>) {
-    promises.into_iter().for_each(|promise| promise.keep(()));
+fn answer_all(senders: Vec<Sender<()>>) {
+    senders.into_iter().for_each(|sender| sender.send(()));
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn the_last_answer_closes_its_connection() {
     bench.leave();
     bench.answer("/wait");
     idle.send(&[get("/1"), get("/2")].concat());
-    // New ones are taken on as before.
+    // New connections are accepted as before.
     let mut new = bench.connect();
     new.ask("/new");
     for (client, wanted) in [(&mut waiting, "[/wait]"), (&mut idle, "[/1]"), (&mut new, "[/new]")] {
@@ -501,10 +501,10 @@ fn the_last_answer_closes_its_connection() {
 }
 
 #[test]
-fn an_answer_that_does_not_say_that_it_is_the_last_one_is_not() {
+fn an_answer_without_connection_close_is_not_the_last() {
     let bench = Bench::new();
     let (mut one, mut pipelining) = (bench.connect(), bench.connect());
-    // The server leaves while this is being answered.
+    // The server leaves while this request is being answered.
     one.ask("/leave");
     one.hears("[/leave]");
     bench.pass_a_tick();
@@ -515,7 +515,7 @@ fn an_answer_that_does_not_say_that_it_is_the_last_one_is_not() {
 }
 
 #[test]
-fn a_drain_ends_when_all_who_were_under_way_have_their_answers() {
+fn a_drain_ends_when_all_requests_under_way_are_answered() {
     let bench = Bench::new();
     let (mut waiting, mut idle, mut half) =
         (bench.waiting("/wait"), bench.connect(), bench.connect());
@@ -548,7 +548,7 @@ fn a_drain_ends_when_all_who_were_under_way_have_their_answers() {
 }
 
 #[test]
-fn a_panic_costs_its_connection_only() {
+fn a_panic_closes_only_its_connection() {
     let bench = Bench::new();
     let mut other = bench.connect();
     let mut before = bench.connect();

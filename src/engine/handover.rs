@@ -1,8 +1,8 @@
-//! Connections that one core gives to another, and the beginning of the drain, after which a core with
-//! no connection left ends. None may reach a core that has ended.
+//! Orders two events: one core gives a connection to another, and the drain begins, after which a
+//! core without connections ends. No connection may reach a core that has ended.
 //!
-//! Whoever hands one over counts it first and then looks whether the drain has begun; a core that ends
-//! looks for the drain first and then at the count. So one of them sees the other, whatever the order.
+//! The giving core counts the connection first and then checks for the drain. An ending core checks
+//! for the drain first and then the count. So one of them sees the other, whatever the order.
 
 use crossbeam_utils::CachePadded;
 
@@ -16,7 +16,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// One is about to be handed over. `false`: the drain has begun, and it stays where it is.
+    /// A connection is about to be handed over. `false`: the drain has begun, and the connection
+    /// stays.
     pub fn begin(&self) -> bool {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let may = !self.draining.load(Ordering::SeqCst);
@@ -26,12 +27,12 @@ impl Handover {
         may
     }
 
-    /// One has arrived, and belongs to its core.
+    /// The connection has arrived at its core.
     pub fn end(&self) {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// The drain begins.
+    /// Begins the drain.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
@@ -41,7 +42,7 @@ impl Handover {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether the drain has begun and none is under way any more: no core gets another.
+    /// Whether the drain has begun and no connection is on its way: no core gets another one.
     pub fn is_over(&self) -> bool {
         self.draining.load(Ordering::SeqCst) && self.under_way.load(Ordering::SeqCst) == 0
     }

@@ -1,23 +1,24 @@
-//! Who of a core's connections has yet to begin his handshake.
+//! The queue of a core's connections whose TLS handshake has not begun.
 //!
 //! Architecture invariant: it knows no socket and no TLS.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::gate::Token;
+use super::reactor::Token;
 use crate::limits::HANDSHAKES_WAITING_MAX;
 
-/// A queue of which one has his turn between two rounds.
+/// A queue that releases one connection between two rounds.
 #[derive(Default)]
 pub(super) struct Handshakes {
     waiting: RefCell<VecDeque<Token>>,
-    /// One has had it since the last round.
+    /// One was released since the last round.
     begun: Cell<bool>,
 }
 
 impl Handshakes {
-    /// Puts one behind the others. `false`: there are too many, and he would be late in any case.
+    /// Queues a connection. `false`: the queue is full, and the connection would be too late in any
+    /// case.
     pub(super) fn push(&self, token: Token) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
@@ -30,7 +31,7 @@ impl Handshakes {
         has_room
     }
 
-    /// Whose turn it is. `None`, after one: the next round may begin.
+    /// The connection whose handshake begins now. `None` after each one: the next round may begin.
     #[cold]
     pub(super) fn turn(&self) -> Option<Token> {
         if self.begun.take() {
@@ -41,7 +42,7 @@ impl Handshakes {
         Some(token)
     }
 
-    /// Whether anybody waits.
+    /// Whether the queue has connections.
     #[inline]
     pub(super) fn any(&self) -> bool {
         !self.waiting.borrow().is_empty()
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_has_his_turn_between_two_rounds_and_there_are_never_too_many() {
+    fn one_handshake_runs_per_round_and_the_queue_is_bounded() {
         let token = |index| Token { index, generation: 0 };
         let handshakes = Handshakes::default();
         assert_eq!((handshakes.turn(), handshakes.any()), (None, false));

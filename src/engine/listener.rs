@@ -1,10 +1,10 @@
-//! Listening sockets and admission: who gets a connection, and what the others are told.
+//! Listening sockets and admission: which connections are served, and what the others are answered.
 //!
 //! Each core has a listening socket of its own on every address (`SO_REUSEPORT`), so a connection
-//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core, and
-//! a service manager may have bound an address only once: one core accepts its connections and hands
-//! them to all in turn. A server that is full, or out of descriptors, answers 503 and closes; it never
-//! stops accepting and never aborts.
+//! belongs to its core from the first packet on. A Unix socket can't be bound once per core, and a
+//! service manager may have bound an address only once. In these cases one core accepts the
+//! connections and hands them to all cores in turn. A server that is full, or out of descriptors,
+//! answers 503 and closes; it never stops accepting and never aborts.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,13 +15,13 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, shutdown};
 
 use super::addresses::Address;
-use super::connection::{self, Beginning, Entry};
+use super::connection::{self, Acceptance, Preamble};
 use super::core::{Core, Engine, Event};
-use super::counts::End;
+use super::counts::CloseReason;
 use super::http::Kind;
 use super::no_memory_for_a_coroutine;
-use super::settings::Front;
-use crate::limits::{ACCEPT_LOG_INTERVAL_MS, GIVE_WAY_PER_ACCEPT, STACK_BYTES};
+use super::settings::TrustedProxies;
+use crate::limits::{ACCEPT_LOG_INTERVAL_MS, EVICTIONS_PER_ACCEPT, STACK_BYTES};
 
 mod socket;
 mod unix;
@@ -30,16 +30,16 @@ use socket::BACKLOG;
 pub use socket::{Families, Listener, adopt_all, bind_all};
 pub use unix::{SocketFile, bind_unix};
 
-/// Most connections accepted in one go.
+/// Maximum number of connections accepted at a time.
 const ACCEPT_MAX: usize = 64;
-/// The same where they speak TLS: a round begins one handshake, so more would only wait here and no
-/// longer in the backlog, while those who are in wait for them.
+/// The same for TLS. A round begins one handshake, so more connections would only leave the backlog
+/// to wait here, while established connections wait for the accepting.
 const ACCEPT_SECURE_MAX: usize = 8;
-/// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
-/// no right, a socket that is none any more.
+/// Pause after an accept that failed for a lasting reason: no memory or descriptors, no permission,
+/// an invalid socket.
 const ACCEPT_PAUSE_MS: u64 = 50;
 
-/// A descriptor kept in reserve, to be given up for the moment it takes to refuse a connection.
+/// A descriptor kept in reserve. It is closed for the moment that it takes to refuse a connection.
 struct Spare(Option<OwnedFd>);
 
 impl Spare {
@@ -49,16 +49,16 @@ impl Spare {
 }
 
 impl Listener {
-    /// Its life on its core: accepts until the server drains.
+    /// Accepts on its core until the server drains.
     pub fn run(self, core: &'static Core) {
-        let source = match core.gate.watch_source(&*self.socket) {
-            Ok(source) => source,
+        let notify = match core.reactor.watch(&*self.socket) {
+            Ok(notify) => notify,
             Err(error) => {
-                tracing::error!(core = core.index, %error, "a listening socket can't be watched");
+                tracing::error!(core = core.index, %error, "can't watch a listening socket");
                 return;
             }
         };
-        core.listeners.add(source.clone());
+        core.listeners.add(notify.clone());
         let mut acceptor = Acceptor {
             core,
             socket: self.socket,
@@ -72,7 +72,7 @@ impl Listener {
             let pause_ms = match acceptor.accept_some() {
                 Accepted::All => u64::MAX,
                 Accepted::Some => {
-                    core.gate.wait_a_round(&source, || core.clock.now_ms());
+                    core.reactor.wait_for_next_round(&notify, || core.clock.now_ms());
                     core.assert_here();
                     continue;
                 }
@@ -81,12 +81,12 @@ impl Listener {
                     core.clock.now_ms() + ACCEPT_PAUSE_MS
                 }
             };
-            let _ = source.wait(|| core.clock.now_ms(), pause_ms);
+            let _ = notify.wait(|| core.clock.now_ms(), pause_ms);
             core.assert_here();
         }
-        // What the kernel has completed already would be reset by closing the socket. It is no more
-        // than the backlog; whoever comes meanwhile comes too late. Where somebody else has the socket,
-        // they are his.
+        // Closing the socket would reset the connections that the kernel has completed. There are
+        // at most as many as the backlog has; connections that come meanwhile are too late. If
+        // another process has the socket, these connections are its own.
         let is_last = !(self.kept || engine.succeeded.load(Ordering::Relaxed));
         if is_last {
             for _ in 0..BACKLOG as usize / acceptor.accept_max() {
@@ -95,13 +95,13 @@ impl Listener {
                 }
             }
         }
-        core.gate.forget_source(&source);
-        core.listeners.remove(&source);
+        core.reactor.forget(&notify);
+        core.listeners.remove(&notify);
     }
 }
 
 impl Engine {
-    /// Has the cores accept connections, each on its own listeners. Those who came before have been
+    /// Lets the cores accept connections, each on its own listeners. Earlier connections have been
     /// waiting in the backlog.
     pub fn accept(&self, listeners: Vec<Vec<Listener>>) {
         for (mailbox, listeners) in self.mailboxes.iter().zip(listeners) {
@@ -116,8 +116,8 @@ impl Engine {
         }
     }
 
-    /// No new connections from now on: another process accepts from the same sockets. Those that are
-    /// here end with their next answer.
+    /// Stops accepting: another process accepts from the same sockets. Open connections end with
+    /// their next answer.
     pub fn give_up_listening(&self) {
         self.leave();
         self.succeeded.store(true, Ordering::SeqCst);
@@ -126,8 +126,8 @@ impl Engine {
         }
     }
 
-    /// No new connections, idle ones closed, requests under way answered. Each core reports when it
-    /// has no connection left.
+    /// Stops accepting, closes idle connections, and answers the requests that have begun. Each
+    /// core reports when it has no connection left.
     pub fn drain(&self) {
         self.handover.begin_drain();
         for mailbox in &self.mailboxes {
@@ -140,16 +140,16 @@ impl Engine {
 }
 
 enum Accepted {
-    /// Nobody waits any more.
+    /// The backlog is empty.
     All,
     /// There may be more.
     Some,
-    /// There is no use in another try before a pause.
+    /// Another accept would fail as well before a pause.
     Failed(Errno),
 }
 
-/// Whether an accept that failed has taken a connection that was broken already (accept(2)): the next
-/// one may be well.
+/// Whether a failed accept has consumed a connection that was already broken (accept(2)); the next
+/// one may succeed.
 fn is_of_one_connection(error: Errno) -> bool {
     matches!(
         error,
@@ -166,7 +166,7 @@ fn is_of_one_connection(error: Errno) -> bool {
     )
 }
 
-/// A listening socket at work.
+/// A listening socket with the state of its accepting.
 struct Acceptor {
     core: &'static Core,
     socket: Arc<OwnedFd>,
@@ -175,7 +175,7 @@ struct Acceptor {
     secure: bool,
     /// The core that gets the next connection, if not always this one.
     turn: Option<usize>,
-    /// When it may be logged again that nobody can be accepted.
+    /// When the next failure may be logged.
     log_again_ms: u64,
 }
 
@@ -188,7 +188,7 @@ impl Acceptor {
                 Err(Errno::AGAIN) => return Accepted::All,
                 Err(error) if is_of_one_connection(error) => {}
                 Err(error @ (Errno::MFILE | Errno::NFILE)) => {
-                    // Give up the spare descriptor to tell one client why it is turned away.
+                    // Gives up the spare descriptor to answer one client with the reason.
                     if self.spare.0.take().is_some()
                         && let Ok(connection) = accept_with(&*self.socket, flags)
                     {
@@ -204,8 +204,9 @@ impl Acceptor {
         Accepted::Some
     }
 
-    /// Connections accepted in one go, before whatever else waits on the core has its turn: of few
-    /// places no burst takes all before its first connection was looked at.
+    /// Number of connections accepted before the core serves other events. With a low limit on
+    /// connections it is smaller, so that a burst can't take all of them before the first one is
+    /// read.
     fn accept_max(&self) -> usize {
         let most = if self.secure { ACCEPT_SECURE_MAX } else { ACCEPT_MAX };
         (self.core.engine.limits.connections_max() / 16).clamp(1, most)
@@ -216,39 +217,39 @@ impl Acceptor {
         if now_ms >= self.log_again_ms {
             self.log_again_ms = now_ms + ACCEPT_LOG_INTERVAL_MS;
             let core = self.core.index;
-            tracing::warn!(core, %error, "connections can't be accepted; trying again");
+            tracing::warn!(core, %error, "can't accept connections; trying again");
         }
     }
 
     fn admit(&mut self, connection: OwnedFd, from: Option<SocketAddrAny>) {
         let core = self.core;
         let engine = &core.engine;
-        let front = core.front.borrow();
-        let from = from.and_then(|from| who(&front, from));
+        let proxies = core.proxies.borrow();
+        let from = from.and_then(|from| classify(&proxies, from));
         let address = match from {
-            Some(Opener::Client(address)) => Some(address),
-            Some(Opener::Trusted) | None => None,
+            Some(ConnectionOrigin::Client(address)) => Some(address),
+            Some(ConnectionOrigin::Trusted) | None => None,
         };
-        let begins = Beginning {
+        let preamble = Preamble {
             secure: self.secure,
-            proxied: front.proxy_protocol && matches!(from, Some(Opener::Trusted)),
+            proxied: proxies.proxy_protocol && matches!(from, Some(ConnectionOrigin::Trusted)),
         };
-        drop(front);
-        let entry = enter(core, address);
+        drop(proxies);
+        let acceptance = try_admit(core, address);
         core.counts.accepted.add(1);
-        if let Entry::Refused(kind) = entry
-            && !engine.refused.take(engine.limits.refused_max())
+        if let Acceptance::Refused(kind) = acceptance
+            && !engine.refused.try_acquire(engine.limits.refused_max())
         {
             return refuse(core, self.secure, kind, &connection);
         }
         match self.next_core() {
-            index if index == core.index => connection::add(core, connection, begins, entry),
-            index => hand_over(core, index, connection, begins, entry),
+            index if index == core.index => connection::add(core, connection, preamble, acceptance),
+            index => hand_over(core, index, connection, preamble, acceptance),
         }
-        connection::give_way(core, GIVE_WAY_PER_ACCEPT);
+        connection::evict(core, EVICTIONS_PER_ACCEPT);
     }
 
-    /// The core that a connection is for.
+    /// The core that gets the next connection.
     fn next_core(&mut self) -> usize {
         let Some(turn) = &mut self.turn else { return self.core.index };
         let index = *turn;
@@ -257,60 +258,70 @@ impl Acceptor {
     }
 }
 
-/// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
-/// told already that it has none left.
-fn hand_over(core: &Core, index: usize, connection: OwnedFd, begins: Beginning, entry: Entry) {
+/// Gives an admitted connection to another core. During a drain it stays: the other core may have
+/// reported already that it has none left.
+fn hand_over(
+    core: &Core,
+    index: usize,
+    connection: OwnedFd,
+    preamble: Preamble,
+    acceptance: Acceptance,
+) {
     let engine = &core.engine;
     if !engine.handover.begin() {
-        return connection::add(core, connection, begins, entry);
+        return connection::add(core, connection, preamble, acceptance);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
-        connection::add(core, connection, begins, entry);
+        connection::add(core, connection, preamble, acceptance);
         core.engine.handover.end();
     }));
 }
 
-/// Who opens a connection.
+/// The origin of an accepted connection.
 #[derive(Clone, Copy)]
-enum Opener {
-    /// Somebody with this address, which it is counted with.
+enum ConnectionOrigin {
+    /// A client. Its connections are counted by this address.
     Client(Address),
-    /// Somebody whom the settings trust.
+    /// A trusted proxy.
     Trusted,
 }
 
-/// Who opens a connection. `None`: it comes over a Unix socket.
-fn who(front: &Front, from: SocketAddrAny) -> Option<Opener> {
+/// Classifies the origin of a connection. `None`: it comes over a Unix socket.
+fn classify(proxies: &TrustedProxies, from: SocketAddrAny) -> Option<ConnectionOrigin> {
     let ip = SocketAddr::try_from(from).ok()?.ip().to_canonical();
-    let trusted = front.trusted.iter().any(|network| network.contains(&ip));
-    Some(if trusted { Opener::Trusted } else { Opener::Client(Address::of(ip)) })
+    let trusted = proxies.networks.iter().any(|network| network.contains(&ip));
+    Some(if trusted {
+        ConnectionOrigin::Trusted
+    } else {
+        ConnectionOrigin::Client(Address::of(ip))
+    })
 }
 
-/// Gives a connection a place, if there is one for it, or one can be made.
-fn enter(core: &Core, address: Option<Address>) -> Entry {
+/// Admits a connection if there is a permit for it, or if closing another one frees a permit.
+fn try_admit(core: &Core, address: Option<Address>) -> Acceptance {
     let engine = &core.engine;
-    let place = || engine.connections.take(engine.limits.connections_max());
+    let place = || engine.connections.try_acquire(engine.limits.connections_max());
     if !place() {
-        connection::give_way(core, GIVE_WAY_PER_ACCEPT);
+        connection::evict(core, EVICTIONS_PER_ACCEPT);
         if !place() {
-            return Entry::Refused(Kind::BUSY);
+            return Acceptance::Refused(Kind::BUSY);
         }
     }
-    let Some(address) = address else { return Entry::Admitted(None) };
-    let count = engine.addresses.enter(address);
+    let Some(address) = address else { return Acceptance::Admitted(None) };
+    let count = engine.addresses.add(address);
     let most = engine.limits.connections_per_address();
     if most > 0 && count > most {
-        engine.addresses.leave(address);
-        engine.connections.free();
-        return Entry::Refused(Kind::TOO_MANY_CONNECTIONS);
+        engine.addresses.remove(address);
+        engine.connections.release();
+        return Acceptance::Refused(Kind::TOO_MANY_CONNECTIONS);
     }
-    Entry::Admitted(Some(address))
+    Acceptance::Admitted(Some(address))
 }
 
-/// Says 503 to a connection that gets no place, as well as that goes without waiting for it. With TLS it
-/// can't be said without a handshake.
+/// Answers 503 to a connection that is not admitted, as far as possible without waiting. With TLS
+/// that would take a handshake, so the connection is only closed.
 fn refuse(core: &Core, secure: bool, kind: &'static Kind, connection: &OwnedFd) {
-    core.counts.end(End::refused(kind));
+    core.counts.end(CloseReason::refused(kind));
     if secure {
         return;
     }

@@ -1,31 +1,31 @@
-//! Which of a core's listening sockets are open.
+//! The open listening sockets of a core.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::gate::Source;
+use super::reactor::Notify;
 
 /// A core's listening sockets: open until the server drains.
 #[derive(Default)]
-pub struct Listeners(RefCell<Vec<Rc<Source>>>);
+pub struct Listeners(RefCell<Vec<Rc<Notify>>>);
 
 impl Listeners {
-    /// One more is open.
-    pub(super) fn add(&self, source: Rc<Source>) {
-        self.0.borrow_mut().push(source);
+    /// Adds an open socket.
+    pub(super) fn add(&self, notify: Rc<Notify>) {
+        self.0.borrow_mut().push(notify);
     }
 
-    /// One is closed.
-    pub(super) fn remove(&self, source: &Rc<Source>) {
-        self.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, source));
+    /// Removes a closed socket.
+    pub(super) fn remove(&self, notify: &Rc<Notify>) {
+        self.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, notify));
     }
 
-    /// Has every listener look around: at the beginning of a drain.
+    /// Wakes every listener, at the beginning of a drain.
     pub fn notify(&self) {
-        self.0.borrow().iter().for_each(|source| source.notify());
+        self.0.borrow().iter().for_each(|notify| notify.notify());
     }
 
-    /// Whether none is left.
+    /// Whether all are closed.
     pub fn closed(&self) -> bool {
         self.0.borrow().is_empty()
     }

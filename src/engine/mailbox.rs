@@ -1,18 +1,18 @@
-//! How other threads reach a core. `tests/loom.rs` tries every order in which they can do so.
+//! How other threads reach a core. `tests/loom.rs` explores all interleavings.
 
 use std::io;
 
-use super::wakeup::Wakeup;
+use super::waker::Waker;
 use crate::sync::{Mutex, lock};
 
 /// A message to a core from another thread.
 pub type Message<Core> = Box<dyn FnOnce(&'static Core) + Send>;
 
-/// How other threads reach a core: a list of messages and what wakes the core.
+/// A list of messages to a core, and the waker of the core.
 pub struct Mailbox<Core: 'static> {
     messages: Mutex<Vec<Message<Core>>>,
     /// Watched by the core.
-    pub wakeup: Wakeup,
+    pub waker: Waker,
 }
 
 impl<Core> Mailbox<Core> {
@@ -21,20 +21,20 @@ impl<Core> Mailbox<Core> {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { messages: Mutex::new(Vec::new()), wakeup: Wakeup::new()? })
+        Ok(Self { messages: Mutex::new(Vec::new()), waker: Waker::new()? })
     }
 
-    /// Leaves a message and wakes the core. Who sends bounds them: an answer for each question
-    /// under way, connections that have their place already, the end of the server.
+    /// Leaves a message and wakes the core. The list is bounded by its senders: one answer per
+    /// query under way, admitted connections, the end of the server.
     pub fn send(&self, message: Message<Core>) {
         lock(&self.messages).push(message);
-        self.wakeup.wake();
+        self.waker.wake();
     }
 
-    /// Takes the messages. The wake-up is cleared before: one that comes later brings a message that
-    /// may have been missed.
+    /// Takes the messages. The wake-up is cleared first, so that a message that this call misses
+    /// brings a new wake-up.
     pub fn take(&self) -> Vec<Message<Core>> {
-        self.wakeup.clear();
+        self.waker.clear();
         std::mem::take(&mut lock(&self.messages))
     }
 }

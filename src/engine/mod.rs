@@ -1,39 +1,43 @@
-//! The engine: cores that accept connections, read requests, and have them answered by a service.
+//! The engine: cores that accept connections, read requests, and let a service answer them.
 //!
-//! It knows no sale, no ledger and no configuration file. A [`Service`] is plugged into each core: a
-//! head and a body go in, and either an answer is written or a record is kept with the connection until
-//! the answer is there. Whatever else lives on a core, such as a link to a
-//! ledger, is a coroutine that waits for its events through the core's [`gate`].
+//! The engine knows no sale, no ledger and no configuration file. A [`Service`] is plugged into
+//! each core. It gets a head and a body, and either writes an answer or returns a record that is
+//! kept with the connection until the answer is there. Everything else on a core, such as a link to
+//! a ledger, is a coroutine that waits for its events through the core's [`reactor`].
 //!
-//! A [`program`] is a process that needs nothing else: the same service on all cores, on one address.
+//! A [`program`] is a process that needs nothing else: the same service on all cores, on one
+//! address.
 //!
-//! [`listener`] accepts, [`connection`] reads and writes, [`leading`] takes a core's events in turn, [`tick`] does what has its time. [`core`] is what they all have.
+//! [`listener`] accepts, [`connection`] reads and writes, [`event_loop`] handles a core's events in
+//! order, [`tick`] does the periodic work. [`core`] holds the state that they share.
 
 pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod counts;
-pub mod gate;
+pub mod reactor;
 pub mod handover;
 pub mod http;
-pub mod leading;
+pub mod event_loop;
 pub mod listener;
 pub mod mailbox;
-pub mod manner;
-pub mod origin;
-pub mod places;
+pub mod response_options;
+pub mod peer;
+pub mod permits;
 pub mod program;
-pub mod promise;
+pub mod oneshot;
 pub mod settings;
 pub mod tick;
-pub mod wakeup;
+pub mod waker;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshakes;
 mod listeners;
-mod proxy;
+mod proxy_protocol;
 mod tls;
 #[cfg(test)]
-pub mod still;
+pub mod test_core;
 
 use std::cell::RefCell;
 use std::io;
@@ -46,7 +50,7 @@ use self::core::{Core, Engine, Event, Leader, Service};
 use crate::clock::Clock;
 use crate::limits::{HANDSHAKE_STACK_BYTES, STACK_BYTES};
 
-/// Takes so many workers of `may`, which has to be told once, before its first coroutine.
+/// Configures `may` for this number of workers. Must be called once, before the first coroutine.
 pub fn configure(workers: usize) {
     may::config()
         .set_workers(workers)
@@ -55,7 +59,8 @@ pub fn configure(workers: usize) {
         .set_worker_pin(false); // a core pins itself, to the processor it was given
 }
 
-/// Has the worker of an engine's core run `boot`, which starts that core. What goes wrong is reported.
+/// Runs `boot`, which starts a core, on the worker of that core. An error of `boot` is reported as
+/// [`Event::Failed`].
 pub fn boot_core(
     engine: &Arc<Engine>,
     index: usize,
@@ -75,11 +80,11 @@ pub fn boot_core(
         .expect("the first coroutine of a core can be started");
 }
 
-/// Makes the core of the calling worker thread of `may`, with everything of the engine that lives on
-/// it.
+/// Creates the core of the calling `may` worker, with all engine state that lives on it, and starts
+/// its coroutines.
 ///
 /// # Errors
-/// There is no memory for the stacks of its coroutines, or no descriptor for its gate.
+/// There is no memory for the stacks of its coroutines, or no descriptor for its reactor.
 pub fn start_core(
     index: usize,
     engine: Arc<Engine>,
@@ -88,15 +93,15 @@ pub fn start_core(
 ) -> io::Result<&'static Core> {
     let service = &*Box::leak(Box::new(service));
     let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock)?));
-    // What is called for each request knows which service that is: calls of it are inlined.
-    let lead = move |core| leading::live(&Leader { core, service, waiting: RefCell::default() });
+    // The event loop is generic over the service, so that its calls are inlined.
+    let lead = move |core| event_loop::run(&Leader { core, service, waiting: RefCell::default() });
     let started = core.spawn_here("leader", HANDSHAKE_STACK_BYTES, lead)
         && core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
         && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
     started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
 }
 
-/// A coroutine's stack can't be had.
+/// The error for a coroutine whose stack can't be allocated.
 pub fn no_memory_for_a_coroutine() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }

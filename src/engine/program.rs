@@ -1,8 +1,8 @@
-//! A process that is an engine and nothing else: the same service on each core, on one address, until
-//! a signal ends it.
+//! A process that is an engine and nothing else: the same service on each core, on one address,
+//! until a signal ends it.
 //!
-//! It has the server's bounds, as far as they are the engine's. What the server has beyond that (a
-//! ledger, an operator's port, sales to wait for) is why the server does not use it.
+//! It has those bounds of the server that concern the engine. The server does not use it, since the
+//! server also has a ledger, a control port and sales to wait for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::core::{Engine, Event, Service};
 use super::listener::{Families, bind_all};
-use super::settings::{Front, Settings};
+use super::settings::{Settings, TrustedProxies};
 use super::{boot_core, configure, start_core};
 use crate::host::{Host, avoid_stalls, raise_file_limit};
 use crate::{limits, signals};
@@ -21,22 +21,22 @@ use crate::{limits, signals};
 pub struct Program {
     engine: Arc<Engine>,
     address: SocketAddr,
-    heard: Receiver<Heard>,
+    messages: Receiver<Message>,
 }
 
-enum Heard {
+enum Message {
     Engine(Event),
     /// SIGTERM or SIGINT.
     End,
 }
 
 impl Program {
-    /// Listens, and starts a core on each of the processors, with a service of its own that `service`
-    /// makes there. No processors: those that this process may use.
+    /// Listens, and starts a core per processor, each with a service that `service` creates there.
+    /// With no processors given: those that this process may use.
     ///
     /// # Errors
-    /// The address can't be listened on, there are no descriptors, or signals can't be watched. What
-    /// goes wrong on a core is an error of [`Program::run`].
+    /// The address can't be listened on, there are no descriptors, or signals can't be watched. A
+    /// failure of a core is an error of [`Program::run`].
     pub fn start<S: Service>(
         listen: SocketAddr,
         processors: &[usize],
@@ -50,11 +50,11 @@ impl Program {
         avoid_stalls(settings.connections_max as u64)?;
         let (address, listeners) = bind_all(listen, Families::Both, cores)?;
 
-        let (events, heard) = channel();
-        let told = events.clone();
-        let report = move |event| _ = told.send(Heard::Engine(event));
+        let (events, messages) = channel();
+        let reports = events.clone();
+        let report = move |event| _ = reports.send(Message::Engine(event));
         let engine = Arc::new(Engine::new(cores, settings, report)?);
-        signals::on_end(move || _ = events.send(Heard::End))?;
+        signals::on_end(move || _ = events.send(Message::End))?;
 
         configure(cores);
         let service = Arc::new(service);
@@ -62,16 +62,16 @@ impl Program {
             let (own, service) = (engine.clone(), service.clone());
             boot_core(&engine, index, move || {
                 if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
-                    tracing::warn!(core = index, processor, "can't be pinned to its processor");
+                    tracing::warn!(core = index, processor, "core not pinned to its processor");
                 }
                 start_core(index, own, Rc::default(), service()).map(drop)
             });
         }
         engine.accept(listeners.into_iter().map(|listener| vec![listener]).collect());
-        Ok(Self { engine, address, heard })
+        Ok(Self { engine, address, messages })
     }
 
-    /// Where it listens: the port that was taken for 0.
+    /// The address it listens on, with the actual port if port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -88,14 +88,14 @@ impl Program {
     pub fn run(self) -> io::Result<()> {
         let mut left = self.cores();
         while left > 0 {
-            match self.heard.recv() {
-                Ok(Heard::Engine(Event::Drained)) => left -= 1,
-                Ok(Heard::Engine(Event::Failed(error))) => return Err(error),
-                Ok(Heard::End) if self.engine.leave() => {
+            match self.messages.recv() {
+                Ok(Message::Engine(Event::Drained)) => left -= 1,
+                Ok(Message::Engine(Event::Failed(error))) => return Err(error),
+                Ok(Message::End) if self.engine.leave() => {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                // Nobody is left who could report anything.
-                Ok(Heard::End) | Err(_) => self.engine.drain(),
+                // No sender is left.
+                Ok(Message::End) | Err(_) => self.engine.drain(),
             }
         }
         Ok(())
@@ -109,7 +109,7 @@ fn settings(host: &Host, cores: usize) -> Settings {
         refused_max: limits::REFUSED_CONNECTIONS_MAX,
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         connections_per_address: 0,
-        front: Front::default(),
+        proxies: TrustedProxies::default(),
         idle_timeout_ms: limits::IDLE_DEADLINE_MS,
         head_timeout_ms: limits::HEAD_DEADLINE_MS,
         body_timeout_ms: limits::BODY_DEADLINE_MS,

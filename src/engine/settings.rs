@@ -1,44 +1,45 @@
-//! What an engine is told, and what of that may change while it runs.
+//! The settings of an engine, and those of them that may change while it runs.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ipnet::IpNet;
 
-/// What an engine may be told.
+/// The settings of an engine.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The worker of `may` that is its first core; the others follow.
+    /// Index of the `may` worker that is its first core; the other cores follow.
     pub first_worker: usize,
-    /// Connections that may be open, over all cores.
+    /// Maximum number of open connections, over all cores.
     pub connections_max: usize,
-    /// Connections beyond that which are told so; of those beyond even this, nothing is read.
+    /// Maximum number of connections beyond that which are answered with a refusal. Of still more
+    /// connections nothing is read.
     pub refused_max: usize,
-    /// Connections that one address may have. 0: as many as there are places.
+    /// Maximum number of connections per client address. 0: no such limit.
     pub connections_per_address: u32,
-    /// Who stands in front.
-    pub front: Front,
-    /// Time for a connection between two requests, in ms.
+    /// Trusted proxies.
+    pub proxies: TrustedProxies,
+    /// Maximum time between two requests of a connection, in ms.
     pub idle_timeout_ms: u64,
-    /// Time for a head, in ms.
+    /// Maximum time for a head, in ms.
     pub head_timeout_ms: u64,
-    /// Time for a body, in ms.
+    /// Maximum time for a body, in ms.
     pub body_timeout_ms: u64,
-    /// Time after which is looked how much of its answers a client has taken, in ms.
+    /// Interval after which a client must have read enough of its answers, in ms.
     pub write_timeout_ms: u64,
 }
 
-/// Who stands in front of the server.
+/// The proxies in front of the server.
 #[derive(Debug, Clone, Default)]
-pub struct Front {
-    /// Networks of clients whose connections never give way and are not counted: proxies, behind
-    /// which there is a crowd.
-    pub trusted: Vec<IpNet>,
-    /// Whether these begin a connection with whose it is (the PROXY protocol).
+pub struct TrustedProxies {
+    /// Networks of proxies. Their connections are not counted per address and are never closed to
+    /// make room, since each serves many clients.
+    pub networks: Vec<IpNet>,
+    /// Whether their connections begin with a PROXY header.
     pub proxy_protocol: bool,
 }
 
-/// The numbers among the settings, which may change while the cores read them: each for itself, so a
-/// core may for a moment go by some old and some new ones.
+/// The numeric settings, which may change while the cores read them. Each is atomic by itself, so a
+/// core may use old and new values together for a moment.
 pub struct Limits {
     connections_max: AtomicUsize,
     refused_max: AtomicUsize,
@@ -72,7 +73,7 @@ impl Limits {
         self.write_timeout_ms.store(settings.write_timeout_ms, Ordering::Relaxed);
     }
 
-    /// Connections that may be open.
+    /// Maximum number of open connections.
     pub fn connections_max(&self) -> usize {
         self.connections_max.load(Ordering::Relaxed)
     }
@@ -81,7 +82,7 @@ impl Limits {
         self.refused_max.load(Ordering::Relaxed)
     }
 
-    /// Connections that one address may have. 0: as many as there are places.
+    /// Maximum number of connections per client address. 0: no such limit.
     pub fn connections_per_address(&self) -> u32 {
         self.connections_per_address.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! What a core does at regular times, and what other threads have it do: the two coroutines that keep
-//! house.
+//! The two coroutines beside the leader: one does a core's periodic work, one runs the messages of
+//! other threads.
 //!
-//! One timer a core drives everything that has a deadline, so that no request needs one of its own.
+//! One timer per core drives everything that has a deadline, so that no request needs a timer.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use super::connection;
 use super::core::{Core, Event, Service};
 use crate::limits::TICK_INTERVAL_MS;
 
-/// The life of a core's tick.
+/// Runs a core's tick for ever.
 pub fn run(core: &'static Core, service: &impl Service) {
     let interval = Timespec { tv_sec: 0, tv_nsec: TICK_INTERVAL_MS as i64 * 1_000_000 };
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -25,8 +25,8 @@ pub fn run(core: &'static Core, service: &impl Service) {
     });
     let watched = prepared
         .map_err(std::io::Error::from)
-        .and_then(|timer| Ok((core.gate.watch_urgent(&timer)?, timer)));
-    let (source, timer) = match watched {
+        .and_then(|timer| Ok((core.reactor.watch_urgent(&timer)?, timer)));
+    let (notify, timer) = match watched {
         Ok(watched) => watched,
         Err(error) => {
             core.engine.report(Event::Failed(error));
@@ -35,17 +35,17 @@ pub fn run(core: &'static Core, service: &impl Service) {
     };
     let mut told_drained = false;
     loop {
-        let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
+        let _ = notify.wait(|| core.clock.now_ms(), u64::MAX);
         core.assert_here();
         let _ = rustix::io::read(&timer, &mut [0u8; 8]);
         core.refresh_clock();
         core.engine.ticks[core.index].fetch_add(1, Ordering::Relaxed);
         let used = clock_gettime(ClockId::ThreadCPUTime);
         core.counts.cpu_us.set(used.tv_sec as u64 * 1_000_000 + used.tv_nsec as u64 / 1_000);
-        core.gate.wake_overdue(core.clock.now_ms());
+        core.reactor.wake_overdue(core.clock.now_ms());
         connection::sweep(core);
         service.tick();
-        // First of all that no connection comes any more: what has come until then is counted.
+        // Checks first that no connection can come any more, then that none is left.
         let drained = !told_drained
             && core.engine.handover.is_over()
             && core.listeners.closed()
@@ -58,18 +58,18 @@ pub fn run(core: &'static Core, service: &impl Service) {
     }
 }
 
-/// The life of a core's mailbox.
+/// Runs a core's mailbox for ever.
 pub fn run_mailbox(core: &'static Core) {
     let mailbox = &core.engine.mailboxes[core.index];
-    let source = match core.gate.watch_urgent(&mailbox.wakeup) {
-        Ok(source) => source,
+    let notify = match core.reactor.watch_urgent(&mailbox.waker) {
+        Ok(notify) => notify,
         Err(error) => {
             core.engine.report(Event::Failed(error));
             return;
         }
     };
     loop {
-        let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
+        let _ = notify.wait(|| core.clock.now_ms(), u64::MAX);
         core.assert_here();
         for message in mailbox.take() {
             message(core);

@@ -1,10 +1,10 @@
-//! TLS of one connection: opens the records that come, seals what goes.
+//! TLS of one connection: decrypts the records that come, encrypts what is sent.
 //!
-//! It stands on rustls' unbuffered interface: all bytes are in buffers of the core, and an idle
-//! connection keeps none. What is kept is the start of a record whose rest has not come yet.
+//! It uses rustls' unbuffered interface. All bytes are in buffers of the core, and an idle
+//! connection keeps none. Only the beginning of an incomplete record is kept.
 //!
-//! Kernel TLS would take the place of [`Tls::open`] and [`Tls::seal`] after the handshake;
-//! ARCHITECTURE.md has how, and what it would save.
+//! Kernel TLS would replace [`Tls::open`] and [`Tls::seal`] after the handshake;
+//! docs/decisions/0012-no-kernel-tls.md says how, and what it would save.
 //!
 //! Architecture invariant: it knows no socket, no HTTP and no clock.
 
@@ -19,36 +19,36 @@ use rustls::unbuffered::{
 
 use crate::limits::TLS_RECEIVED_BYTES_MAX;
 
-/// A connection's TLS.
+/// The TLS state of a connection.
 pub(super) struct Tls {
     session: UnbufferedServerConnection,
-    /// What has come of a record, or of a message in several, that is not whole.
+    /// The received part of an incomplete record, or of a message that spans several records.
     received: Vec<u8>,
-    /// Bytes at the start of the output that are records already. Behind them is plain text.
+    /// Bytes at the start of the output that are records already. Plain text follows them.
     sealed: usize,
-    /// The client has said that it sends no more.
+    /// The client has sent `close_notify`: it sends no more.
     ended: bool,
-    /// Something could not be opened, and an alert may say why. Nothing follows it.
+    /// A record could not be decrypted, and an alert may give the reason. Nothing follows it.
     failed: bool,
     /// `close_notify` has been written.
     closed: bool,
-    /// The tickets are not sent yet, since the first request has come along with the handshake's end: they
-    /// go with its answer.
+    /// The session tickets are not sent yet. The first request came together with the end of the
+    /// handshake, so they are sent with its answer.
     pub(super) tickets_wait: bool,
 }
 
-/// Plain text that a record holds at most (RFC 8446, section 5.1).
+/// Maximum plain text in a record (RFC 8446, section 5.1).
 const RECORD_PLAIN_BYTES_MAX: usize = 1 << 14;
-/// What a record has beside its plain text: its header of 5 bytes, with TLS 1.2 a nonce of 8, with 1.3
-/// a byte that tells its type, and a tag of 16; and some to spare.
+/// Overhead of a record: its header of 5 bytes, with TLS 1.2 a nonce of 8, with 1.3 a byte for its
+/// type, and a tag of 16; rounded up.
 const RECORD_MORE_BYTES: usize = 64;
 
-/// The connection can't go on.
+/// The connection can't continue.
 #[derive(Debug)]
 pub(super) struct Broken;
 
 impl Tls {
-    /// That of a new connection. `None`: the settings are not usable.
+    /// Creates the state of a new connection. `None`: the settings are not usable.
     pub(super) fn new(config: Arc<ServerConfig>) -> Option<Box<Self>> {
         let session = UnbufferedServerConnection::new(config).ok()?;
         let tls = Self {
@@ -68,24 +68,24 @@ impl Tls {
         self.session.is_handshaking()
     }
 
-    /// Whether the client has said that it sends no more.
+    /// Whether the client has sent `close_notify`.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Takes what was kept of what has been received.
+    /// Takes the received bytes that were kept.
     pub(super) fn take_received(&mut self) -> Vec<u8> {
         mem::take(&mut self.received)
     }
 
-    /// Puts it back: nothing has come.
+    /// Puts them back: nothing more was received.
     pub(super) fn put_back_received(&mut self, received: Vec<u8>) {
         self.received = received;
     }
 
-    /// Opens the records, appends what they hold to the input, and keeps what is not whole. What is to
-    /// be said on that (the handshake's messages, tickets, an alert) is appended to the output, which
-    /// has no plain text then. After an error nothing more is opened or sealed.
+    /// Decrypts the records, appends their plain text to the input, and keeps an incomplete rest.
+    /// Replies (handshake messages, tickets, an alert) are appended to the output, which must have
+    /// no plain text. After an error nothing more is decrypted or encrypted.
     pub(super) fn open(
         &mut self,
         records: &mut [u8],
@@ -107,7 +107,7 @@ impl Tls {
         }
     }
 
-    /// The same, and how many bytes of the records are done with.
+    /// The same; returns the number of bytes of the records that are done with.
     fn open_all(
         &mut self,
         records: &mut [u8],
@@ -135,7 +135,7 @@ impl Tls {
                     | ConnectionState::WriteTraffic(_)
                     | ConnectionState::Closed,
                 ) => waits = true,
-                // No early data is taken, so none is offered.
+                // Early data is not accepted, so none is offered.
                 Ok(_) => return Err(Broken),
                 Err(_) => {
                     self.say_why(output);
@@ -149,9 +149,9 @@ impl Tls {
         }
     }
 
-    /// Appends the alert that says why nothing goes on.
+    /// Appends the alert with the reason of the failure.
     fn say_why(&mut self, output: &mut Vec<u8>) {
-        // As long as there is something to be said, what was received is not looked at again.
+        // While there is something to write, rustls does not process the received bytes again.
         while self.session.wants_write() {
             let Ok(ConnectionState::EncodeTlsData(mut data)) =
                 self.session.process_tls_records(&mut []).state
@@ -164,8 +164,8 @@ impl Tls {
         }
     }
 
-    /// Makes records of the plain text in the output, and says that nothing more follows if it is the
-    /// `last`. `spare`, an empty buffer, takes the place of the output's, which is given back.
+    /// Encrypts the plain text in the output into records. `last`: also appends `close_notify`.
+    /// `spare`, an empty buffer, replaces the output's buffer, which is returned.
     pub(super) fn seal(
         &mut self,
         output: &mut Vec<u8>,
@@ -178,12 +178,13 @@ impl Tls {
             return Ok(spare);
         }
         if self.failed {
-            // It must not go out in the clear.
+            // Plain text must not be sent unencrypted.
             return Err(Broken);
         }
         spare.extend_from_slice(&output[..self.sealed]);
         loop {
-            // With what is kept of a message in several records, to which rustls has references.
+            // With the kept part of a message that spans several records, to which rustls has
+            // references.
             match self.session.process_tls_records(&mut self.received).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut spare)?,
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -208,7 +209,7 @@ impl Tls {
         Ok(spare)
     }
 
-    /// So much has been sent from the start of the output.
+    /// This many bytes were sent from the start of the output.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sealed -= bytes;
     }
@@ -227,13 +228,12 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, output: &mut Vec<u8>) -> Res
     data.encode(&mut output[at..]).map(drop).map_err(|_| Broken)
 }
 
-/// Room in which this much plain text has place once it is sealed, unless a message of the protocol
-/// goes before it.
+/// Room for this much plain text once it is encrypted, unless a protocol message goes before it.
 const fn sealed_bytes(plain_bytes: usize) -> usize {
     plain_bytes + (plain_bytes / RECORD_PLAIN_BYTES_MAX + 1) * RECORD_MORE_BYTES
 }
 
-/// Has records written to the end of the output, for which it grows.
+/// Writes records to the end of the output, which grows as needed.
 fn append(
     output: &mut Vec<u8>,
     room: usize,

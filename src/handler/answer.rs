@@ -1,22 +1,22 @@
-//! How purchases and TechEmpower's two paths are answered, byte by byte.
+//! The answers to purchases and to TechEmpower's two paths, byte by byte.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::api_json::ReservationJson;
 use crate::clock::Rfc3339;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::{
-    Canned, Envelope, JSON, Problem, Remedy, Response, Status, json_bytes, shown,
+    JSON, Preencoded, Problem, Remedy, Response, ResponseContext, Status, json_bytes, truncated,
 };
 use crate::sale::{Reservation, SaleId};
-use crate::views::ReservationJson;
 
-/// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
-pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    // A sale id and a reservation id have no character that JSON escapes.
+/// Appends the answer of `/buy/ticket` to a granted purchase. Allocates nothing.
+pub fn write_buy_granted(sale: &str, id: &[u8], context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    // Sale ids and reservation ids have no characters that JSON escapes.
     Response::new(Status::Ok, JSON).write(
-        envelope,
+        context,
         &[
             r#"{"code":1,"msg":"抢票成功","data":{"reservation":""#.as_bytes(),
             sale.as_bytes(),
@@ -28,50 +28,50 @@ pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &m
     );
 }
 
-/// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
-/// the code is none of a purchase's: then it is the problem.
-pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    write_buy_answer(code, &[], code.kind().retry_after_s, envelope, out);
+/// Appends the answer of `/buy/ticket` to a purchase that was not granted. Allocates nothing,
+/// unless the code has no such answer; then the problem is written.
+pub fn write_buy_refused(code: ErrorCode, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    write_buy_answer(code, &[], code.kind().retry_after_s, context, out);
 }
 
-/// The same with another time to come back.
+/// The same with another `Retry-After`.
 pub fn write_buy_refused_until(
-    code: Code,
+    code: ErrorCode,
     retry_after_s: u32,
-    envelope: &Envelope<'_>,
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    write_buy_answer(code, &[], Some(retry_after_s), envelope, out);
+    write_buy_answer(code, &[], Some(retry_after_s), context, out);
 }
 
-/// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
-/// is escaped already, as far as JSON needs it.
+/// The same with a member in `data`, such as `opens_at`. The value must be escaped for JSON
+/// already.
 pub fn write_buy_refused_with(
-    code: Code,
+    code: ErrorCode,
     (name, value): (&'static str, &str),
-    envelope: &Envelope<'_>,
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
 ) {
     debug_assert!(serde_json::from_str::<String>(&format!("\"{value}\"")).is_ok(), "{value}");
     let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
-    write_buy_answer(code, &data, code.kind().retry_after_s, envelope, out);
+    write_buy_answer(code, &data, code.kind().retry_after_s, context, out);
 }
 
-/// Appends what `/buy/ticket` says to a header or parameter that is wrong. Its name may be a client's.
-pub fn write_buy_invalid(field: Cow<'_, str>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let field = shown(field);
+/// Appends the answer of `/buy/ticket` to a wrong header or parameter. The name may be a client's.
+pub fn write_buy_invalid(field: Cow<'_, str>, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    let field = truncated(field);
     let member = ("field", &*json_text(&field));
-    write_buy_refused_with(Code::Invalid, member, envelope, out);
+    write_buy_refused_with(ErrorCode::Invalid, member, context, out);
 }
 
 fn write_buy_answer(
-    code: Code,
+    code: ErrorCode,
     data: &[&[u8]],
     retry_after_s: Option<u32>,
-    envelope: &Envelope<'_>,
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
+    let Some(answer) = code.buy() else { return Problem::of(code).write(context, out) };
     let remedy = code.challenge().map(Remedy::Authenticate);
     let response = Response { retry_after_s, remedy, ..Response::new(answer.status, JSON) };
     let mut number = itoa::Buffer::new();
@@ -86,15 +86,15 @@ fn write_buy_answer(
     ]);
     body[5..5 + data.len()].copy_from_slice(data);
     body[5 + data.len()] = b"}";
-    response.write(envelope, &body, out);
+    response.write(context, &body, out);
 }
 
-/// Appends a 201 that shows a new reservation, as `ReservationJson` does, and where it is found.
-/// Allocates nothing, unless the name of its user needs escapes or it has details.
+/// Appends a 201 with the new reservation, as `ReservationJson` has it, and its `Location`.
+/// Allocates nothing, unless the user's name needs escapes or the reservation has details.
 pub fn write_created(
     sale: &SaleId,
     reservation: &Reservation,
-    envelope: &Envelope<'_>,
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
 ) {
     let (id, time) = (reservation.id.to_text(), Rfc3339::new(reservation.expires_at_ms));
@@ -103,7 +103,7 @@ pub fn write_created(
     let response = Response { location: Some(&location), ..Response::new(Status::Created, JSON) };
     if reservation.details.is_some() {
         let json = json_bytes(&ReservationJson::of(sale, reservation));
-        return response.write(envelope, &[&json], out);
+        return response.write(context, &[&json], out);
     }
     let user = match &reservation.user {
         None => Cow::Borrowed("null"),
@@ -130,10 +130,10 @@ pub fn write_created(
         time.as_str(),
         r#""}"#,
     ];
-    response.write(envelope, &body.map(str::as_bytes), out);
+    response.write(context, &body.map(str::as_bytes), out);
 }
 
-/// A text as it stands between the quotes of JSON.
+/// A text as it is written between the quotes of JSON.
 fn json_text(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(plain) {
@@ -144,16 +144,16 @@ fn json_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped.unwrap_or_default().to_owned())
 }
 
-/// Appends TechEmpower's plaintext answer. Its rules allow a text that is kept, but no response that
-/// is, with its headers: so it has no [`Canned`].
-pub fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+/// Appends TechEmpower's plaintext answer. Its rules allow to keep the text, but not a whole
+/// response with headers, so it is not a [`Preencoded`].
+pub fn write_plaintext(context: &ResponseContext<'_>, out: &mut Vec<u8>) {
     let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
-    response.write(envelope, &[b"Hello, World!"], out);
+    response.write(context, &[b"Hello, World!"], out);
 }
 
-/// Appends TechEmpower's JSON answer. Its rules ask for an object that is made and serialized for
-/// each request, so it is.
-pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+/// Appends TechEmpower's JSON answer. Its rules require an object that is created and serialized
+/// for each request.
+pub fn write_techempower_json(context: &ResponseContext<'_>, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct Message<'a> {
         message: &'a str,
@@ -165,17 +165,17 @@ pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let free_bytes = rest.len();
     let body = &room[..room.len() - free_bytes];
     let response = Response { no_store: false, ..Response::new(Status::Ok, JSON) };
-    response.write(envelope, &[body], out);
+    response.write(context, &[body], out);
 }
 
-/// What `/buy/ticket` says for this code, encoded once.
-pub fn canned_buy_refused(code: Code) -> Canned {
-    Canned::new(|envelope, out| write_buy_refused(code, envelope, out))
+/// The answer of `/buy/ticket` for this code, encoded once.
+pub fn preencoded_buy_refused(code: ErrorCode) -> Preencoded {
+    Preencoded::new(|context, out| write_buy_refused(code, context, out))
 }
 
-/// The same with more, as [`write_buy_refused_with`] takes it.
-pub fn canned_buy_refused_with(code: Code, member: (&'static str, &str)) -> Canned {
-    Canned::new(|envelope, out| write_buy_refused_with(code, member, envelope, out))
+/// The same with a member in `data`: see [`write_buy_refused_with`].
+pub fn preencoded_buy_refused_with(code: ErrorCode, member: (&'static str, &str)) -> Preencoded {
+    Preencoded::new(|context, out| write_buy_refused_with(code, member, context, out))
 }
 
 #[cfg(test)]

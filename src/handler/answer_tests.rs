@@ -1,10 +1,10 @@
 use super::*;
+use crate::api_json::ReservationJson;
 use crate::sale::{ReservationId, Status as Standing, User};
 use crate::test_answers::{CLOSE, DATE, GET, HEAD, OLD, OLD_KEEP_ALIVE, written};
-use crate::views::ReservationJson;
 
 #[test]
-fn plaintext_and_json_to_the_letter() {
+fn plaintext_and_json_responses_match_byte_for_byte() {
     let plain = format!(
         "HTTP/1.1 200 OK\r\nServer: stampede\r\n{DATE}Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!"
     );
@@ -16,7 +16,7 @@ fn plaintext_and_json_to_the_letter() {
 }
 
 #[test]
-fn a_new_reservation_is_shown_as_any_other() {
+fn a_created_reservation_has_the_same_body_as_a_shown_one() {
     for (sale, user, quantity) in [
         ("ticket", Some("ann"), 1),
         ("ticket", Some(r#"a "quoted" \ 李雷"#), 1_000_000),
@@ -26,7 +26,7 @@ fn a_new_reservation_is_shown_as_any_other() {
         let user = user.map(|user| User::new(user).unwrap());
         let (id, status, expires_at_ms) = (ReservationId(42), Standing::Held, 1_700_000_000_123);
         let reservation = Reservation { id, user, quantity, status, expires_at_ms, details: None };
-        let made = written(|envelope, out| write_created(&sale, &reservation, envelope, out), GET);
+        let made = written(|context, out| write_created(&sale, &reservation, context, out), GET);
         let (head, body) = made.split_once("\r\n\r\n").unwrap();
         let shown = serde_json::to_string(&ReservationJson::of(&sale, &reservation)).unwrap();
         assert_eq!(body, shown);
@@ -39,12 +39,10 @@ fn a_new_reservation_is_shown_as_any_other() {
 }
 
 #[test]
-fn purchases_as_in_the_article() {
+fn buy_responses_match_the_article() {
     let sale = SaleId::new("ticket").unwrap();
     let granted = written(
-        |envelope, out| {
-            write_buy_granted(sale.as_str(), &ReservationId(42).to_text(), envelope, out)
-        },
+        |context, out| write_buy_granted(sale.as_str(), &ReservationId(42).to_text(), context, out),
         GET,
     );
     let (head, body) = granted.split_once("\r\n\r\n").unwrap();
@@ -56,30 +54,32 @@ fn purchases_as_in_the_article() {
     assert!(head.contains("\r\nContent-Type: application/json\r\n"));
     assert!(head.ends_with("\r\nCache-Control: no-store"));
 
-    let sold_out = written(|envelope, out| write_buy_refused(Code::SoldOut, envelope, out), GET);
+    let sold_out = written(|context, out| write_buy_refused(ErrorCode::SoldOut, context, out), GET);
     assert!(sold_out.starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(sold_out.ends_with("\r\n\r\n{\"code\":-1,\"msg\":\"已售罄\"}"));
-    let busy = written(|envelope, out| write_buy_refused(Code::Busy, envelope, out), GET);
+    let busy = written(|context, out| write_buy_refused(ErrorCode::Busy, context, out), GET);
     assert!(busy.starts_with("HTTP/1.1 503 ") && busy.contains("\r\nRetry-After: 1\r\n"));
     let member = ("opens_at", "2030-01-01T02:00:00.000Z");
-    let not_open =
-        written(|envelope, out| write_buy_refused_with(Code::NotOpen, member, envelope, out), GET);
+    let not_open = written(
+        |context, out| write_buy_refused_with(ErrorCode::NotOpen, member, context, out),
+        GET,
+    );
     assert!(not_open.starts_with("HTTP/1.1 409 "));
     let body = r#"{"code":-3,"msg":"尚未开售","data":{"opens_at":"2030-01-01T02:00:00.000Z"}}"#;
     assert_eq!(not_open.split_once("\r\n\r\n").unwrap().1, body);
     assert!(not_open.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
-    let canned = canned_buy_refused_with(Code::NotOpen, member);
-    assert_eq!(written(|envelope, out| canned.write(envelope, out), GET), not_open);
+    let canned = preencoded_buy_refused_with(ErrorCode::NotOpen, member);
+    assert_eq!(written(|context, out| canned.write(context, out), GET), not_open);
 }
 
 #[test]
-fn every_refusal_is_json_of_its_length_and_fits() {
-    for code in Code::ALL {
+fn every_refusal_is_json_with_its_length_and_within_bounds() {
+    for code in ErrorCode::ALL {
         let problem = Problem::invalid("\u{1}".repeat(9999), code.kind().detail);
         let problem = Problem { kind: code.kind(), ..problem };
         for text in [
-            written(|envelope, out| write_buy_refused(code, envelope, out), GET),
-            written(|envelope, out| problem.write(envelope, out), GET),
+            written(|context, out| write_buy_refused(code, context, out), GET),
+            written(|context, out| problem.write(context, out), GET),
         ] {
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
@@ -90,15 +90,15 @@ fn every_refusal_is_json_of_its_length_and_fits() {
 }
 
 #[test]
-fn canned_responses_equal_fresh_ones() {
+fn preencoded_responses_equal_fresh_ones() {
     for request in [GET, HEAD, CLOSE, OLD, OLD_KEEP_ALIVE] {
-        for code in Code::ALL {
-            let canned = canned_buy_refused(code);
-            let fresh = written(|envelope, out| write_buy_refused(code, envelope, out), request);
-            assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
+        for code in ErrorCode::ALL {
+            let canned = preencoded_buy_refused(code);
+            let fresh = written(|context, out| write_buy_refused(code, context, out), request);
+            assert_eq!(written(|context, out| canned.write(context, out), request), fresh);
         }
-        let canned = Canned::new(write_plaintext);
+        let canned = Preencoded::new(write_plaintext);
         let fresh = written(write_plaintext, request);
-        assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
+        assert_eq!(written(|context, out| canned.write(context, out), request), fresh);
     }
 }

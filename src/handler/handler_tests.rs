@@ -1,5 +1,5 @@
-//! What buyers are answered, at once or after a wait: against the model as the ledger, with a clock of
-//! the test's own and no socket.
+//! The answers to buyers, at once or after a wait: with the model as the ledger, the test's own
+//! clock and no socket.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use super::*;
 use crate::clock::Clock;
 use crate::engine::http::parse_head;
 use crate::engine::settings::Settings;
-use crate::engine::still;
+use crate::engine::test_core;
 use crate::ledger::batch::Batcher;
 use crate::ledger::fake::FakeLedger;
 use crate::limits::TICK_INTERVAL_MS;
-use crate::patience::Patience;
-use crate::purchase::{Selling, Settler};
+use crate::purchase::{SaleCacheUpdater, Selling};
+use crate::queue_limits::QueueLimits;
 use crate::sale::{Command, SaleSpec};
 use crate::stock::StockSetting;
 use crate::test_coroutines::run;
@@ -22,7 +22,7 @@ const DEADLINE_MS: u64 = 2_000;
 /// 2001-09-09, 01:46:40.
 const START_MS: u64 = 1_000_000_000_000;
 const WAITING_MAX: usize = 9;
-/// Whoever asks.
+/// The connection of all requests.
 const ASKER: Token = Token { index: 0, generation: 0 };
 
 struct Shop {
@@ -33,9 +33,9 @@ struct Shop {
     ledger: FakeLedger,
 }
 
-/// Runs a test against a shop that sells so many tickets.
+/// Runs a test against a shop that sells this number of tickets.
 fn with_shop(total: u64, test: impl FnOnce(Shop) + Send + 'static) {
-    with(still::settings(), StockSetting::Auto, false, SaleSpec::with_total(total), test);
+    with(test_core::settings(), StockSetting::Auto, false, SaleSpec::with_total(total), test);
 }
 
 fn with(
@@ -48,12 +48,12 @@ fn with(
     run(move || {
         let clock = Rc::new(Clock::default());
         clock.set(START_MS);
-        let core = still::core(settings, clock.clone()).expect("descriptors");
+        let core = test_core::core(settings, clock.clone()).expect("descriptors");
         let selling = Arc::new(Selling::new(1, stock, 50, Arc::default()));
-        let batcher = Batcher::new(Patience::new(Some(WAITING_MAX), DEADLINE_MS).into());
+        let batcher = Batcher::new(QueueLimits::new(Some(WAITING_MAX), DEADLINE_MS).into());
         let seller = Seller::new(0, selling, clock.clone(), batcher, None);
         let seller: &'static Seller = Box::leak(Box::new(seller));
-        seller.batcher.set_settle(Box::new(Settler(seller)));
+        seller.batcher.set_observer(Box::new(SaleCacheUpdater(seller)));
         seller.batcher.set_available();
         let ledger = FakeLedger::with("ticket", spec);
         let buyers = Buyers::alone(seller, public_confirm);
@@ -62,7 +62,7 @@ fn with(
 }
 
 impl Shop {
-    /// A request line, headers and a body, which are separated by an empty line.
+    /// Sends a request line, headers and a body, which are separated by an empty line.
     fn ask(&self, request: &str, out: &mut Vec<u8>) -> Action<Waiting> {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
@@ -79,7 +79,7 @@ impl Shop {
         self.buyers.serve(self.core, ASKER, &head, body.as_bytes(), out)
     }
 
-    /// What is answered at once.
+    /// The answer to a request that does not wait.
     fn at_once(&self, request: &str) -> String {
         let mut out = Vec::new();
         match self.ask(request, &mut out) {
@@ -90,7 +90,7 @@ impl Shop {
         String::from_utf8(out).expect("text")
     }
 
-    /// A request that has to wait.
+    /// A request that waits.
     fn waiting(&self, request: &str) -> Waiting {
         let mut out = Vec::new();
         match self.ask(request, &mut out) {
@@ -104,20 +104,20 @@ impl Shop {
         }
     }
 
-    /// What a waiting request writes, once its answer is there.
-    fn told(&self, waiting: Waiting) -> String {
+    /// The answer to a waiting request, once the ledger has answered.
+    fn answer(&self, waiting: Waiting) -> String {
         let mut out = Vec::new();
-        match self.buyers.go_on(self.core, ASKER, waiting, &mut out) {
+        match self.buyers.resume(self.core, ASKER, waiting, &mut out) {
             Action::Answered => String::from_utf8(out).expect("text"),
             Action::Wait(_) => panic!("its answer is not there"),
         }
     }
 
-    /// What is answered once the ledger has answered.
+    /// The answer to a request after the ledger has answered.
     fn after_ledger(&mut self, request: &str) -> String {
         let waiting = self.waiting(request);
         assert_eq!(self.serve().len(), 1, "{request} is one question");
-        self.told(waiting)
+        self.answer(waiting)
     }
 
     fn serve(&mut self) -> Vec<Command> {
@@ -129,7 +129,7 @@ impl Shop {
     }
 }
 
-/// A response's status and body. Its length and its date must be right.
+/// The status and body of a response. Checks its length and date.
 fn brief(response: &str) -> (u16, &str) {
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 "), "{head}");
@@ -144,7 +144,7 @@ fn status(response: &str) -> u16 {
     brief(response).0
 }
 
-/// The stable code of a problem, whose status it must name too.
+/// The stable code of a problem. Checks that it names its status.
 fn code(response: &str) -> String {
     let (status, body) = brief(response);
     assert!(response.contains("\r\nContent-Type: application/problem+json\r\n"), "{response}");
@@ -170,7 +170,7 @@ fn reserve(user: &str, quantity: u32) -> String {
 }
 
 #[test]
-fn a_ticket_is_bought_after_the_ledgers_word_and_refused_without_it() {
+fn sold_out_is_answered_from_memory_once_the_ledger_said_so() {
     with_shop(1, |mut shop| {
         let bought = shop.after_ledger("GET /buy/ticket");
         let data = format!(r#"{{"reservation":"{}"}}"#, id(&bought));
@@ -186,14 +186,14 @@ fn a_ticket_is_bought_after_the_ledgers_word_and_refused_without_it() {
         assert!(last.contains("\r\nConnection: close\r\n\r\n{\"code\":-1,"), "{last}");
         assert_eq!(code(&shop.at_once(&reserve("ann", 1))), "sold_out");
         assert!(!shop.seller.batcher.has_more(), "no refusal left the core");
-        // A key may have bought before: only the ledger knows.
+        // An earlier purchase may have the key: only the ledger knows.
         let keyed = shop.after_ledger("GET /buy/ticket?user=ann\nIdempotency-Key: k");
         assert_eq!(keyed, SOLD_OUT);
     });
 }
 
 #[test]
-fn what_is_wrong_at_buy_ticket_is_said_at_once() {
+fn an_invalid_buy_request_is_refused_at_once() {
     with_shop(1, |shop| {
         for (request, field) in [
             ("GET /buy/ticket?user=", "user"),
@@ -212,17 +212,17 @@ fn what_is_wrong_at_buy_ticket_is_said_at_once() {
 }
 
 #[test]
-fn a_sale_that_is_not_open_or_closed_says_so() {
+fn not_open_and_closed_are_answered_with_their_codes() {
     let opens_at_ms = START_MS + 60_000;
     let spec = SaleSpec { opens_at_ms, ..SaleSpec::with_total(1) };
-    with(still::settings(), StockSetting::Auto, false, spec, |mut shop| {
+    with(test_core::settings(), StockSetting::Auto, false, spec, |mut shop| {
         let not_open =
             r#"{"code":-3,"msg":"尚未开售","data":{"opens_at":"2001-09-09T01:47:40.000Z"}}"#;
         let first = shop.after_ledger("GET /buy/ticket");
         assert_eq!(brief(&first), (409, not_open));
         assert_eq!(shop.at_once("GET /buy/ticket"), first);
         assert_eq!(code(&shop.at_once(&reserve("ann", 1))), "not_open");
-        // By the ledger's clock, and without an answer of the ledger.
+        // The latch opens by the ledger's clock, without an answer of the ledger.
         shop.wait_ms(60_000);
         assert_eq!(status(&shop.after_ledger("GET /buy/ticket")), 200);
         let now_ms = shop.clock.now_ms();
@@ -235,7 +235,7 @@ fn a_sale_that_is_not_open_or_closed_says_so() {
 }
 
 #[test]
-fn a_reservation_is_made_shown_and_given_back() {
+fn a_reservation_is_created_shown_and_cancelled() {
     with_shop(3, |mut shop| {
         let made = shop.after_ledger(&reserve("ann", 2));
         let id = id(&made);
@@ -258,7 +258,7 @@ fn a_reservation_is_made_shown_and_given_back() {
 }
 
 #[test]
-fn a_note_is_shown_and_a_part_is_given_back() {
+fn a_note_is_shown_and_part_of_a_reservation_is_cancelled() {
     with_shop(9, |mut shop| {
         let request =
             format!("{RESERVE}\n\n{{\"user\":\"ann\",\"quantity\":3,\"note\":\"row 7\"}}");
@@ -279,7 +279,7 @@ fn a_note_is_shown_and_a_part_is_given_back() {
             let wrong = shop.at_once(&cancel(body));
             assert!(brief(&wrong).1.contains(&format!("\"field\":\"{field}\"")), "{wrong}");
         }
-        // Somebody beside us does not read it.
+        // Another server cannot read this format yet.
         shop.seller.selling.fleet.set_reads(2);
         assert_eq!(code(&shop.at_once(&request)), "unavailable");
         assert_eq!(code(&shop.at_once(&cancel(r#"{"remaining":1}"#))), "unavailable");
@@ -289,7 +289,7 @@ fn a_note_is_shown_and_a_part_is_given_back() {
 }
 
 #[test]
-fn the_same_key_is_told_of_the_same_reservation() {
+fn a_repeated_key_gets_the_same_reservation() {
     with_shop(1, |mut shop| {
         let request = reserve("ann", 1).replacen('\n', "\nIdempotency-Key: k\n", 1);
         let made = shop.after_ledger(&request);
@@ -315,7 +315,7 @@ fn the_same_key_is_told_of_the_same_reservation() {
 }
 
 #[test]
-fn at_buy_ticket_a_key_of_another_request_is_refused() {
+fn buy_refuses_a_key_of_another_request() {
     with_shop(3, |mut shop| {
         let made = reserve("ann", 2).replacen('\n', "\nIdempotency-Key: k\n", 1);
         assert_eq!(status(&shop.after_ledger(&made)), 201);
@@ -326,10 +326,10 @@ fn at_buy_ticket_a_key_of_another_request_is_refused() {
 }
 
 #[test]
-fn only_where_buyers_may_confirm_the_ledger_hears_of_it() {
+fn confirm_reaches_the_ledger_only_if_confirm_is_public() {
     for public_confirm in [false, true] {
         let spec = SaleSpec::with_total(1);
-        with(still::settings(), StockSetting::Auto, public_confirm, spec, move |mut shop| {
+        with(test_core::settings(), StockSetting::Auto, public_confirm, spec, move |mut shop| {
             let id = id(&shop.after_ledger("GET /buy/ticket"));
             let confirm = format!("POST /v1/reservations/{id}/confirm");
             if public_confirm {
@@ -362,7 +362,7 @@ fn a_sale_is_shown_from_memory_once_the_ledger_has_shown_it() {
         let waiting: Vec<_> = (0..3).map(|_| shop.waiting("GET /v1/sales/ticket")).collect();
         assert_eq!(shop.serve().len(), 1, "all who wait share a question");
         for waiting in waiting {
-            assert_eq!(brief(&shop.told(waiting)), brief(&renewed));
+            assert_eq!(brief(&shop.answer(waiting)), brief(&renewed));
         }
         assert_eq!(code(&shop.after_ledger("GET /v1/sales/nothing")), "not_found");
         assert_eq!(code(&shop.at_once("GET /v1/sales/NOTHING")), "not_found");
@@ -374,7 +374,7 @@ fn a_sale_is_shown_from_memory_once_the_ledger_has_shown_it() {
 }
 
 #[test]
-fn what_has_nothing_to_do_with_sales_is_answered_at_once() {
+fn requests_that_need_no_ledger_are_answered_at_once() {
     with_shop(1, |shop| {
         for (line, status, allow) in [
             ("OPTIONS /v1/sales/ticket", 204, Some("GET, HEAD, OPTIONS")),
@@ -402,7 +402,7 @@ fn what_has_nothing_to_do_with_sales_is_answered_at_once() {
 }
 
 #[test]
-fn a_body_that_is_wrong_is_refused_at_once() {
+fn an_invalid_body_is_refused_at_once() {
     with_shop(1, |shop| {
         for (body, wanted) in [
             ("{\"user\":\"ann\",\"quantity\":0}", "invalid"),
@@ -416,8 +416,8 @@ fn a_body_that_is_wrong_is_refused_at_once() {
     });
 }
 
-/// How each kind of request says that there is no answer of the ledger.
-fn each_says(shop: &Shop, known: &str, wanted: &str, buy: i8) {
+/// Checks that each kind of request is refused at once with this code.
+fn assert_all_refused(shop: &Shop, known: &str, wanted: &str, buy: i8) {
     let bought = shop.at_once("GET /buy/ticket");
     let told = format!("{{\"code\":{buy},");
     assert!(status(&bought) == 503 && brief(&bought).1.starts_with(&told), "{bought}");
@@ -432,61 +432,71 @@ fn each_says(shop: &Shop, known: &str, wanted: &str, buy: i8) {
 }
 
 #[test]
-fn too_many_who_wait_are_told_busy_at_once() {
+fn requests_beyond_the_waiting_limit_get_busy_at_once() {
     with_shop(100, |mut shop| {
         let known = id(&shop.after_ledger("GET /buy/ticket"));
-        // One sale may take so many places that some are left for others.
+        // One sale must leave some slots for other sales.
         let waiting: Vec<_> =
             (0..WAITING_MAX - 1).map(|_| shop.waiting("GET /buy/ticket")).collect();
-        each_says(&shop, &known, "busy", -5);
+        assert_all_refused(&shop, &known, "busy", -5);
         assert_eq!(shop.serve().len(), waiting.len(), "nobody else is sent");
         for waiting in waiting {
-            assert_eq!(status(&shop.told(waiting)), 200);
+            assert_eq!(status(&shop.answer(waiting)), 200);
         }
         assert_eq!(status(&shop.after_ledger("GET /buy/ticket")), 200);
     });
 }
 
 #[test]
-fn what_was_not_sent_for_a_client_that_is_gone_never_is() {
-    with(still::settings(), StockSetting::Fixed(2), false, SaleSpec::with_total(9), |mut shop| {
-        let known = id(&shop.after_ledger("GET /buy/ticket"));
-        let requests = || {
-            let show = format!("GET /v1/reservations/{known}");
-            [reserve("ann", 1), show, "GET /v1/sales/ticket".to_owned()]
-        };
-        for request in requests() {
-            shop.buyers.give_up(shop.waiting(&request));
-        }
-        assert_eq!(shop.seller.batcher.waiting(), 0);
-        assert_eq!(shop.serve(), [Command::Glance { parts: 0 }], "the view, for whoever asks next");
-        // Its allowance is there again, and once; what is sent is settled without it.
-        let sent = shop.waiting(&reserve("bob", 1));
-        let flight = shop.seller.batcher.take_batch(shop.clock.now_ms());
-        shop.buyers.give_up(sent);
-        let exhausted = shop.at_once(&reserve("ann", 1));
-        assert_eq!(code(&exhausted), "allowance_exhausted");
-        shop.ledger.answer(&shop.seller.batcher, flight, shop.clock.now_ms());
-        assert_eq!(shop.ledger.sales["ticket"].free(), 7);
-        assert_eq!(shop.seller.selling.grants_total(), 2, "also the one that nobody heard of");
-    });
+fn unsent_commands_of_a_disconnected_client_are_dropped() {
+    with(
+        test_core::settings(),
+        StockSetting::Fixed(2),
+        false,
+        SaleSpec::with_total(9),
+        |mut shop| {
+            let known = id(&shop.after_ledger("GET /buy/ticket"));
+            let requests = || {
+                let show = format!("GET /v1/reservations/{known}");
+                [reserve("ann", 1), show, "GET /v1/sales/ticket".to_owned()]
+            };
+            for request in requests() {
+                shop.buyers.cancel(shop.waiting(&request));
+            }
+            assert_eq!(shop.seller.batcher.waiting(), 0);
+            assert_eq!(
+                shop.serve(),
+                [Command::Peek { parts: 0 }],
+                "the view, for whoever asks next"
+            );
+            // The allowance of unsent commands came back once. A sent command keeps its allowance.
+            let sent = shop.waiting(&reserve("bob", 1));
+            let flight = shop.seller.batcher.take_batch(shop.clock.now_ms());
+            shop.buyers.cancel(sent);
+            let exhausted = shop.at_once(&reserve("ann", 1));
+            assert_eq!(code(&exhausted), "allowance_exhausted");
+            shop.ledger.answer(&shop.seller.batcher, flight, shop.clock.now_ms());
+            assert_eq!(shop.ledger.sales["ticket"].free(), 7);
+            assert_eq!(shop.seller.selling.grants_total(), 2, "also the one that nobody heard of");
+        },
+    );
 }
 
 #[test]
-fn one_who_waited_too_long_in_the_queue_is_told_busy() {
+fn a_request_that_waits_too_long_in_the_queue_gets_busy() {
     with_shop(1, |mut shop| {
         shop.seller.tick();
         let waiting = shop.waiting(&reserve("ann", 1));
         shop.wait_ms(DEADLINE_MS + 1);
         shop.seller.tick();
         shop.seller.tick();
-        assert_eq!(code(&shop.told(waiting)), "busy");
-        assert!(shop.serve().iter().all(|command| matches!(command, Command::Glance { .. })));
+        assert_eq!(code(&shop.answer(waiting)), "busy");
+        assert!(shop.serve().iter().all(|command| matches!(command, Command::Peek { .. })));
     });
 }
 
 #[test]
-fn a_ledger_out_of_reach_is_unavailable_and_a_lost_answer_unknown() {
+fn unsent_requests_get_unavailable_and_lost_ones_unknown() {
     with_shop(9, |mut shop| {
         let known = id(&shop.after_ledger("GET /buy/ticket"));
         let requests = || {
@@ -496,9 +506,9 @@ fn a_ledger_out_of_reach_is_unavailable_and_a_lost_answer_unknown() {
         shop.ledger.lose(&shop.seller.batcher, shop.clock.now_ms());
         let unsent: Vec<_> = requests().iter().map(|request| shop.waiting(request)).collect();
         shop.seller.batcher.set_unavailable();
-        each_says(&shop, &known, "unavailable", -6);
+        assert_all_refused(&shop, &known, "unavailable", -6);
         for (waiting, wanted, buy) in [(sent, "unknown", -7), (unsent, "unavailable", -6)] {
-            let told: Vec<_> = waiting.into_iter().map(|waiting| shop.told(waiting)).collect();
+            let told: Vec<_> = waiting.into_iter().map(|waiting| shop.answer(waiting)).collect();
             let (bought, others) = told.split_first().expect("three");
             let starts = format!("{{\"code\":{buy},");
             assert!(status(bought) == 503 && brief(bought).1.starts_with(&starts), "{bought}");
@@ -512,9 +522,9 @@ fn a_ledger_out_of_reach_is_unavailable_and_a_lost_answer_unknown() {
 }
 
 #[test]
-fn an_allowance_that_is_used_up_is_no_sold_out() {
+fn an_exhausted_allowance_is_not_reported_as_sold_out() {
     let stock = StockSetting::Fixed(1);
-    with(still::settings(), stock, false, SaleSpec::with_total(9), |mut shop| {
+    with(test_core::settings(), stock, false, SaleSpec::with_total(9), |mut shop| {
         assert_eq!(status(&shop.after_ledger("GET /buy/ticket")), 200);
         let exhausted = shop.at_once("GET /buy/ticket");
         assert!(brief(&exhausted).1.starts_with("{\"code\":-8,"), "{exhausted}");
@@ -523,9 +533,9 @@ fn an_allowance_that_is_used_up_is_no_sold_out() {
 }
 
 #[test]
-fn a_limit_per_user_is_told_with_its_number() {
+fn limit_reached_names_the_limit_per_user() {
     let spec = SaleSpec { limit_per_user: 1, ..SaleSpec::with_total(9) };
-    with(still::settings(), StockSetting::Auto, false, spec, |mut shop| {
+    with(test_core::settings(), StockSetting::Auto, false, spec, |mut shop| {
         let nobody = shop.after_ledger("GET /buy/ticket");
         assert_eq!(status(&nobody), 422);
         assert!(brief(&nobody).1.starts_with("{\"code\":-11,"), "{nobody}");
@@ -539,12 +549,12 @@ fn a_limit_per_user_is_told_with_its_number() {
 }
 
 #[test]
-fn a_server_that_leaves_meanwhile_closes_with_the_answer() {
+fn a_draining_server_answers_with_connection_close() {
     with_shop(1, |mut shop| {
         let waiting = shop.waiting("GET /buy/ticket");
         shop.core.leave();
         shop.serve();
-        let told = shop.told(waiting);
+        let told = shop.answer(waiting);
         assert!(told.contains("\r\nConnection: close\r\n\r\n{\"code\":1,"), "{told}");
         let next = shop.at_once("GET /nothing");
         assert!(next.contains("\r\nConnection: close\r\n\r\n"), "{next}");
@@ -552,7 +562,7 @@ fn a_server_that_leaves_meanwhile_closes_with_the_answer() {
 }
 
 #[test]
-fn a_sale_of_which_the_stored_contradicts_itself_is_named() {
+fn a_damaged_sale_is_answered_with_its_reason() {
     with_shop(1, |shop| {
         let sale = crate::sale::SaleId::new("ticket").unwrap();
         let requests = ["GET /buy/ticket".into(), reserve("ann", 1), "GET /v1/sales/ticket".into()];
@@ -561,7 +571,7 @@ fn a_sale_of_which_the_stored_contradicts_itself_is_named() {
         shop.seller.selling.refused_sales.note(&sale, "counts");
         shop.seller.batcher.set_unavailable();
         for waiting in waiting {
-            let told = shop.told(waiting);
+            let told = shop.answer(waiting);
             let (status, body) = brief(&told);
             assert_eq!(status, 503);
             assert!(body.contains(r#""reason":"sale_damaged""#), "{told}");

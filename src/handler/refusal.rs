@@ -1,63 +1,65 @@
-//! From what a purchase comes to, to the code and the problem that say so.
+//! From the outcome of a purchase to its code and problem.
 
 use crate::clock::rfc3339;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::Problem;
 use crate::ledger::Failure;
-use crate::purchase::{LinesRefused, Refused, Verdict};
+use crate::purchase::{LinesReason, PurchaseOutcome, RejectReason};
 
-/// There is no such thing: 404.
+/// 404: it does not exist.
 pub fn not_found(what: &str) -> Problem {
-    Problem::new(Code::NotFound, format!("There is no such {what}."))
+    Problem::new(ErrorCode::NotFound, format!("There is no such {what}."))
 }
 
-/// Fewer units are left than were asked for.
+/// Fewer units are left than were requested.
 pub fn sold_out(free: u64) -> Problem {
-    Problem::of(Code::SoldOut).with("free", free)
+    Problem::of(ErrorCode::SoldOut).with("free", free)
 }
 
 /// The user would have more units than this.
 pub fn limit_reached(limit_per_user: u32) -> Problem {
-    Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
+    Problem::of(ErrorCode::LimitReached).with("limit_per_user", limit_per_user)
 }
 
-/// What is stored of the sale contradicts itself. What exactly is for its operator.
+/// The stored data of the sale contradicts itself. The details are for its operator.
 pub fn damaged() -> Problem {
     Problem::new(
-        Code::Unavailable,
-        "This server can't use what is stored of this sale; its operator is told why. Nothing was \
+        ErrorCode::Unavailable,
+        "The stored data of this sale is damaged; the server's log has the reason. Nothing was \
          reserved.",
     )
     .with("reason", DAMAGED)
 }
 
-/// What `reason` says then.
+/// The member `reason` of that problem.
 pub const DAMAGED: &str = "sale_damaged";
 
-/// Why there is no answer of the ledger.
-pub fn failure_code(failure: Failure) -> Code {
+/// The code for a command that the ledger did not answer.
+pub fn failure_code(failure: Failure) -> ErrorCode {
     match failure {
-        Failure::Busy => Code::Busy,
-        Failure::Unavailable => Code::Unavailable,
-        Failure::Unknown => Code::Unknown,
+        Failure::Busy => ErrorCode::Busy,
+        Failure::Unavailable => ErrorCode::Unavailable,
+        Failure::Unknown => ErrorCode::Unknown,
     }
 }
 
-/// What speaks against the ticket types that a request names, or names not.
-fn lines_problem(refused: &LinesRefused) -> Problem {
+/// The problem for wrong or missing ticket types.
+fn lines_problem(refused: &LinesReason) -> Problem {
     match refused {
-        LinesRefused::SoldOut { name, free } => {
-            let detail = "The sale has fewer units left of this ticket type than were asked for.";
-            Problem::new(Code::SoldOut, detail).with(TICKET_TYPE, name.as_str()).with("free", *free)
+        LinesReason::SoldOut { name, free } => {
+            let detail = "The sale has fewer units of this ticket type left than were requested.";
+            Problem::new(ErrorCode::SoldOut, detail)
+                .with(TICKET_TYPE, name.as_str())
+                .with("free", *free)
         }
-        LinesRefused::Required => Problem::invalid(
+        LinesReason::Required => Problem::invalid(
             LINES,
             "The sale has ticket types: give lines, units by type, and no quantity.",
         ),
-        LinesRefused::Unexpected => {
+        LinesReason::Unexpected => {
             Problem::invalid(LINES, "The sale has no ticket types: give a quantity, and no lines.")
         }
-        LinesRefused::Unknown { name } => {
+        LinesReason::Unknown { name } => {
             Problem::invalid(LINES, format!("The sale has no ticket type {name}."))
                 .with(TICKET_TYPE, name.as_str())
         }
@@ -66,70 +68,71 @@ fn lines_problem(refused: &LinesRefused) -> Problem {
 
 const LINES: &str = "lines";
 
-/// `type` is a member that every problem has (RFC 9457).
+/// Every problem has a member `type` already (RFC 9457).
 const TICKET_TYPE: &str = "ticket_type";
 
-/// Why a purchase was not granted.
-pub fn verdict_code(verdict: &Verdict) -> Code {
+/// The code of a purchase that was not granted.
+pub fn verdict_code(verdict: &PurchaseOutcome) -> ErrorCode {
     match verdict {
-        Verdict::Failed(failure) => failure_code(*failure),
-        Verdict::Lines(LinesRefused::SoldOut { .. }) => Code::SoldOut,
-        Verdict::Lines(_) => Code::Invalid,
-        Verdict::Refused(refused) => match refused {
-            Refused::SoldOut { .. } => Code::SoldOut,
-            Refused::NotOpen { .. } => Code::NotOpen,
-            Refused::Closed => Code::Closed,
-            Refused::LimitReached { .. } => Code::LimitReached,
-            Refused::UserRequired => Code::UserRequired,
-            Refused::QuantityTooLarge { .. } | Refused::QuantityTooSmall { .. } => Code::Invalid,
-            Refused::ReservationsExhausted { .. } | Refused::UserReservationsExhausted { .. } => {
-                Code::ReservationsExhausted
+        PurchaseOutcome::Failed(failure) => failure_code(*failure),
+        PurchaseOutcome::Lines(LinesReason::SoldOut { .. }) => ErrorCode::SoldOut,
+        PurchaseOutcome::Lines(_) => ErrorCode::Invalid,
+        PurchaseOutcome::Rejected(refused) => match refused {
+            RejectReason::SoldOut { .. } => ErrorCode::SoldOut,
+            RejectReason::NotOpen { .. } => ErrorCode::NotOpen,
+            RejectReason::Closed => ErrorCode::Closed,
+            RejectReason::LimitReached { .. } => ErrorCode::LimitReached,
+            RejectReason::UserRequired => ErrorCode::UserRequired,
+            RejectReason::QuantityTooLarge { .. } | RejectReason::QuantityTooSmall { .. } => {
+                ErrorCode::Invalid
             }
-            Refused::KeyReused => Code::KeyReused,
-            Refused::AllowanceExhausted => Code::AllowanceExhausted,
-            Refused::UnknownSale => Code::NotFound,
-            Refused::Damaged => Code::Unavailable,
+            RejectReason::ReservationsExhausted { .. }
+            | RejectReason::UserReservationsExhausted { .. } => ErrorCode::ReservationsExhausted,
+            RejectReason::KeyReused => ErrorCode::KeyReused,
+            RejectReason::AllowanceExhausted => ErrorCode::AllowanceExhausted,
+            RejectReason::UnknownSale => ErrorCode::NotFound,
+            RejectReason::Damaged => ErrorCode::Unavailable,
         },
-        // These are not refusals; each caller has written them before it asks for a code.
-        Verdict::Granted(_) | Verdict::Replayed(_) => Code::Internal,
+        // These are not refusals; each caller writes them before it asks for a code.
+        PurchaseOutcome::Granted(_) | PurchaseOutcome::Replayed(_) => ErrorCode::Internal,
     }
 }
 
-/// The same as a problem, with what there is to say beyond the code.
-pub fn verdict_problem(verdict: &Verdict) -> Problem {
+/// The same as a problem, with the members that the code alone does not give.
+pub fn verdict_problem(verdict: &PurchaseOutcome) -> Problem {
     let code = verdict_code(verdict);
     let refused = match verdict {
-        Verdict::Refused(refused) => refused,
-        Verdict::Lines(refused) => return lines_problem(refused),
+        PurchaseOutcome::Rejected(refused) => refused,
+        PurchaseOutcome::Lines(refused) => return lines_problem(refused),
         _ => return Problem::of(code),
     };
     match refused {
-        Refused::SoldOut { free } => sold_out(*free),
-        Refused::NotOpen { opens_at_ms } => {
+        RejectReason::SoldOut { free } => sold_out(*free),
+        RejectReason::NotOpen { opens_at_ms } => {
             Problem::of(code).with("opens_at", rfc3339(*opens_at_ms))
         }
-        Refused::LimitReached { limit_per_user } => limit_reached(*limit_per_user),
-        Refused::QuantityTooLarge { quantity_max } => Problem::invalid(
+        RejectReason::LimitReached { limit_per_user } => limit_reached(*limit_per_user),
+        RejectReason::QuantityTooLarge { quantity_max } => Problem::invalid(
             "quantity",
             format!("A reservation in this sale has at most {quantity_max} units."),
         ),
-        Refused::QuantityTooSmall { quantity_min } => Problem::invalid(
+        RejectReason::QuantityTooSmall { quantity_min } => Problem::invalid(
             "quantity",
             format!("A reservation in this sale has at least {quantity_min} units."),
         ),
-        Refused::ReservationsExhausted { reservations_max } => {
+        RejectReason::ReservationsExhausted { reservations_max } => {
             Problem::of(code).with("reservations_max", *reservations_max)
         }
-        Refused::UserReservationsExhausted { reservations_per_user_max } => Problem::new(
+        RejectReason::UserReservationsExhausted { reservations_per_user_max } => Problem::new(
             code,
             "As many reservations were made for this user as the sale allows, whatever became of them.",
         )
         .with("reservations_per_user_max", *reservations_per_user_max),
-        Refused::UnknownSale => not_found("sale"),
-        Refused::Damaged => damaged(),
-        Refused::Closed
-        | Refused::UserRequired
-        | Refused::KeyReused
-        | Refused::AllowanceExhausted => Problem::of(code),
+        RejectReason::UnknownSale => not_found("sale"),
+        RejectReason::Damaged => damaged(),
+        RejectReason::Closed
+        | RejectReason::UserRequired
+        | RejectReason::KeyReused
+        | RejectReason::AllowanceExhausted => Problem::of(code),
     }
 }

@@ -1,42 +1,47 @@
-//! `/v1/…/reservations`: made, shown, paid for, given back.
+//! `/v1/…/reservations`: creates, shows, confirms and cancels reservations.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::answer::write_created;
-use super::passing::{Passing, Stopped};
+use super::entry_check::{EntryCheck, EntryRefused};
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::admission::Pass;
-use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json, write_replayed};
+use crate::api_json::ReservationJson;
+use crate::code::ErrorCode;
+use crate::engine::http::{
+    Head, Media, Preencoded, Problem, ResponseContext, write_json, write_replayed,
+};
 use crate::ledger::Failure;
-use crate::ledger::batch::{Answer, Asker, Ticket};
+use crate::ledger::batch::{Answer, Ticket, WaiterId};
 use crate::ledger::format::{FORMAT_DETAILS, needed_by};
-use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
+use crate::log_throttle::LogThrottle;
+use crate::purchase::{
+    self, Completed, PendingPurchase, Progress, PurchaseOutcome, PurchaseRequest, RejectReason,
+    Seller,
+};
 use crate::route::{
-    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_remaining,
+    ReservationRequest, UserSources, idempotency_key, parse_admitted_request, parse_remaining,
     parse_reservation_request, wrong_remaining,
 };
-use crate::sale::{Command, Outcome, Remaining, ReservationId, SaleId};
-use crate::seldom::Seldom;
+use crate::sale::{Command, IdError, Outcome, Remaining, ReservationId, SaleId, User};
 use crate::trace::Trace;
-use crate::views::ReservationJson;
 
-/// What is to be done with a reservation.
+/// What to do with a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
-    /// Only to be shown.
+pub enum ReservationAction {
+    /// Show it.
     Show,
-    /// It is paid for.
+    /// Confirm it: it is paid.
     Confirm,
-    /// It is given back.
+    /// Cancel it.
     Cancel,
-    /// It is given back but for what is to remain.
+    /// Cancel all units but these.
     CancelTo(Remaining),
 }
 
-impl Wish {
-    /// What is wished of a reservation by who asks to cancel it.
+impl ReservationAction {
+    /// The action of a request to cancel.
     pub fn to_cancel(head: &Head<'_>, body: &[u8]) -> Result<Self, Problem> {
         let remaining = parse_remaining(body, Media::of(head))?;
         Ok(remaining.map_or(Self::Cancel, Self::CancelTo))
@@ -52,221 +57,275 @@ impl Wish {
     }
 }
 
-/// A question about a reservation that waits for the ledger.
-pub struct Asking {
+/// An action that waits for the ledger.
+pub struct PendingAction {
     ticket: Ticket,
     sale: SaleId,
     id: ReservationId,
-    wish: Wish,
-    /// It is being confirmed with units of other parts.
+    action: ReservationAction,
+    /// It is being confirmed late, with units of other parts.
     late: bool,
-    /// Whose it must be: it is looked at first, and what is wished comes after.
-    owner: Option<Rc<Pass>>,
+    /// The user that it must belong to. The reservation is shown first, to compare its user; the action
+    /// follows.
+    owner: Option<Owner>,
 }
 
-/// One that was answered.
-pub struct Told {
+/// The user to whom a reservation must belong; otherwise the answer is that it does not exist.
+pub enum Owner {
+    /// The user of a token.
+    Admitted(Rc<Pass>),
+    /// A user that a trusted source names.
+    Named(User),
+}
+
+impl Owner {
+    fn user(&self) -> &User {
+        match self {
+            Self::Admitted(pass) => &pass.user,
+            Self::Named(user) => user,
+        }
+    }
+}
+
+/// An action with its result.
+pub struct CompletedAction {
     answer: Answer,
     sale: SaleId,
-    wish: Wish,
+    action: ReservationAction,
 }
 
-impl Told {
-    /// Why there is no answer of the ledger, if there is none.
+impl CompletedAction {
+    /// The failure, if the ledger did not answer.
     pub fn failure(&self) -> Option<Failure> {
         self.answer.as_ref().err().copied()
     }
+
+    /// What the ledger answered.
+    #[cfg(feature = "simulation")]
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
 }
 
-impl Asking {
-    /// What the ledger has answered, if it has.
-    pub fn go_on(self, seller: &'static Seller, asker: Asker) -> Result<Told, Self> {
-        let Self { ticket, sale, id, wish, late, owner } = self;
+impl PendingAction {
+    /// Begins an action of the shop, without a connection.
+    #[cfg(feature = "simulation")]
+    pub fn begin(
+        seller: &Seller,
+        asker: WaiterId,
+        sale: SaleId,
+        id: ReservationId,
+        action: ReservationAction,
+    ) -> Result<Self, Failure> {
+        let ticket = submit(seller, asker, &sale, action.command(id))?;
+        Ok(Self { ticket, sale, id, action, late: false, owner: None })
+    }
+
+    /// Continues with the ledger's answer, if it is there.
+    pub fn poll(self, seller: &'static Seller, asker: WaiterId) -> Result<CompletedAction, Self> {
+        let Self { ticket, sale, id, action, late, owner } = self;
         let answer = match seller.batcher.take(ticket) {
             Ok((answer, _)) => answer,
-            Err(ticket) => return Err(Self { ticket, sale, id, wish, late, owner }),
+            Err(ticket) => return Err(Self { ticket, sale, id, action, late, owner }),
         };
         if let Some(owner) = owner {
             match &answer {
-                Ok(Outcome::Reservation(found)) if found.user.as_ref() == Some(&owner.user) => {}
-                // Another's is like none.
+                Ok(Outcome::Reservation(found)) if found.user.as_ref() == Some(owner.user()) => {}
+                // A reservation of another user looks like one that does not exist.
                 Ok(Outcome::Reservation(_)) => {
-                    return Ok(Told { answer: Ok(Outcome::UnknownReservation), sale, wish });
+                    return Ok(CompletedAction {
+                        answer: Ok(Outcome::UnknownReservation),
+                        sale,
+                        action,
+                    });
                 }
-                _ => return Ok(Told { answer, sale, wish }),
+                _ => return Ok(CompletedAction { answer, sale, action }),
             }
-            if wish != Wish::Show {
-                return match submit(seller, asker, &sale, wish.command(id)) {
-                    Ok(ticket) => Err(Self { ticket, sale, id, wish, late, owner: None }),
-                    Err(failure) => Ok(Told { answer: Err(failure), sale, wish }),
+            if action != ReservationAction::Show {
+                return match submit(seller, asker, &sale, action.command(id)) {
+                    Ok(ticket) => Err(Self { ticket, sale, id, action, late, owner: None }),
+                    Err(failure) => Ok(CompletedAction { answer: Err(failure), sale, action }),
                 };
             }
         }
-        if !late && sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
+        if !late
+            && sale.is_part()
+            && action == ReservationAction::Confirm
+            && answer == Ok(Outcome::Expired)
+        {
             // Other parts may have units for it.
             return match purchase::confirm_late(seller, &sale, id, asker) {
-                Ok(ticket) => Err(Self { ticket, sale, id, wish, late: true, owner: None }),
-                Err(failure) => Ok(Told { answer: Err(failure), sale, wish }),
+                Ok(ticket) => Err(Self { ticket, sale, id, action, late: true, owner: None }),
+                Err(failure) => Ok(CompletedAction { answer: Err(failure), sale, action }),
             };
         }
-        Ok(Told { answer, sale, wish })
+        Ok(CompletedAction { answer, sale, action })
     }
 
-    /// Nobody waits for it any more.
-    pub fn give_up(self, seller: &Seller) {
+    /// Gives up the action: nobody waits for it any more.
+    pub fn cancel(self, seller: &Seller) {
         seller.batcher.give_up(self.ticket);
     }
 }
 
-/// Why a request to reserve needs no ledger.
-pub enum Declined {
-    /// The local step has decided, and never for it.
-    Decided(Verdict),
+/// Why a request to reserve is answered without the ledger.
+pub enum EarlyRejection {
+    /// The local step has decided; it never grants.
+    Decided(PurchaseOutcome),
     /// The request is wrong, or the server has no room for it.
     Wrong(Problem),
-    /// It does not pass.
-    Stopped(Stopped),
+    /// The entry check has refused it.
+    EntryRefused(EntryRefused),
 }
 
-impl Declined {
-    /// Says so. `sold_out`: what everybody is told when nothing is left.
+impl EarlyRejection {
+    /// Writes the answer. `sold_out`: the preencoded answer for a sale with nothing left.
     #[inline(always)] // Most of what a sold-out sale is asked ends here.
-    pub fn write(&self, sold_out: &Canned, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    pub fn write(&self, sold_out: &Preencoded, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
         match self {
-            Self::Decided(verdict) => write_refused(sold_out, verdict, envelope, out),
-            Self::Wrong(problem) => problem.write(envelope, out),
-            Self::Stopped(stopped) => stopped.problem().write(envelope, out),
+            Self::Decided(verdict) => write_refused(sold_out, verdict, context, out),
+            Self::Wrong(problem) => problem.write(context, out),
+            Self::EntryRefused(refused) => refused.problem().write(context, out),
         }
     }
 }
 
-impl From<Problem> for Declined {
+impl From<Problem> for EarlyRejection {
     fn from(problem: Problem) -> Self {
         Self::Wrong(problem)
     }
 }
 
-impl From<Stopped> for Declined {
-    fn from(stopped: Stopped) -> Self {
-        Self::Stopped(stopped)
+impl From<EntryRefused> for EarlyRejection {
+    fn from(refused: EntryRefused) -> Self {
+        Self::EntryRefused(refused)
     }
 }
 
-/// The local step of making a reservation.
+/// The local step of a new reservation.
 pub fn begin(
     seller: &'static Seller,
-    asker: Asker,
+    asker: WaiterId,
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
-    namer: Namer,
+    user_sources: UserSources,
     trace: Option<&Arc<Trace>>,
-) -> Result<Asked, Declined> {
-    let request = parse_reservation_request(body, Media::of(head), head.user, namer)?;
-    put(seller, asker, head, request, sale, trace)
+) -> Result<PendingPurchase, EarlyRejection> {
+    let request = parse_reservation_request(body, Media::of(head), head.user, user_sources)?;
+    start(seller, asker, head, request, sale, trace)
 }
 
-/// The same, where limits or admission stand before it.
-pub fn begin_passing(
+/// The same with rate limits or admission.
+pub fn begin_checked(
     seller: &'static Seller,
-    asker: Asker,
-    (passing, head, body): (&Passing<'_, '_>, &Head<'_>, &[u8]),
+    asker: WaiterId,
+    (entry, head, body): (&EntryCheck<'_, '_>, &Head<'_>, &[u8]),
     sale: &str,
     trace: Option<&Arc<Trace>>,
-) -> Result<Asked, Declined> {
+) -> Result<PendingPurchase, EarlyRejection> {
     let known = || match head.idempotency_key {
         None => purchase::known_sold_out(seller, sale, trace)
-            .map_or(Ok(()), |done| Err(Declined::Decided(done.verdict))),
+            .map_or(Ok(()), |done| Err(EarlyRejection::Decided(done.outcome))),
         Some(_) => Ok(()),
     };
-    passing.pass_address()?;
-    let pass = if passing.needs_token() {
+    entry.check_address()?;
+    let pass = if entry.needs_token() {
         known()?;
-        passing.admit(sale)?
+        entry.admit(sale)?
     } else {
         None
     };
     let media = Media::of(head);
     let request = match &pass {
         Some(pass) => {
-            passing.check_header(&pass.user)?;
+            entry.check_header(&pass.user)?;
             let request = parse_admitted_request(body, media, &pass.user)?;
-            passing.check_quantity(pass, request.quantity)?;
+            entry.check_quantity(pass, request.quantity)?;
             request
         }
         None => {
-            let request = parse_reservation_request(body, media, head.user, passing.namer())?;
+            let request = parse_reservation_request(body, media, head.user, entry.user_sources())?;
             known()?;
             request
         }
     };
-    passing.pass_user(Some(&request.user))?;
-    put(seller, asker, head, request, sale, trace)
+    entry.check_user(Some(&request.user))?;
+    start(seller, asker, head, request, sale, trace)
 }
 
 #[inline(always)] // Most of what a sold-out sale is asked goes this way.
-fn put(
+fn start(
     seller: &'static Seller,
-    asker: Asker,
+    asker: WaiterId,
     head: &Head<'_>,
     request: ReservationRequest,
     sale: &str,
     trace: Option<&Arc<Trace>>,
-) -> Result<Asked, Declined> {
+) -> Result<PendingPurchase, EarlyRejection> {
     let key = idempotency_key(head)?;
     let ReservationRequest { user, quantity, details } = request;
     if details.is_some() && !seller.selling.fleet.reads(FORMAT_DETAILS) {
         return Err(older_version().into());
     }
-    let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
+    let slot = seller.sale_to_buy(sale).map_err(EarlyRejection::Decided)?;
     let has_key = key.is_some();
-    let ask = || Ask { quantity, user: Some(user), key, trace: trace.cloned(), details };
+    let ask =
+        || PurchaseRequest { quantity, user: Some(user), key, trace: trace.cloned(), details };
     match purchase::begin(seller, &slot, (has_key, trace), ask, asker) {
         Progress::Waits(asked) => Ok(asked),
-        Progress::Done(done) => Err(Declined::Decided(done.verdict)),
+        Progress::Done(done) => Err(EarlyRejection::Decided(done.outcome)),
     }
 }
 
-/// What is asked would be written in a way that another server does not read.
+/// The problem if another server could not read the record that the request would write.
 fn older_version() -> Problem {
     Problem::new(
-        Code::Unavailable,
-        "A server of an older version shares the ledger and does not read what this would write; \
+        ErrorCode::Unavailable,
+        "A server of an older version shares the ledger and could not read this reservation; \
          nothing was done.",
     )
 }
 
-/// Says why nothing was reserved.
+/// Writes why nothing was reserved.
 #[inline(always)]
-fn write_refused(sold_out: &Canned, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+fn write_refused(
+    sold_out: &Preencoded,
+    verdict: &PurchaseOutcome,
+    context: &ResponseContext<'_>,
+    out: &mut Vec<u8>,
+) {
     match verdict {
-        Verdict::Refused(Refused::SoldOut { free: 0 }) => sold_out.write(envelope, out),
-        verdict => verdict_problem(verdict).write(envelope, out),
+        PurchaseOutcome::Rejected(RejectReason::SoldOut { free: 0 }) => {
+            sold_out.write(context, out)
+        }
+        verdict => verdict_problem(verdict).write(context, out),
     }
 }
 
-/// Says what became of a request to reserve. `sold_out`: what everybody is told when nothing is left.
+/// Writes the outcome of a request to reserve. `sold_out`: the preencoded answer for a sale with
+/// nothing left.
 pub fn write_created_or_not(
-    sold_out: &Canned,
-    done: &Done,
-    envelope: &Envelope<'_>,
+    sold_out: &Preencoded,
+    done: &Completed,
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
 ) {
-    let sale = done.place.id();
-    match &done.verdict {
-        Verdict::Granted(granted) => write_created(sale, granted, envelope, out),
-        Verdict::Replayed(reservation) => {
+    let sale = done.target.id();
+    match &done.outcome {
+        PurchaseOutcome::Granted(granted) => write_created(sale, granted, context, out),
+        PurchaseOutcome::Replayed(reservation) => {
             let start = out.len();
-            write_json(&ReservationJson::of(sale, reservation), envelope, out);
+            write_json(&ReservationJson::of(sale, reservation), context, out);
             write_replayed(start, out);
         }
-        verdict => write_refused(sold_out, verdict, envelope, out),
+        verdict => write_refused(sold_out, verdict, context, out),
     }
 }
 
 fn submit(
     seller: &Seller,
-    asker: Asker,
+    asker: WaiterId,
     sale: &SaleId,
     command: Command,
 ) -> Result<Ticket, Failure> {
@@ -274,100 +333,125 @@ fn submit(
     seller.batcher.submit(now_ms, sale, is_known, command, 0, Some(asker))
 }
 
-/// Asks the ledger about a reservation; answers at once if it can't be asked. With a request that must
-/// pass, it is one of the user of its token. Only who passes learns what is wrong with the request.
+/// Starts an action on a reservation; writes the answer at once if it can't be started. With an
+/// entry check, only the user of the token may act. Errors in the request are shown only to a
+/// caller who has passed it.
 pub fn ask(
     seller: &Seller,
-    asker: Asker,
+    asker: WaiterId,
     id: &str,
-    (wish, passing): (Result<Wish, Problem>, Option<&Passing<'_, '_>>),
-    envelope: &Envelope<'_>,
+    (action, entry): (Result<ReservationAction, Problem>, Option<&EntryCheck<'_, '_>>),
+    context: &ResponseContext<'_>,
     out: &mut Vec<u8>,
-) -> Option<Asking> {
+) -> Option<PendingAction> {
     let found = ReservationId::from_public(id);
     let sale = found.as_ref().map_or("", |(sale, _)| sale.whole_str());
-    let owner = match passing.map_or(Ok(None), |passing| passing.admit(sale)) {
-        Ok(owner) => owner,
-        Err(stopped) => {
-            stopped.problem().write(envelope, out);
+    let owner = match entry.map_or(Ok(None), |entry| entry.admit(sale)) {
+        Ok(pass) => pass.map(Owner::Admitted),
+        Err(refused) => {
+            refused.problem().write(context, out);
             return None;
         }
     };
-    let wish = match wish {
-        Ok(wish) => wish,
+    let action = match action {
+        Ok(action) => action,
         Err(problem) => {
-            problem.write(envelope, out);
+            problem.write(context, out);
             return None;
         }
     };
+    ask_for(seller, asker, found, (action, owner), context, out)
+}
+
+/// The same for a reservation that must belong to this owner, if one is given.
+pub fn ask_for(
+    seller: &Seller,
+    asker: WaiterId,
+    found: Result<(SaleId, ReservationId), IdError>,
+    (action, owner): (ReservationAction, Option<Owner>),
+    context: &ResponseContext<'_>,
+    out: &mut Vec<u8>,
+) -> Option<PendingAction> {
     let Ok((sale, id)) = found else {
-        not_found("reservation").write(envelope, out);
+        not_found("reservation").write(context, out);
         return None;
     };
-    if !seller.selling.fleet.reads(needed_by(&wish.command(id))) {
-        older_version().write(envelope, out);
+    if !seller.selling.fleet.reads(needed_by(&action.command(id))) {
+        older_version().write(context, out);
         return None;
     }
-    let first = if owner.is_some() { &Wish::Show } else { &wish };
+    let first = if owner.is_some() { &ReservationAction::Show } else { &action };
     match submit(seller, asker, &sale, first.command(id)) {
-        Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false, owner }),
+        Ok(ticket) => Some(PendingAction { ticket, sale, id, action, late: false, owner }),
         Err(failure) => {
             seller.note_failure(failure);
-            failed(&wish, failure).write(envelope, out);
+            failed(&action, failure).write(context, out);
             None
         }
     }
 }
 
-/// Says how a reservation stands now, or why it can't become what was wished.
-pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let Told { answer, sale, wish } = told;
+/// Writes the state of a reservation after an action, or why the action failed.
+pub fn write_action_result(
+    completed: CompletedAction,
+    context: &ResponseContext<'_>,
+    out: &mut Vec<u8>,
+) {
+    let CompletedAction { answer, sale, action } = completed;
     let problem = match answer {
         Ok(Outcome::Reservation(reservation)) => {
-            return write_json(&ReservationJson::of(&sale, &reservation), envelope, out);
+            return write_json(&ReservationJson::of(&sale, &reservation), context, out);
         }
-        Ok(Outcome::Expired) if wish == Wish::Confirm => Problem::new(
-            Code::Expired,
-            "The reservation's hold time is over, and too few units are left to take it up again.",
+        Ok(Outcome::Expired) if action == ReservationAction::Confirm => Problem::new(
+            ErrorCode::Expired,
+            "The reservation's hold time is over, and too few units are left to confirm it late.",
         ),
-        Ok(Outcome::Expired) => Problem::of(Code::Expired),
-        Ok(Outcome::AlreadyConfirmed) => Problem::of(Code::AlreadyConfirmed),
-        Ok(Outcome::AlreadyCancelled) => Problem::of(Code::AlreadyCancelled),
-        Ok(Outcome::AlreadyRefunded) => Problem::of(Code::AlreadyRefunded),
+        Ok(Outcome::Expired) => Problem::of(ErrorCode::Expired),
+        Ok(Outcome::AlreadyConfirmed) => Problem::of(ErrorCode::AlreadyConfirmed),
+        Ok(Outcome::AlreadyCancelled) => Problem::of(ErrorCode::AlreadyCancelled),
+        Ok(Outcome::AlreadyRefunded) => Problem::of(ErrorCode::AlreadyRefunded),
         Ok(Outcome::RemainingTooLarge { quantity }) => {
-            Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
+            Problem::of(ErrorCode::RemainingTooLarge).with("quantity", quantity)
         }
         Ok(Outcome::LinesRequired) => wrong_remaining(true),
         Ok(Outcome::LinesUnexpected) => wrong_remaining(false),
-        // A late confirmation of what was sold before the sale had its limit.
-        Ok(Outcome::UserRequired) => Problem::of(Code::UserRequired),
+        // A late confirmation of a reservation that is older than the sale's limit.
+        Ok(Outcome::UserRequired) => Problem::of(ErrorCode::UserRequired),
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
         Ok(Outcome::UnknownSale | Outcome::UnknownReservation) => not_found("reservation"),
         Ok(outcome) => {
-            static ODD: Seldom = Seldom::new();
+            static ODD: LogThrottle = LogThrottle::new();
             if let Some(left_out) = ODD.now() {
-                tracing::error!(?outcome, ?wish, left_out, "ledger answered with something else");
+                tracing::error!(
+                    ?outcome,
+                    ?action,
+                    left_out,
+                    "unexpected ledger outcome for a reservation"
+                );
             }
-            Problem::of(Code::Internal)
+            Problem::of(ErrorCode::Internal)
         }
-        Err(failure) => failed(&wish, failure),
+        Err(failure) => failed(&action, failure),
     };
-    problem.write(envelope, out);
+    problem.write(context, out);
 }
 
-/// There is no answer of the ledger. What to do about it is not what one does about a purchase.
-fn failed(wish: &Wish, failure: Failure) -> Problem {
+/// The problem for an action that the ledger did not answer. The advice differs from that for a
+/// purchase.
+fn failed(action: &ReservationAction, failure: Failure) -> Problem {
     Problem::new(
         failure_code(failure),
-        match (failure, wish) {
+        match (failure, action) {
             (Failure::Busy, _) => "Too many requests are waiting; nothing was changed.",
-            (Failure::Unavailable, _) => "The ledger is out of reach; nothing was changed.",
-            (Failure::Unknown, Wish::Show) => "The ledger did not answer in time; ask again.",
-            (Failure::Unknown, Wish::Confirm) => {
-                "The ledger did not answer in time; to confirm again is safe and finds out."
+            (Failure::Unavailable, _) => "The ledger is unreachable; nothing was changed.",
+            (Failure::Unknown, ReservationAction::Show) => {
+                "The ledger did not answer in time; try again."
             }
-            (Failure::Unknown, Wish::Cancel | Wish::CancelTo(_)) => {
-                "The ledger did not answer in time; to cancel again is safe and finds out."
+            (Failure::Unknown, ReservationAction::Confirm) => {
+                "The ledger did not answer in time; it is safe to confirm again to learn the outcome."
+            }
+            (Failure::Unknown, ReservationAction::Cancel | ReservationAction::CancelTo(_)) => {
+                "The ledger did not answer in time; it is safe to cancel again to learn the outcome."
             }
         },
     )

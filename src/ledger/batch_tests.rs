@@ -1,16 +1,16 @@
-//! The batcher against a fake ledger: what becomes of the tickets, and who is asked about what.
+//! The batcher against a fake ledger: the answers to tickets, and the commands that are sent.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::*;
 use crate::ledger::{Group, LedgerError};
-use crate::patience::Patience;
+use crate::queue_limits::QueueLimits;
 use crate::sale::{Key, ReservationId, Reserve, User};
 
 const DEADLINE_MS: u64 = 2_000;
 
-/// Sells so many units of each sale, one command after the other.
+/// Sells a number of units of each sale, one command after the other.
 #[derive(Default)]
 struct FakeLedger {
     left: HashMap<String, u64>,
@@ -63,7 +63,7 @@ fn purchase(number: u128, key: Option<&str>) -> Command {
 }
 
 fn batcher(waiting_max: usize) -> Batcher {
-    let batcher = Batcher::new(Patience::new(Some(waiting_max), DEADLINE_MS).into());
+    let batcher = Batcher::new(QueueLimits::new(Some(waiting_max), DEADLINE_MS).into());
     batcher.set_available();
     batcher
 }
@@ -72,22 +72,22 @@ fn buy(batcher: &Batcher, now_ms: u64, name: &str) -> Result<Ticket, Failure> {
     batcher.submit(now_ms, &sale(name), true, purchase(1, None), 1, None)
 }
 
-/// Who was told of an answer, in order, and whether before all others.
+/// The woken waiters, in order, and whether each was woken before all others.
 #[derive(Clone, Default)]
 struct Heard(Rc<RefCell<Vec<(u64, bool)>>>);
 
-impl Tell for Heard {
-    fn tell(&self, asker: Asker, first: bool) {
+impl Waker for Heard {
+    fn wake(&self, asker: WaiterId, first: bool) {
         self.0.borrow_mut().push((asker.0, first));
     }
 
-    fn untold(&self) -> usize {
+    fn pending(&self) -> usize {
         self.0.borrow().len()
     }
 }
 
-/// What became of the commands: when the last were asked, units of allowance that came back, and which
-/// sales are sold out by now.
+/// What the observer has learnt: when the last batch was taken, the returned units of allowance,
+/// and the sales that are sold out.
 #[derive(Clone, Default)]
 struct Learnt {
     asked_ms: Rc<Cell<u64>>,
@@ -95,11 +95,11 @@ struct Learnt {
     sold_out: Rc<RefCell<Vec<SaleId>>>,
 }
 
-impl Settle for Learnt {
-    fn settle(
+impl OutcomeObserver for Learnt {
+    fn on_group(
         &self,
         sale: &SaleId,
-        _: &[Entry],
+        _: &[SentCommand],
         result: Result<&GroupReply, Failure>,
         asked_ms: u64,
     ) {
@@ -109,7 +109,7 @@ impl Settle for Learnt {
         }
     }
 
-    fn told_to_all(&self, sale: &SaleId) -> Option<Outcome> {
+    fn known_rejection(&self, sale: &SaleId) -> Option<Outcome> {
         self.sold_out.borrow().contains(sale).then_some(Outcome::SoldOut { free: 0 })
     }
 
@@ -117,9 +117,9 @@ impl Settle for Learnt {
         self.units.set(self.units.get() + units);
     }
 
-    fn nobody_waits(&self, _: &SaleId, _: &Outcome) {}
+    fn on_abandoned(&self, _: &SaleId, _: &Outcome) {}
 
-    fn give_up(&self, _: &SaleId) {}
+    fn on_overdue(&self, _: &SaleId) {}
 }
 
 fn granted(answer: &Answer) -> bool {
@@ -127,7 +127,7 @@ fn granted(answer: &Answer) -> bool {
 }
 
 #[test]
-fn a_buyer_beside_four_thousand_of_another_sale_is_in_the_next_batch() {
+fn a_buyer_is_in_the_next_batch_despite_a_crowd_at_another_sale() {
     let batcher = batcher(5_000);
     let mut ledger = FakeLedger::with(&[("hot", 1_000_000), ("cold", 10)]);
     let mut waiting: Vec<Ticket> = (0..4_000).map(|_| buy(&batcher, 0, "hot").unwrap()).collect();
@@ -148,12 +148,12 @@ fn a_buyer_beside_four_thousand_of_another_sale_is_in_the_next_batch() {
 }
 
 #[test]
-fn a_small_sale_is_told_before_a_crowd_and_the_next_batch_waits_for_most_to_be_told() {
+fn a_small_sale_is_woken_first_and_the_next_batch_waits() {
     let (batcher, heard) = (batcher(5_000), Heard::default());
-    batcher.set_tell(Box::new(heard.clone()));
+    batcher.set_waker(Box::new(heard.clone()));
     let mut ledger = FakeLedger::with(&[("hot", 1_000_000), ("cold", 10)]);
     let ask = |name: &str, asker| {
-        let asker = Some(Asker(asker));
+        let asker = Some(WaiterId(asker));
         batcher.submit(0, &sale(name), true, purchase(1, None), 1, asker).unwrap()
     };
     let crowd: Vec<_> = (0..2 * BATCH_MAX as u64).map(|asker| ask("hot", asker)).collect();
@@ -163,10 +163,10 @@ fn a_small_sale_is_told_before_a_crowd_and_the_next_batch_waits_for_most_to_be_t
     assert_eq!(told[..3], [(9_000, true), (9_001, true), (9_002, true)]);
     let rest: Vec<_> = (0..BATCH_MAX as u64 - 3).map(|asker| (asker, false)).collect();
     assert_eq!(told[3..], rest);
-    heard.0.borrow_mut().extend(&told[..UNTOLD_MAX + 1]);
-    assert!(!batcher.has_told());
+    heard.0.borrow_mut().extend(&told[..WOKEN_MAX + 1]);
+    assert!(!batcher.has_resumed_most());
     heard.0.borrow_mut().pop();
-    assert!(batcher.has_told());
+    assert!(batcher.has_resumed_most());
     while batcher.has_more() {
         ledger.serve(&batcher, 0);
     }
@@ -175,7 +175,7 @@ fn a_small_sale_is_told_before_a_crowd_and_the_next_batch_waits_for_most_to_be_t
 }
 
 #[test]
-fn an_answer_comes_back_with_its_command_whose_id_is_of_its_batch() {
+fn an_answer_returns_the_command_with_an_id_of_its_batch() {
     let batcher = batcher(100);
     let mut ledger = FakeLedger::with(&[("a", 10)]);
     let ids: Vec<u128> = (0..4)
@@ -198,9 +198,9 @@ fn an_answer_comes_back_with_its_command_whose_id_is_of_its_batch() {
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_taken_out_of_a_flight() {
+fn abandoned_commands_are_removed_from_a_flight() {
     let (batcher, learnt) = (batcher(100), Learnt::default());
-    batcher.set_settle(Box::new(learnt.clone()));
+    batcher.set_observer(Box::new(learnt.clone()));
     let mut tickets: Vec<_> = (0..3).map(|_| buy(&batcher, 0, "a").unwrap()).collect();
     let mut flight = batcher.take_batch(0);
     let stays = flight.groups()[0].commands[1].clone();
@@ -229,7 +229,7 @@ fn first_come_first_served_within_a_sale() {
 }
 
 #[test]
-fn only_those_who_waited_too_long_are_told_busy() {
+fn only_overdue_requests_get_busy() {
     let batcher = batcher(100);
     let early = buy(&batcher, 0, "a").unwrap();
     let late = buy(&batcher, 1_000, "a").unwrap();
@@ -258,12 +258,12 @@ fn one_sale_leaves_places_for_others() {
 }
 
 #[test]
-fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
+fn unsent_purchases_without_a_key_get_the_known_rejection() {
     let (batcher, learnt, heard) = (batcher(100), Learnt::default(), Heard::default());
-    batcher.set_settle(Box::new(learnt.clone()));
-    batcher.set_tell(Box::new(heard.clone()));
+    batcher.set_observer(Box::new(learnt.clone()));
+    batcher.set_waker(Box::new(heard.clone()));
     let ask = |name: &str, key, asker| {
-        let asker = Some(Asker(asker));
+        let asker = Some(WaiterId(asker));
         batcher.submit(0, &sale(name), true, purchase(2, key), 1, asker).unwrap()
     };
     let last = ask("a", None, 1);
@@ -273,7 +273,7 @@ fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
     let other = ask("b", None, 4);
     let outcomes = vec![Outcome::Granted { expires_at_ms: 1 }];
     batcher.complete(flight, vec![Ok(GroupReply { outcomes, free: Some(0), now_ms: 0 })]);
-    // Who has the last unit first, for many may have none.
+    // The buyer of the last unit is woken before the refused one.
     assert_eq!(heard.0.take(), [(1, false), (2, false)]);
     assert_eq!(learnt.units.get(), 2, "what was allowed to both is given back");
     assert!(granted(&batcher.wait(last)));
@@ -287,7 +287,7 @@ fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
 }
 
 #[test]
-fn a_ledger_that_goes_away_leaves_nobody_waiting() {
+fn an_unavailable_ledger_fails_all_waiting_requests() {
     let batcher = batcher(100);
     let sent = buy(&batcher, 0, "a").unwrap();
     let flight = batcher.take_batch(0);
@@ -300,9 +300,9 @@ fn a_ledger_that_goes_away_leaves_nobody_waiting() {
 }
 
 #[test]
-fn whoever_learns_of_answers_is_told_when_they_were_asked() {
+fn the_observer_gets_the_time_at_which_a_batch_was_taken() {
     let (batcher, learnt) = (batcher(100), Learnt::default());
-    batcher.set_settle(Box::new(learnt.clone()));
+    batcher.set_observer(Box::new(learnt.clone()));
     let ticket = buy(&batcher, 100, "a").unwrap();
     let flight = batcher.take_batch(150);
     let outcomes = vec![Outcome::SoldOut { free: 0 }; flight.groups()[0].commands.len()];
@@ -312,7 +312,7 @@ fn whoever_learns_of_answers_is_told_when_they_were_asked() {
     assert_eq!(batcher.wait(ticket), Ok(Outcome::SoldOut { free: 0 }));
 }
 
-/// Answers whoever still waits.
+/// Answers all tickets that still wait.
 fn drop_all(batcher: &Batcher, waiting: Vec<Ticket>) {
     batcher.set_unavailable();
     waiting.into_iter().for_each(|ticket| _ = batcher.wait(ticket));

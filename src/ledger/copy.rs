@@ -1,11 +1,12 @@
-//! A sale with all its reservations, on its way from one ledger, or from an archive, to another.
+//! A sale with all its reservations, on its way from one ledger or from an archive to another
+//! ledger.
 
 use std::collections::HashSet;
 
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Change, SaleId, SaleView, Status, TypeUnits, count_by_type};
 
-/// The sale as it stood when nothing changed it any more.
+/// The sale after its last change.
 #[derive(Debug, Clone)]
 pub struct SaleCopy {
     /// Its id.
@@ -17,13 +18,13 @@ pub struct SaleCopy {
 }
 
 impl SaleCopy {
-    /// The highest version that its reservations have.
+    /// The highest version among its reservations.
     pub fn version(&self) -> u64 {
         self.reservations.iter().map(|change| change.version).max().unwrap_or(0)
     }
 
-    /// Whether it is one sale: its counts are those of its reservations, no id is there twice, and no
-    /// key of a user. An error says what is wrong.
+    /// Checks that it is one consistent sale: its counts are those of its reservations, and no id
+    /// and no key of a user occurs twice. The error says what is wrong.
     pub fn check(&self) -> Result<(), String> {
         let units = |status: Status| -> u64 {
             let rows = self.reservations.iter().map(|change| &change.reservation);
@@ -87,7 +88,7 @@ impl SaleCopy {
 mod tests {
     use super::*;
     use crate::sale::{
-        Creation, Details, Key, Lines, Moves, Reservation, ReservationId, SaleSpec, Types,
+        Creation, Details, Key, Lines, Reservation, ReservationId, SaleSpec, Transfers, Types,
     };
 
     fn change(id: u128, quantity: u32, status: Status, key: Option<&str>) -> Change {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     fn copy(reservations: Vec<Change>) -> SaleCopy {
-        let (spec, moves) = (SaleSpec::with_total(10), Moves::default());
+        let (spec, moves) = (SaleSpec::with_total(10), Transfers::default());
         let (held, confirmed) = (2, 3);
         let view = SaleView {
             spec,
@@ -111,14 +112,14 @@ mod tests {
             confirmed,
             by_type: Vec::new(),
             now_ms: 9,
-            moves,
+            transfers: moves,
             creation: Creation::UNKNOWN,
         };
         SaleCopy { id: SaleId::new("a").unwrap(), view, reservations }
     }
 
     #[test]
-    fn only_what_fits_together_is_a_sale() {
+    fn an_inconsistent_copy_of_a_sale_is_refused() {
         let held = change(1, 2, Status::Held, Some("k"));
         let paid = change(2, 3, Status::Confirmed, None);
         let gone = |id, key| change(id, 4, Status::Expired, key);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_the_sales_ticket_types() {
+    fn lines_must_match_the_ticket_types_of_the_sale() {
         let typed = |id, lines: &str, quantity, status| {
             let mut change = change(id, quantity, status, None);
             let lines = Lines::from_text(lines);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::batch::Batcher;
-use super::flight::Flight;
+use super::in_flight::InFlightBatch;
 use super::{Failure, Group, GroupReply, LedgerError};
 use crate::sale::{Command, Machine, Outcome, SaleSpec};
 
-/// Its sales by their ids.
+/// A ledger in memory.
 #[derive(Default)]
 pub struct FakeLedger {
     /// The sales.
@@ -20,13 +20,18 @@ impl FakeLedger {
         Self { sales: HashMap::from([(sale.to_owned(), Machine::new(spec))]) }
     }
 
-    /// Answers a batch. What it was asked.
+    /// Answers the next batch. Returns its commands.
     pub fn serve(&mut self, batcher: &Batcher, now_ms: u64) -> Vec<Command> {
         self.answer(batcher, batcher.take_batch(now_ms), now_ms)
     }
 
-    /// Answers one that has been taken. What it was asked.
-    pub fn answer(&mut self, batcher: &Batcher, flight: Flight, now_ms: u64) -> Vec<Command> {
+    /// Answers a batch that was taken. Returns its commands.
+    pub fn answer(
+        &mut self,
+        batcher: &Batcher,
+        flight: InFlightBatch,
+        now_ms: u64,
+    ) -> Vec<Command> {
         let mut asked = Vec::new();
         let answer = |group: &Group| {
             asked.extend(group.commands.iter().cloned());
@@ -44,7 +49,7 @@ impl FakeLedger {
         asked
     }
 
-    /// Takes a batch, whose answer is lost.
+    /// Takes a batch whose answer is lost.
     pub fn lose(&self, batcher: &Batcher, now_ms: u64) {
         let flight = batcher.take_batch(now_ms);
         batcher.fail(flight, Failure::from(&LedgerError::Lost("gone".into())));

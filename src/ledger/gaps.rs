@@ -1,8 +1,8 @@
-//! Versions that a ledger never gave.
+//! Versions that a ledger never assigned.
 //!
-//! A ledger that was restored, or that took a sale from elsewhere, goes on above every version that
-//! the orders may have. What lies between was given by nobody here: a row with such a version was
-//! written by a state of the ledger that is lost, or by another ledger.
+//! A ledger that was restored, or that took over a sale, continues above every version that the
+//! orders may have. The versions between were not assigned here: a row with such a version was
+//! written by a lost state of the ledger, or by another ledger.
 
 use std::ops::RangeInclusive;
 
@@ -13,7 +13,7 @@ use crate::limits::GAPS_MAX;
 pub struct Gaps(Vec<RangeInclusive<u64>>);
 
 impl Gaps {
-    /// Adds one behind the others. `false`: it can't stand there. Nothing is added that is empty.
+    /// Appends a gap. Returns `false` if it does not follow the others. An empty gap is not added.
     pub fn push(&mut self, gap: RangeInclusive<u64>) -> bool {
         if gap.is_empty() {
             return true;
@@ -34,7 +34,7 @@ impl Gaps {
         self.0.get(behind).is_some_and(|gap| gap.contains(&version))
     }
 
-    /// How many versions after the first and up to the second one were given.
+    /// How many versions after `after` and up to `until` were assigned.
     pub fn given_between(&self, after: u64, until: u64) -> u64 {
         let within = self.0.iter().map(|gap| {
             let (first, last) =
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_in_a_gap_or_was_given() {
+    fn a_version_is_in_a_gap_or_was_assigned() {
         let mut gaps = Gaps::default();
         let last = 5;
         assert!(gaps.push(last + 1..=last) && gaps.iter().len() == 0);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded() {
+    fn the_list_of_gaps_is_bounded() {
         let mut gaps = Gaps::default();
         (0..GAPS_MAX as u64 + 3).for_each(|n| assert!(gaps.push(n * 10 + 1..=n * 10 + 5)));
         assert_eq!(gaps.iter().len(), GAPS_MAX);

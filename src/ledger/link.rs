@@ -1,9 +1,10 @@
-//! Where a core's link to its ledger lives, and how it stands. One link takes the batches of one core.
+//! What a core's link to its ledger gets from the core, and the state of the link. One link takes
+//! the batches of one core.
 
 use crate::engine::core::Core;
 use crate::ledger::batch::Batcher;
 
-/// How a core's link to the ledger stands.
+/// The state of a core's link to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
     /// It carries batches.
@@ -12,7 +13,7 @@ pub enum LinkState {
     Away {
         /// What went wrong.
         reason: String,
-        /// Trying again is of no use until somebody changes something.
+        /// Retrying does not help until an operator changes something.
         fatal: bool,
     },
 }
@@ -27,18 +28,18 @@ impl LinkState {
     }
 }
 
-/// What a link is given by its core.
+/// What a core gives to its link.
 pub struct Site {
-    /// Whose coroutine it is.
+    /// The core on which the link's coroutine runs.
     pub core: &'static Core,
-    /// From where it takes batches.
+    /// The batcher from which it takes batches.
     pub batcher: &'static Batcher,
-    /// Hears how it stands.
+    /// Receives the state of the link.
     pub report: Box<dyn Fn(LinkState)>,
 }
 
 impl Site {
-    /// Tells how the link stands.
+    /// Reports the state of the link.
     pub fn report(&self, state: LinkState) {
         (self.report)(state);
     }

@@ -1,7 +1,7 @@
 //! The members of a fleet: the servers that share a ledger, each with a lease in it.
 //!
-//! A member that does not renew its lease is gone. Nothing of the stock waits for that: what a
-//! server holds for its buyers is in the ledger, and an allowance is only a permission to ask.
+//! A member that does not renew its lease is gone. No stock depends on that: the ledger has
+//! everything that a server holds for its buyers, and an allowance is only a permission to ask.
 
 use std::fmt;
 
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::format::FORMAT_0_1_0;
 use crate::limits::MEMBER_CORES_MAX;
+use crate::random;
 
-/// Tells a member from every other: drawn at its start.
+/// The random id of a member, drawn at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u128);
 
@@ -18,11 +19,11 @@ impl MemberId {
     /// An id that nobody else draws.
     pub fn random() -> Self {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).expect("the kernel gives random numbers");
+        random::fill(&mut random).expect("the kernel gives random numbers");
         Self(u128::from_le_bytes(random))
     }
 
-    /// Reads what [`Display`](fmt::Display) has written.
+    /// Reads the output of [`Display`](fmt::Display).
     pub fn from_text(text: &str) -> Option<Self> {
         let is_ours = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         u128::from_str_radix(text, 16).ok().filter(|_| is_ours).map(Self)
@@ -36,23 +37,23 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// What a server says of itself. Members of other versions may say less or more.
+/// What a server publishes about itself. Members of other versions may publish less or more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Member {
-    /// What people know it by. Two have the same by mistake only.
+    /// The name by which people know it. Two members share a name only by mistake.
     pub name: String,
-    /// What it listens on.
+    /// The addresses that it listens on.
     pub addresses: Vec<String>,
-    /// How many cores it runs on.
+    /// The number of its cores.
     pub cores: u64,
     /// Its version of stampede.
     pub version: String,
-    /// The latest [format](super::format) that it reads. 0: it is of a version that did not say so.
+    /// The latest [format](super::format) that it reads. 0: its version did not publish this.
     pub reads: u32,
     /// What it does.
     pub state: MemberState,
-    /// What it may still ask for, over all sales that it was asked for.
+    /// The allowance that it has left, over all sales that it knows.
     pub allowance: u64,
 }
 
@@ -62,9 +63,9 @@ pub struct Member {
 pub enum MemberState {
     /// It serves.
     Ready,
-    /// It was told to end: nobody should be sent to it.
+    /// It is shutting down: send it no new clients.
     Draining,
-    /// Something that this version has no word for.
+    /// A state that this version does not know.
     #[default]
     #[serde(other)]
     Unknown,
@@ -84,33 +85,39 @@ impl MemberState {
 /// A member with its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Which one.
+    /// Its id.
     pub id: MemberId,
-    /// What it says of itself.
+    /// What it publishes.
     pub member: Member,
-    /// When it came, in ms since 1970 by the ledger's clock.
+    /// When it joined, in ms since 1970 by the ledger's clock.
     pub since_ms: u64,
-    /// How long its lease is still good.
+    /// How long its lease is still valid.
     pub left_ms: u64,
 }
 
 /// The members at one point in time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Roll {
+pub struct MemberList {
     /// The ledger's time, in ms since 1970.
     pub now_ms: u64,
-    /// The lease that was renewed had not been there: it is new, or had ended.
+    /// The renewed lease did not exist: it is new, or had expired.
     pub is_new: bool,
     /// In the order of their names.
     pub leases: Vec<Lease>,
 }
 
-impl Roll {
-    /// Why nothing of this format may be written: a member does not read it.
-    pub fn in_the_way(&self, format: u32) -> Option<String> {
+impl MemberList {
+    /// Why this format may not be written: a member does not read it.
+    pub fn format_blocker(&self, format: u32) -> Option<String> {
         let reads = |member: &Member| member.reads.max(FORMAT_0_1_0);
-        let mut members = self.leases.iter().map(|lease| &lease.member);
-        let Member { name, version, .. } = members.find(|member| reads(member) < format)?;
+        let Lease { id, member: Member { name, version, .. }, .. } =
+            self.leases.iter().find(|lease| reads(&lease.member) < format)?;
+        if name.is_empty() {
+            return Some(format!(
+                "The member {id} shares the ledger and does not publish what it reads, so this \
+                 (format {format}) is not written: wait until its lease ends. Nothing changed."
+            ));
+        }
         Some(format!(
             "The server {name} shares the ledger, and its version {version} does not read what this \
              would write (format {format}): upgrade it, or wait until it is gone. Nothing changed."
@@ -123,8 +130,8 @@ impl Roll {
         reads.min().unwrap_or(FORMAT_0_1_0)
     }
 
-    /// The cores of all members together. One that claims more than any machine has is not believed:
-    /// it would leave the others without a share.
+    /// The number of cores of all members together. The number of one member is bounded, so that a
+    /// wrong one does not leave the others without a share.
     pub fn cores(&self) -> u64 {
         self.leases.iter().map(|lease| lease.member.cores.clamp(1, MEMBER_CORES_MAX)).sum()
     }
@@ -135,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_read_as_they_are_written() {
+    fn member_ids_round_trip() {
         for id in [MemberId(0), MemberId(0xabc), MemberId(u128::MAX), MemberId::random()] {
             assert_eq!(MemberId::from_text(&id.to_string()), Some(id));
         }
@@ -145,7 +152,23 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_so_many_cores_that_the_others_have_no_share() {
+    fn a_member_that_blocks_a_format_is_named() {
+        let blocker = |name: &str, reads| {
+            let member =
+                Member { name: name.into(), version: "0.1.9".into(), reads, ..Member::default() };
+            let lease = Lease { id: MemberId(0xabc), member, since_ms: 0, left_ms: 1 };
+            MemberList { now_ms: 0, is_new: false, leases: vec![lease] }.format_blocker(2)
+        };
+        assert_eq!(blocker("web2", 2), None);
+        let named = blocker("web2", 0).expect("a blocker");
+        assert!(named.contains("server web2") && named.contains("version 0.1.9"), "{named}");
+        // Its text is missing or unreadable.
+        let unnamed = blocker("", 0).expect("a blocker");
+        assert!(unnamed.contains(&MemberId(0xabc).to_string()), "{unnamed}");
+    }
+
+    #[test]
+    fn the_core_count_of_a_member_is_capped() {
         let lease = |cores| Lease {
             id: MemberId(1),
             member: Member { cores, ..Member::default() },
@@ -153,11 +176,11 @@ mod tests {
             left_ms: 1,
         };
         let leases = vec![lease(u64::MAX), lease(0), lease(2)];
-        assert_eq!(Roll { leases, ..Roll::default() }.cores(), MEMBER_CORES_MAX + 3);
+        assert_eq!(MemberList { leases, ..MemberList::default() }.cores(), MEMBER_CORES_MAX + 3);
     }
 
     #[test]
-    fn what_other_versions_say_is_read_as_far_as_it_is_known() {
+    fn unknown_fields_and_states_of_a_member_are_tolerated() {
         let text = r#"{"name":"a","cores":3,"state":"dancing","shoes":["red"]}"#;
         let member: Member = serde_json::from_str(text).unwrap();
         assert_eq!((member.name.as_str(), member.cores, member.allowance), ("a", 3, 0));
@@ -165,18 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_of_formats_reads_the_first() {
+    fn a_member_that_names_no_format_reads_the_first() {
         let lease = |name: &str, reads| Lease {
             id: MemberId(1),
             member: Member { name: name.to_owned(), reads, ..Member::default() },
             since_ms: 1,
             left_ms: 1,
         };
-        let roll = |leases| Roll { leases, ..Roll::default() };
+        let roll = |leases| MemberList { leases, ..MemberList::default() };
         let old = roll(vec![lease("new", 2), lease("old", 0)]);
-        assert!(old.in_the_way(2).expect("one").contains("server old"));
-        assert_eq!((old.in_the_way(1), old.reads()), (None, 1));
+        assert!(old.format_blocker(2).expect("one").contains("server old"));
+        assert_eq!((old.format_blocker(1), old.reads()), (None, 1));
         assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).reads(), 2);
-        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).in_the_way(2), None);
+        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).format_blocker(2), None);
     }
 }

@@ -1,9 +1,9 @@
-//! The ledger: the one source of truth for stock and reservations, and the contract its two kinds
+//! The ledger: the one source of truth for stock and reservations, and the contract that both kinds
 //! (embedded, Redis) fulfil.
 //!
-//! A core sends [`Batch`]es and gets one [`BatchReply`] for each, or a [`LedgerError`] that says
-//! whether anything can have happened. What is in a reply is as durable as the ledger's setting
-//! promises.
+//! A core sends [`Batch`]es. It gets one [`BatchReply`] for each, or a [`LedgerError`] that says
+//! whether the batch can have had an effect. Everything in a reply is as durable as the ledger's
+//! setting promises.
 //!
 //! Architecture invariant: a ledger knows no HTTP, no connection and no core's stock.
 
@@ -12,7 +12,7 @@ pub mod client;
 pub mod copy;
 pub mod counts;
 pub mod embedded;
-pub mod flight;
+pub mod in_flight;
 pub mod format;
 pub mod gaps;
 pub mod ids;
@@ -33,31 +33,31 @@ pub struct Group {
     pub commands: Vec<Command>,
 }
 
-/// What one core asks of the ledger in one round trip.
+/// The commands that one core sends to the ledger in one round trip.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// One group a sale.
+    /// One group per sale.
     pub groups: Vec<Group>,
 }
 
 /// The answer to one [`Group`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupReply {
-    /// One outcome a command, in order.
+    /// One outcome per command, in order.
     pub outcomes: Vec<Outcome>,
-    /// Units of the sale left after the last command. `None`: there is no such sale.
+    /// Units of the sale that are left after the last command. `None`: there is no such sale.
     pub free: Option<u64>,
     /// The ledger's time, in ms since 1970.
     pub now_ms: u64,
 }
 
-/// The answer to one [`Batch`]: one reply a group, in order.
+/// The answer to one [`Batch`]: one reply per group, in order.
 pub type BatchReply = Vec<GroupReply>;
 
 /// Why a batch has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// Nothing of it was carried out, and nothing will be: the same may be asked again.
+    /// Nothing of it was carried out, and nothing will be: it may be sent again.
     #[error("the ledger refused: {0}")]
     Refused(String),
     /// It may or may not have been carried out.
@@ -65,14 +65,14 @@ pub enum LedgerError {
     Lost(String),
 }
 
-/// Why a command of a core has no outcome.
+/// Why a command has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Too many are waiting, or it waited too long before it was sent. Nothing happened.
+    /// Too many requests wait, or it waited too long to be sent. It had no effect.
     Busy,
-    /// The ledger can't be reached. Nothing happened.
+    /// The ledger is not reachable. The command had no effect.
     Unavailable,
-    /// It was sent and the answer was lost or is late. It may have happened.
+    /// It was sent, and the answer was lost or is late. It may have had its effect.
     Unknown,
 }
 

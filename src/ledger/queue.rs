@@ -17,6 +17,8 @@
 //! Architecture invariant: no I/O, no clock, no coroutine. It does not know who waits.
 
 mod bounds;
+#[cfg(feature = "simulation")]
+mod probe;
 mod removal;
 mod taking;
 
@@ -25,21 +27,22 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Failure;
-use crate::limits::{LINES_IDLE_MAX, WAITING_SHARE};
+use crate::limits::{IDLE_QUEUES_MAX, WAITING_SHARE};
 use crate::sale::{Command, Outcome, SaleId};
 use crate::slab::{Key, Slab};
 
 pub use bounds::BatchBounds;
 
-/// What a command becomes.
+/// The result of a command.
 pub type Answer = Result<Outcome, Failure>;
 
-/// Names a request that waits. Its answer must be taken, or it must be given up.
+/// Names a waiting request. Its owner must take the answer or give the ticket up.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ticket(Key);
 
-/// The number by which an answer knows a ticket, also when that has been given up.
+/// The number by which an answer finds a ticket. It stays valid, and finds nothing, after the
+/// ticket was given up.
 pub type TicketNumber = Key;
 
 impl Ticket {
@@ -49,39 +52,39 @@ impl Ticket {
     }
 }
 
-/// An answer with the command that it is about, unless the ledger has kept that.
+/// An answer with its command, unless the ledger has kept the command.
 pub type Answered = (Answer, Option<Command>);
 
-/// One command of a batch, on our side of the ledger.
+/// Our record of one command of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    /// Whose it is, if anybody waits for the outcome. He may be gone by now.
+pub struct SentCommand {
+    /// The ticket of its waiter, if there is one. It may have been given up since.
     pub(super) ticket: Option<TicketNumber>,
-    /// Units of allowance taken for it, to give back unless it is granted.
+    /// Units of allowance taken for it, to be returned unless it is granted.
     pub allowance: u32,
 }
 
-/// Our side of the commands to one sale, in order.
-pub(super) type Sent = (SaleId, Vec<Entry>);
+/// Our records of the commands to one sale, in order.
+pub(super) type Sent = (SaleId, Vec<SentCommand>);
 
-/// What share of a batch a command competes for.
+/// The share of a batch that a command competes for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Only looks, at a sale that exists.
-    Look,
+    /// Only reads, from a sale that exists.
+    ReadOnly,
     /// Changes a sale that exists, or tries to.
     Change,
     /// Concerns a name that the ledger has not confirmed.
-    Stranger,
+    UnknownSale,
 }
 
 impl Class {
-    const ALL: [Self; 3] = [Self::Look, Self::Change, Self::Stranger];
+    const ALL: [Self; 3] = [Self::ReadOnly, Self::Change, Self::UnknownSale];
 
-    /// Sixteenths of a batch that are its own, whatever the others have waiting.
+    /// The sixteenths of a batch that are reserved for this class.
     const fn share(self) -> usize {
         match self {
-            Self::Look | Self::Stranger => 4,
+            Self::ReadOnly | Self::UnknownSale => 4,
             Self::Change => 8,
         }
     }
@@ -95,91 +98,108 @@ struct Queued {
     command: Command,
     allowance: u32,
     submitted_ms: u64,
-    /// It stands in the queue of what only looks.
-    looks: bool,
-    /// The records before and behind it in its queue.
+    /// It is in the list of commands that only read.
+    read_only: bool,
+    /// The records before and after it in its list.
     previous: u32,
     next: u32,
 }
 
-/// How far what waits has come.
+/// The progress of a waiting record.
 enum Stage {
     Queued(Queued),
-    /// It was sent; or it waits for what somebody else has asked.
+    /// It was sent, or it waits for another request's query.
     Awaited,
     Answered(Answered),
 }
 
-/// What waits.
+/// A waiting record.
 struct Waiting<W> {
-    /// Whoever waits for it. `None`: nobody does, or he has been told.
-    who: Option<W>,
-    /// It has a place among those that may wait.
+    /// Its waiter. `None`: it has none, or the waiter was woken.
+    waiter: Option<W>,
+    /// It counts as one of the requests that may wait.
     has_place: bool,
-    /// Its sale.
-    line: u32,
+    /// The queue of its sale.
+    queue: u32,
     stage: Stage,
 }
 
 /// Commands in their order of arrival.
-struct List {
+struct CommandList {
     first: u32,
     last: u32,
     count: u32,
-    /// Whether a turn of this class is waiting for it.
+    /// The class in which a turn is waiting for it, if any.
     turn: Option<Class>,
 }
 
-impl Default for List {
+impl Default for CommandList {
     fn default() -> Self {
         Self { first: NONE, last: NONE, count: 0, turn: None }
     }
 }
 
-/// What waits for one sale: no more than a cache line, since with many hot sales each is met once in
-/// a while.
-struct Line {
+/// The waiting commands of one sale. At most a cache line: with many hot sales each is used only
+/// once in a while.
+struct SaleQueue {
     sale: SaleId,
-    /// The ledger has said that it exists.
+    /// The ledger has confirmed that the sale exists.
     is_known: bool,
-    /// Places that its requests have, from the moment they wait until they have their answer.
+    /// Requests of this sale that count as waiting, from their entry until they have taken their
+    /// answer.
     places: u32,
-    looks: List,
-    changes: List,
-    /// Purchases among the latter.
+    reads: CommandList,
+    changes: CommandList,
+    /// Purchases among `changes`.
     purchases: u32,
-    /// Which group of the batch that is being taken is this sale's, or [`NONE`].
+    /// The sale's group in the batch that is being taken, or [`NONE`].
     group: u32,
-    /// Nobody needs it: it is kept for the next who asks.
+    /// Not needed now, and kept for the next request.
     is_idle: bool,
 }
 
-const _: () = assert!(size_of::<Line>() <= 64);
+const _: () = assert!(size_of::<SaleQueue>() <= 64);
 
-impl Line {
-    fn list(&mut self, looks: bool) -> &mut List {
-        if looks { &mut self.looks } else { &mut self.changes }
+impl SaleQueue {
+    fn list(&mut self, looks: bool) -> &mut CommandList {
+        if looks { &mut self.reads } else { &mut self.changes }
     }
 
-    /// Whether it is in use and nobody needs it any more.
+    /// Whether it is in use and no longer needed.
     fn may_idle(&self) -> bool {
         self.places == 0
-            && self.looks.turn.is_none()
+            && self.reads.turn.is_none()
             && self.changes.turn.is_none()
             && self.group == NONE
             && !self.is_idle
     }
 }
 
-/// See the module's header. `W`: whoever waits.
+/// The changes of one sale that wait to be sent.
+#[cfg(feature = "simulation")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingChanges {
+    /// The sale.
+    pub sale: SaleId,
+    /// The ledger has confirmed that the sale exists.
+    pub is_known: bool,
+    /// How many there are, at least one.
+    pub count: usize,
+    /// Units of allowance taken for them.
+    pub allowance: u64,
+    /// When the oldest was submitted, on the core's clock.
+    pub oldest_ms: u64,
+}
+
+/// See the module's header. `W` is the type of a waiter.
 pub(super) struct Queues<W> {
     waiting: Slab<Waiting<W>>,
-    lines: HashMap<SaleId, u32>,
-    slab: Vec<Option<Line>>,
+    queue_ids: HashMap<SaleId, u32>,
+    queues: Vec<Option<SaleQueue>>,
     free: Vec<u32>,
-    /// Lines that nobody needs.
+    /// Queues that are not needed now.
     idle: usize,
-    /// The line that was asked for last: mostly the next one, too.
+    /// The queue that was used last, which mostly is the next one too.
     last: u32,
     turns: [VecDeque<u32>; 3],
     commands: usize,
@@ -192,8 +212,8 @@ impl<W> Default for Queues<W> {
     fn default() -> Self {
         Self {
             waiting: Slab::default(),
-            lines: HashMap::default(),
-            slab: Vec::new(),
+            queue_ids: HashMap::default(),
+            queues: Vec::new(),
             free: Vec::new(),
             idle: 0,
             last: 0,
@@ -212,19 +232,20 @@ impl<W> Queues<W> {
         self.commands
     }
 
-    /// Whether nothing waits to be sent.
+    /// Whether no command waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.commands == 0
     }
 
-    /// Places in use.
+    /// Requests that count as waiting.
     pub fn places(&self) -> usize {
         self.places
     }
 
-    /// Takes a place for a request that concerns this sale. Of `places_max` places, if there is such a
-    /// bound, a sale may have up to [`WAITING_SHARE`] times as many as are left, so that however many
-    /// want to wait for one, some are left for others. `None`: it has its share, or none is left.
+    /// Enters a request for this sale. With a bound `places_max`, a sale may have up to
+    /// [`WAITING_SHARE`] times as many places as are left: so however many requests wait for one
+    /// sale, some places are left for others. Returns `None` if the sale has its share or no place
+    /// is left.
     pub fn enter(
         &mut self,
         sale: &SaleId,
@@ -232,26 +253,27 @@ impl<W> Queues<W> {
         places_max: Option<usize>,
         who: Option<W>,
     ) -> Option<Ticket> {
-        let line = self.line_of(sale, is_known);
+        let line = self.queue_of(sale, is_known);
         if let Some(places_max) = places_max {
             let left = places_max.saturating_sub(self.places);
-            if self.line(line).places as usize >= left.saturating_mul(WAITING_SHARE) {
+            if self.queue(line).places as usize >= left.saturating_mul(WAITING_SHARE) {
                 self.drop_if_idle(line);
                 return None;
             }
         }
-        self.line(line).places += 1;
+        self.queue(line).places += 1;
         self.places += 1;
-        let waiting = Waiting { who, has_place: true, line, stage: Stage::Awaited };
+        let waiting = Waiting { waiter: who, has_place: true, queue: line, stage: Stage::Awaited };
         Some(Ticket(self.waiting.insert(waiting)))
     }
 
-    /// Puts the command of a request that has entered behind those of its sale that are like it.
+    /// Queues the command of a request that has entered, after the commands of the same kind and
+    /// sale.
     pub fn push(&mut self, ticket: &Ticket, command: Command, allowance: u32, now_ms: u64) {
         self.enqueue(ticket.0.index, command, allowance, now_ms);
     }
 
-    /// The same for one that nobody waits for.
+    /// The same for a command without a waiter.
     pub fn push_unattended(
         &mut self,
         sale: &SaleId,
@@ -259,21 +281,22 @@ impl<W> Queues<W> {
         command: Command,
         now_ms: u64,
     ) {
-        let line = self.line_of(sale, is_known);
-        let waiting = Waiting { who: None, has_place: false, line, stage: Stage::Awaited };
+        let line = self.queue_of(sale, is_known);
+        let waiting =
+            Waiting { waiter: None, has_place: false, queue: line, stage: Stage::Awaited };
         let index = self.waiting.insert(waiting).index;
         self.enqueue(index, command, 0, now_ms);
     }
 
     fn enqueue(&mut self, index: u32, command: Command, allowance: u32, submitted_ms: u64) {
-        let line_id = self.record(index).line;
-        let line = self.slab[line_id as usize].as_mut().expect("a line in use");
+        let line_id = self.record(index).queue;
+        let line = self.queues[line_id as usize].as_mut().expect("a line in use");
         let class = match (line.is_known, command.may_overtake()) {
-            (false, _) => Class::Stranger,
-            (true, true) => Class::Look,
+            (false, _) => Class::UnknownSale,
+            (true, true) => Class::ReadOnly,
             (true, false) => Class::Change,
         };
-        let looks = class == Class::Look;
+        let looks = class == Class::ReadOnly;
         line.purchases += u32::from(matches!(command, Command::Reserve(_)));
         let list = line.list(looks);
         list.count += 1;
@@ -288,13 +311,14 @@ impl<W> Queues<W> {
         if let Some(Waiting { stage: Stage::Queued(before), .. }) = self.waiting.at(previous) {
             before.next = index;
         }
-        let queued = Queued { command, allowance, submitted_ms, looks, previous, next: NONE };
+        let queued =
+            Queued { command, allowance, submitted_ms, read_only: looks, previous, next: NONE };
         self.record(index).stage = Stage::Queued(queued);
         self.commands += 1;
     }
 
-    /// Notes the answer to a request; who is to be told. An error, with the answer: nobody waits for it
-    /// any more.
+    /// Stores the answer to a request, and returns its waiter. Returns the answer as an error if
+    /// nobody waits for it any more.
     #[expect(clippy::result_large_err, reason = "it is moved on, and a box would be an allocation")]
     pub fn answer(
         &mut self,
@@ -305,47 +329,47 @@ impl<W> Queues<W> {
         let Some(waiting) = self.waiting.get(ticket) else { return Err((answer, command)) };
         debug_assert!(matches!(waiting.stage, Stage::Awaited), "answered twice, or not sent");
         waiting.stage = Stage::Answered((answer, command));
-        Ok(waiting.who.take())
+        Ok(waiting.waiter.take())
     }
 
-    /// Takes an answer, if it is there, with the place of its request.
+    /// Takes an answer, if it is there, and frees the place of its request.
     pub fn take_answer(&mut self, ticket: Ticket) -> Result<Answered, Ticket> {
         match self.waiting.get(ticket.0) {
             Some(Waiting { stage: Stage::Answered(_), .. }) => {}
             _ => return Err(ticket),
         }
-        match self.leave(ticket.0) {
+        match self.remove(ticket.0) {
             Some(Stage::Answered(answered)) => Ok(answered),
             _ => Err(ticket),
         }
     }
 
-    /// Says who waits for an answer from now on.
-    pub fn set_who(&mut self, ticket: &Ticket, who: W) {
+    /// Sets the waiter of a ticket.
+    pub fn set_waiter(&mut self, ticket: &Ticket, who: W) {
         if let Some(waiting) = self.waiting.get(ticket.0) {
-            waiting.who = Some(who);
+            waiting.waiter = Some(who);
         }
     }
 
-    /// Nobody waits for a request any more. One that was not sent is taken out: the units of allowance
-    /// that were taken for it. `None`: it was sent, which is not undone, or had no command.
+    /// Abandons a request. If its command was not sent, removes it and returns its units of
+    /// allowance. Returns `None` if it was sent, which is not undone, or had no command.
     pub fn give_up(&mut self, ticket: Ticket) -> Option<u32> {
         let queued = matches!(self.waiting.get(ticket.0)?.stage, Stage::Queued(_));
         let allowance = queued.then(|| self.unqueue(ticket.0.index).0.allowance);
-        self.leave(ticket.0);
+        self.remove(ticket.0);
         allowance
     }
 
-    /// Whether somebody waits for this.
+    /// Whether somebody waits for this ticket.
     pub fn waits(&mut self, ticket: TicketNumber) -> bool {
         self.waiting.get(ticket).is_some()
     }
 
-    /// Removes a record that is in no queue.
-    fn leave(&mut self, key: Key) -> Option<Stage> {
-        let Waiting { has_place, line, stage, .. } = self.waiting.remove(key)?;
+    /// Removes a record that is in no list.
+    fn remove(&mut self, key: Key) -> Option<Stage> {
+        let Waiting { has_place, queue: line, stage, .. } = self.waiting.remove(key)?;
         if has_place {
-            self.line(line).places -= 1;
+            self.queue(line).places -= 1;
             self.places -= 1;
             self.drop_if_idle(line);
         }
@@ -356,83 +380,84 @@ impl<W> Queues<W> {
         self.waiting.at(index).expect("a record in use")
     }
 
-    fn line(&mut self, id: u32) -> &mut Line {
-        self.slab[id as usize].as_mut().expect("a line in use")
+    fn queue(&mut self, id: u32) -> &mut SaleQueue {
+        self.queues[id as usize].as_mut().expect("a line in use")
     }
 
-    /// The sale's line, made if there is none.
-    fn line_of(&mut self, sale: &SaleId, is_known: bool) -> u32 {
-        let is_last = |line: &Option<Line>| line.as_ref().is_some_and(|line| line.sale == *sale);
-        if !self.slab.get(self.last as usize).is_some_and(is_last) {
-            self.last = match self.lines.get(sale) {
+    /// The queue of a sale, a new one if there is none.
+    fn queue_of(&mut self, sale: &SaleId, is_known: bool) -> u32 {
+        let is_last =
+            |line: &Option<SaleQueue>| line.as_ref().is_some_and(|line| line.sale == *sale);
+        if !self.queues.get(self.last as usize).is_some_and(is_last) {
+            self.last = match self.queue_ids.get(sale) {
                 Some(&id) => id,
-                None => self.add_line(sale),
+                None => self.add_queue(sale),
             };
         }
-        let line = self.slab[self.last as usize].as_mut().expect("a line in use");
+        let line = self.queues[self.last as usize].as_mut().expect("a line in use");
         if std::mem::take(&mut line.is_idle) {
             self.idle -= 1;
-            // Another sale may have its name by now.
+            // Another sale may have this name by now.
             line.is_known = false;
         }
         line.is_known |= is_known;
         self.last
     }
 
-    fn add_line(&mut self, sale: &SaleId) -> u32 {
-        let line = Some(Line {
+    fn add_queue(&mut self, sale: &SaleId) -> u32 {
+        let line = Some(SaleQueue {
             sale: sale.clone(),
             is_known: false,
             places: 0,
-            looks: List::default(),
-            changes: List::default(),
+            reads: CommandList::default(),
+            changes: CommandList::default(),
             purchases: 0,
             group: NONE,
             is_idle: false,
         });
         let id = match self.free.pop() {
             Some(id) => {
-                self.slab[id as usize] = line;
+                self.queues[id as usize] = line;
                 id
             }
             None => {
-                self.slab.push(line);
-                self.slab.len() as u32 - 1
+                self.queues.push(line);
+                self.queues.len() as u32 - 1
             }
         };
-        self.lines.insert(sale.clone(), id);
+        self.queue_ids.insert(sale.clone(), id);
         id
     }
 
-    /// Forgets a line that nobody needs, unless the ledger knows its sale: then it is kept for a while,
-    /// since where many sales are hot each is asked for again soon. One whose turn is still to come
-    /// goes when it does.
+    /// Drops a queue that is not needed, unless the ledger knows its sale: then the queue is kept
+    /// for a while, since a hot sale is used again soon. A queue with a turn to come is dropped
+    /// after that turn.
     fn drop_if_idle(&mut self, id: u32) {
-        let Some(line) = self.slab[id as usize].as_mut().filter(|line| line.may_idle()) else {
+        let Some(line) = self.queues[id as usize].as_mut().filter(|line| line.may_idle()) else {
             return;
         };
         if !line.is_known {
-            return self.drop_line(id);
+            return self.drop_queue(id);
         }
         line.is_idle = true;
         self.idle += 1;
-        if self.idle > LINES_IDLE_MAX {
+        if self.idle > IDLE_QUEUES_MAX {
             self.drop_idle();
         }
     }
 
     fn drop_idle(&mut self) {
-        for id in 0..self.slab.len() as u32 {
-            if self.slab[id as usize].as_ref().is_some_and(|line| line.is_idle) {
-                self.drop_line(id);
+        for id in 0..self.queues.len() as u32 {
+            if self.queues[id as usize].as_ref().is_some_and(|line| line.is_idle) {
+                self.drop_queue(id);
             }
         }
         self.idle = 0;
     }
 
-    fn drop_line(&mut self, id: u32) {
-        if let Some(line) = self.slab[id as usize].take() {
-            self.lines.remove(&line.sale);
+    fn drop_queue(&mut self, id: u32) {
+        if let Some(line) = self.queues[id as usize].take() {
+            self.queue_ids.remove(&line.sale);
             self.free.push(id);
         }
     }

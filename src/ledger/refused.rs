@@ -1,6 +1,7 @@
-//! The sales that the ledger refuses for what is stored of them: counts that contradict each other, a
-//! key of another type. Nobody can buy until somebody repairs them, so they are named to whoever can:
-//! in the log, in the banner and by `/readyz`. Cores and the sweep note them, and that they are over.
+//! The sales that the ledger refuses because of their stored data: counts that contradict each
+//! other, a key of another type. Nobody can buy until an operator repairs them, so they are listed
+//! in the log, in the banner and by `/readyz`. Cores and the sweep report both the refusal and its
+//! end.
 //!
 //! Architecture invariant: knows no core and no kind of ledger.
 
@@ -14,23 +15,23 @@ use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 /// See the module's header.
 #[derive(Default)]
 pub struct RefusedSales {
-    /// By place: the parts of a split sale each have an entry.
+    /// By place: each part of a split sale has its own entry.
     sales: Mutex<BTreeMap<SaleId, Refused>>,
-    /// Whether there may be any: cores look at every answer.
+    /// Whether there may be any: cores check at every answer.
     any: AtomicBool,
 }
 
 struct Refused {
     reason: String,
-    /// It is refused now. If not, the entry only keeps when it was logged.
+    /// It is refused now. Otherwise the entry only keeps when it was logged.
     now: bool,
     logged: Instant,
-    /// The log's last word is that it is refused.
+    /// The last log line says that it is refused.
     log_says_so: bool,
 }
 
 impl RefusedSales {
-    /// The ledger refuses a sale.
+    /// Notes that the ledger refuses a sale.
     pub fn note(&self, sale: &SaleId, reason: &str) {
         let mut sales = lock(&self.sales);
         self.any.store(true, Ordering::Relaxed);
@@ -65,7 +66,7 @@ impl RefusedSales {
         }
     }
 
-    /// The ledger has answered about a sale.
+    /// Notes that the ledger has answered about a sale.
     pub fn clear(&self, sale: &SaleId) {
         if !self.any.load(Ordering::Relaxed) {
             return;
@@ -83,7 +84,7 @@ impl RefusedSales {
         }
     }
 
-    /// Why a sale, or a part of it, is refused now.
+    /// Why a sale or a part of it is refused now.
     pub fn reason(&self, sale: &SaleId) -> Option<String> {
         let whole = sale.whole_str();
         let is_of = |place: &SaleId, refused: &Refused| refused.now && place.whole_str() == whole;
@@ -93,12 +94,12 @@ impl RefusedSales {
         })
     }
 
-    /// Whether a sale, or a part of it, is refused now.
+    /// Whether a sale or a part of it is refused now.
     pub fn contains(&self, sale: &SaleId) -> bool {
         self.reason(sale).is_some()
     }
 
-    /// Up to so many of those that are refused now, with the reasons, and how many there are.
+    /// At most `max` of the sales that are refused now, with the reasons, and their total number.
     pub fn list(&self, max: usize) -> (Vec<(String, String)>, usize) {
         self.read(|sales| {
             let now = || sales.iter().filter(|(_, refused)| refused.now);
@@ -108,7 +109,7 @@ impl RefusedSales {
         .unwrap_or_default()
     }
 
-    /// Looks at them, if there can be any.
+    /// Reads the list, if it can have entries.
     fn read<T>(&self, of: impl FnOnce(&BTreeMap<SaleId, Refused>) -> Option<T>) -> Option<T> {
         if !self.any.load(Ordering::Relaxed) {
             return None;

@@ -26,7 +26,7 @@ fn a_sale_is_refused_until_the_ledger_answers_about_it() {
 }
 
 #[test]
-fn what_is_kept_is_bounded() {
+fn refused_sales_and_reasons_are_bounded() {
     let refused = RefusedSales::default();
     for n in 0..REFUSED_SALES_MAX + 9 {
         refused.note(&sale(&format!("s{n}")), &"é".repeat(REFUSED_REASON_BYTES_MAX));

@@ -1,13 +1,13 @@
-//! A limit as it is set, and as cores ask it.
+//! A rate as it is set, and the limiter that cores use.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::OnceLock;
 
 use super::table::{Pace, STEPS_PER_S, Table, Taken};
-use crate::limits::{RATE_BURST_MAX, RATE_PER_S_MAX, RATE_PLACES, RATE_WINDOW_S_MAX};
+use crate::limits::{RATE_BURST_MAX, RATE_PER_S_MAX, RATE_SLOTS, RATE_WINDOW_S_MAX};
 use crate::sync::{AtomicU64, Ordering};
 
-/// So many purchases per second, and so many at once.
+/// A number of purchases per second, and a number at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     per_s: u32,
@@ -18,7 +18,7 @@ impl Rate {
     /// A rate within the bounds.
     ///
     /// # Errors
-    /// Says what would be right.
+    /// Names the valid range.
     pub fn new(per_s: u64, burst: u64) -> Result<Self, String> {
         if !(1..=RATE_PER_S_MAX).contains(&per_s) {
             return Err(format!("must be 1 to {RATE_PER_S_MAX} purchases per second"));
@@ -26,7 +26,7 @@ impl Rate {
         if !(1..=RATE_BURST_MAX).contains(&burst) {
             return Err(format!("must be 1 to {RATE_BURST_MAX} purchases at once"));
         }
-        // No burst within its bound takes longer than that.
+        // No burst within its bound takes longer than the window.
         debug_assert!(burst <= per_s * RATE_WINDOW_S_MAX);
         Ok(Self { per_s: per_s as u32, burst: burst as u32 })
     }
@@ -55,36 +55,36 @@ impl Rate {
     }
 }
 
-/// A purchase that comes too soon.
+/// A purchase that exceeds the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
-    /// When the next one may come, in whole seconds, at least 1.
+    /// Time until the next one is allowed, in whole seconds, at least 1.
     pub retry_after_s: u32,
 }
 
-/// Limits how often each of many keys may buy. See the module's header.
+/// Limits the rate of many keys. See the module's header.
 pub struct Limiter {
-    /// The rate; 0: there is none.
+    /// The rate; 0: no limit.
     rate: AtomicU64,
     hasher: RandomState,
-    /// There since a rate was set for the first time.
+    /// Allocated when a rate is set for the first time.
     table: OnceLock<Table>,
     places: usize,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self::with_places(RATE_PLACES)
+        Self::with_slots(RATE_SLOTS)
     }
 }
 
 impl Limiter {
-    /// One that tells about so many keys apart, and limits nobody yet.
-    fn with_places(places: usize) -> Self {
+    /// A limiter with this number of slots and no rate.
+    fn with_slots(places: usize) -> Self {
         Self { rate: AtomicU64::new(0), hasher: RandomState::new(), table: OnceLock::new(), places }
     }
 
-    /// From now on this is the rate. `None`: there is none.
+    /// Sets the rate. `None`: no limit.
     pub fn set(&self, rate: Option<Rate>) {
         if rate.is_some() {
             self.table.get_or_init(|| Table::new(self.places));
@@ -97,15 +97,15 @@ impl Limiter {
         Rate::of_word(self.rate.load(Ordering::Relaxed))
     }
 
-    /// A purchase by this key, at this time of a core's clock, in ms. Gives whether another key was
-    /// forgotten for it.
+    /// Takes one purchase of this key, at this time of a core's clock, in ms. Returns whether
+    /// another key was evicted for it.
     ///
     /// # Errors
-    /// It comes too soon, and counts for nothing.
+    /// It exceeds the rate, and does not count.
     pub fn take(&self, key: impl Hash, now_ms: u64) -> Result<bool, Limited> {
         let (Some(rate), Some(table)) = (self.rate(), self.table.get()) else { return Ok(false) };
         match table.take(self.hasher.hash_one(key), rate.pace(), now_ms) {
-            Ok(taken) => Ok(taken == Taken::Forgetting),
+            Ok(taken) => Ok(taken == Taken::Evicting),
             Err(steps) => Err(Limited { retry_after_s: steps.div_ceil(STEPS_PER_S) as u32 }),
         }
     }

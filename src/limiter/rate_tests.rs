@@ -4,18 +4,18 @@ use std::thread;
 use super::*;
 
 fn limiter(per_s: u64, burst: u64) -> Limiter {
-    let limiter = Limiter::with_places(1 << 12);
+    let limiter = Limiter::with_slots(1 << 12);
     limiter.set(Some(Rate::new(per_s, burst).unwrap()));
     limiter
 }
 
-/// How many of so many purchases at this time are allowed.
+/// How many of these purchases are allowed at this time.
 fn allowed(limiter: &Limiter, key: u64, now_ms: u64, tries: usize) -> usize {
     (0..tries).filter(|_| limiter.take(key, now_ms).is_ok()).count()
 }
 
 #[test]
-fn so_many_at_once_and_so_many_per_second() {
+fn a_burst_and_then_a_rate_are_allowed() {
     let limiter = limiter(4, 10);
     for start_ms in [0, 1_000_000, u64::MAX / 1000] {
         let key = start_ms;
@@ -23,14 +23,14 @@ fn so_many_at_once_and_so_many_per_second() {
         assert_eq!(limiter.take(key, start_ms + 249), Err(Limited { retry_after_s: 1 }));
         assert_eq!(allowed(&limiter, key, start_ms + 250, 50), 1);
         assert_eq!(allowed(&limiter, key, start_ms + 1250, 50), 4);
-        // Tries that are refused put off nothing.
+        // Refused attempts do not delay later ones.
         assert_eq!(allowed(&limiter, key, start_ms + 1500, 50), 1);
         assert_eq!(allowed(&limiter, key, start_ms + 60_000, 50), 10);
     }
 }
 
 #[test]
-fn the_time_to_come_again_is_the_time_when_it_is_allowed() {
+fn a_retry_after_the_stated_time_is_allowed() {
     let limiter = limiter(1, 5);
     for now_ms in (0..200_000).step_by(1700) {
         while let Ok(forgot) = limiter.take(1u64, now_ms) {
@@ -53,7 +53,7 @@ fn rates_are_exact_over_time() {
 }
 
 #[test]
-fn a_key_is_limited_by_what_it_took_itself() {
+fn keys_are_limited_independently() {
     let limiter = limiter(1, 2);
     assert_eq!(allowed(&limiter, 1, 0, 5), 2);
     for key in 2..100 {
@@ -62,7 +62,7 @@ fn a_key_is_limited_by_what_it_took_itself() {
 }
 
 #[test]
-fn a_core_whose_clock_is_behind_forgets_nothing() {
+fn a_clock_that_is_behind_refills_nothing() {
     let limiter = limiter(1, 10);
     assert_eq!(allowed(&limiter, 1, 5_000, 50), 10);
     assert_eq!(allowed(&limiter, 1, 4_500, 50), 0);
@@ -70,8 +70,8 @@ fn a_core_whose_clock_is_behind_forgets_nothing() {
 }
 
 #[test]
-fn off_limits_nobody_and_another_rate_holds_at_once() {
-    let limiter = Limiter::with_places(1 << 12);
+fn off_limits_no_key_and_a_new_rate_applies_at_once() {
+    let limiter = Limiter::with_slots(1 << 12);
     assert_eq!(allowed(&limiter, 1, 0, 50), 50);
     assert!(limiter.table.get().is_none(), "and takes no memory");
     limiter.set(Some(Rate::new(1, 5).unwrap()));
@@ -83,7 +83,7 @@ fn off_limits_nobody_and_another_rate_holds_at_once() {
 }
 
 #[test]
-fn threads_share_what_a_key_may_take() {
+fn threads_share_the_limit_of_a_key() {
     let limiter = limiter(1, 1_000);
     let counts: Vec<AtomicU32> = (0..8).map(|_| AtomicU32::new(0)).collect();
     thread::scope(|scope| {
@@ -101,15 +101,15 @@ fn threads_share_what_a_key_may_take() {
     assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1_000), "{counts:?}");
 }
 
-/// 500,000 others, each of whom buys once: twice as many as there are places.
+/// 500,000 other keys with one purchase each: twice as many as there are slots.
 #[test]
-fn a_crowd_punishes_nobody_and_who_takes_most_is_remembered() {
+fn in_a_crowd_of_keys_only_the_heaviest_is_limited() {
     let address = |n: u64| std::net::Ipv6Addr::from(u128::from(n) << 64);
-    crowd(address);
-    crowd(|n| crate::sale::User::new(&format!("user-{n}")).unwrap());
+    check_crowd(address);
+    check_crowd(|n| crate::sale::User::new(&format!("user-{n}")).unwrap());
 }
 
-fn crowd<K: Hash>(key: impl Fn(u64) -> K) {
+fn check_crowd<K: Hash>(key: impl Fn(u64) -> K) {
     let limiter = Limiter::default();
     let allowed = |limiter: &Limiter, n, now_ms, tries| {
         (0..tries).filter(|_| limiter.take(key(n), now_ms).is_ok()).count()
@@ -125,15 +125,15 @@ fn crowd<K: Hash>(key: impl Fn(u64) -> K) {
         }
     }
     assert!(forgotten > 200_000, "{forgotten}");
-    // No place has memory of its own.
-    assert_eq!(limiter.table.get().unwrap().bytes(), RATE_PLACES * size_of::<u64>());
-    // A second later all of their places are free again.
+    // No slot has memory of its own.
+    assert_eq!(limiter.table.get().unwrap().bytes(), RATE_SLOTS * size_of::<u64>());
+    // A second later all of their slots are free again.
     let forgets = |n: u64| limiter.take(key(n), 10_001).expect("a newcomer is allowed");
     assert!(!(1_000_000..1_001_000).any(forgets));
 }
 
 #[test]
-fn bounds() {
+fn rate_bounds_are_checked() {
     for (per_s, burst) in
         [(0, 1), (1, 0), (RATE_PER_S_MAX + 1, 1), (1, RATE_BURST_MAX + 1), (u64::MAX, u64::MAX)]
     {

@@ -1,10 +1,10 @@
-//! Bounds of admission: keys, tokens, and what a core does about them.
+//! Bounds of admission: keys, tokens, and the cost of verifying.
 
 use super::sale::{SALE_ID_BYTES_MAX, USER_BYTES_MAX};
 
 /// Longest file of admission keys, in bytes.
 pub const ADMISSION_KEYS_BYTES_MAX: usize = 64 * 1024;
-/// Keys in such a file: the one that signs, and those before and after it of each shop.
+/// Keys in such a file: per shop the current one, and those before and after it.
 pub const ADMISSION_KEYS_MAX: usize = 32;
 /// Longest name of a key (`kid`), in bytes.
 pub const ADMISSION_KID_BYTES_MAX: usize = 64;
@@ -18,34 +18,33 @@ pub const ADMISSION_AUDIENCE_BYTES_MAX: usize = 256;
 pub const ADMISSION_TOKEN_BYTES_MAX: usize = 3 * 1024;
 /// Sales that one token may name.
 pub const ADMISSION_SALES_MAX: usize = 16;
-/// Time by which the clocks of shop and server may differ: `exp` and `nbf` are taken so much later and
-/// earlier.
+/// Maximum difference between the clocks of shop and server: `exp` and `nbf` are extended by it.
 pub const ADMISSION_LEEWAY_MS: u64 = 30_000;
 /// Longest life of a token that `stampede token` mints.
 pub const ADMISSION_TTL_MS_MAX: u64 = 24 * 3600 * 1000;
 
-/// Verified tokens that a core keeps.
+/// Verified tokens that a core caches.
 pub const ADMISSION_CACHED_MAX: usize = 4096;
-/// Places for one token in a core's cache: so many have to be looked at.
+/// Slots per token in a core's cache: each lookup compares this many.
 pub const ADMISSION_CACHE_WAYS: usize = 4;
 
-/// About what it costs to check an HS256 token, in microseconds of a core.
+/// Approximate cost of verifying an HS256 token, in microseconds of a core.
 pub const ADMISSION_HS256_COST_US: u32 = 2;
-/// About what it costs to check an EdDSA token, in microseconds of a core.
+/// Approximate cost of verifying an EdDSA token, in microseconds of a core.
 pub const ADMISSION_EDDSA_COST_US: u32 = 50;
-/// What a core may spend on checks in one tick, in microseconds. Beyond it: 503 `busy`, for tokens that
+/// Time for verifying per tick of a core, in microseconds. Beyond it: 503 `busy`, for tokens that
 /// the core has not verified before.
 pub const ADMISSION_CHECKS_PER_TICK_US: u32 = 12_500;
-/// What one address may take of that for signatures that turn out to be forged, in microseconds per tick.
+/// The part of it for wrong signatures of one address, in microseconds per tick.
 pub const ADMISSION_FORGED_PER_ADDRESS_US: u32 = 400;
-/// What all addresses together may take that have shown a forged signature lately.
+/// The part of it for all addresses with recent wrong signatures together.
 pub const ADMISSION_SUSPECTS_PER_TICK_US: u32 = ADMISSION_CHECKS_PER_TICK_US / 4;
-/// For how many ticks an address is one of those: a second.
+/// Ticks for which an address counts as such: one second.
 pub const ADMISSION_SUSPECT_TICKS: u32 = 20;
-/// Counters in which a core notes what addresses have forged; each address has one, some share one.
+/// Counters of wrong signatures per core; addresses are hashed to them.
 pub const ADMISSION_FORGED_COUNTERS: usize = 8192;
 
-// The longest token of 16 sales with the longest names fits: a third more as base64, twice.
+// The longest token of 16 sales with the longest names fits: base64 adds a third, twice.
 const _: () = assert!(
     (ADMISSION_SALES_MAX * (SALE_ID_BYTES_MAX + 3)
         + USER_BYTES_MAX
@@ -59,9 +58,9 @@ const _: () = assert!(
 const _: () =
     assert!(ADMISSION_CACHED_MAX.is_power_of_two() && ADMISSION_CACHE_WAYS.is_power_of_two());
 const _: () = assert!(ADMISSION_CACHE_WAYS < ADMISSION_CACHED_MAX);
-// What a core keeps of the longest tokens, with what they say, is bounded.
+// The memory of a core's cache with the longest tokens is bounded.
 const _: () = assert!(ADMISSION_CACHED_MAX * 2 * ADMISSION_TOKEN_BYTES_MAX <= 24 << 20);
-// No address takes more than a small part by forging, and each may err a few times.
+// An address with wrong signatures takes only a small part, and may still fail a few times.
 const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US * 16 <= ADMISSION_CHECKS_PER_TICK_US);
 const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US >= 4 * ADMISSION_EDDSA_COST_US);
 const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US < ADMISSION_SUSPECTS_PER_TICK_US);

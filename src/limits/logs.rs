@@ -1,14 +1,14 @@
 //! Bounds of what is logged, and of what clients may add to it.
 
-/// Log lines that wait for standard error. Beyond it they are dropped and counted.
+/// Bytes of log lines that wait for standard error. Beyond it they are dropped and counted.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
-/// Lines that are written to standard error at a time: what Linux writes to a pipe in one piece
+/// Bytes written to standard error at a time: Linux writes this much to a pipe atomically
 /// (`PIPE_BUF`).
 pub const LOG_WRITE_BYTES: usize = 4096;
-/// Time between two lines in the log about the same thing that clients can cause at will. What comes
-/// meanwhile is counted, and the next line says how much it was.
+/// Time between two log lines about something that clients can cause at will. Events in between are
+/// counted in the next line.
 pub const LOG_REPEAT_MS: u64 = 10_000;
-/// Time that the end of a server or a worker waits for standard error to take its last lines.
+/// Time at the end of a server or a worker for standard error to take the last lines.
 pub const LAST_WORDS_MS: u64 = 500;
 /// The same for a command, whose reader may be a pager.
 pub const COMMAND_LAST_WORDS_MS: u64 = 10_000;
@@ -24,12 +24,12 @@ pub const STAT_LOG_QUEUE_MAX: usize = 1024;
 /// with their names.
 pub const STAT_LOG_LINE_BYTES_MAX: usize = 48 + 24 + REQUEST_ID_BYTES_MAX + 55;
 
-/// Longest `X-Request-Id` that is taken. One that is longer counts as not sent.
+/// Longest `X-Request-Id` that is accepted. A longer one counts as not sent.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
-/// Reservations of which an embedded ledger keeps, until the orders have them, who asked for them.
-/// Beyond it the oldest go without: 10 MB at the most.
+/// Reservations for which an embedded ledger keeps id and trace until the orders have them. Beyond
+/// it the oldest lose them: at most 10 MB.
 pub const TRACES_WAITING_MAX: usize = 64 * 1024;
-/// Longest `X-Operator` that is taken. One that is longer counts as not sent.
+/// Longest `X-Operator` that is accepted. A longer one counts as not sent.
 pub const OPERATOR_BYTES_MAX: usize = 64;
 /// Longest body of a change at the control port that is logged with it.
 pub const REQUEST_ASKED_BYTES_MAX: usize = 512;
@@ -37,5 +37,5 @@ pub const REQUEST_ASKED_BYTES_MAX: usize = 512;
 const _: () = assert!(LOG_WRITE_BYTES < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);
 const _: () = assert!(STAT_LOG_BUFFERS_PER_CORE < STAT_LOG_QUEUE_MAX);
-// A ledger's line has it behind a length of one byte.
+// A line of the ledger stores its length in one byte.
 const _: () = assert!(REQUEST_ID_BYTES_MAX <= u8::MAX as usize);

@@ -1,4 +1,4 @@
-//! What a sale, its reservations and whoever has them may be.
+//! Bounds of sales and reservations.
 
 /// Longest sale id, in bytes of `a-z 0-9 . _ -`.
 pub const SALE_ID_BYTES_MAX: usize = 64;
@@ -8,46 +8,46 @@ pub const USER_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 255;
 /// Longest note of a reservation in bytes.
 pub const NOTE_BYTES_MAX: usize = 200;
-/// Longest text of what few reservations have beyond what all have, in bytes.
+/// Longest text of a reservation's rare details, in bytes.
 pub const DETAILS_BYTES_MAX: usize = 2048;
-/// The same of what a request has to say of it: its lines and its note.
+/// The same for the part that a request gives: its lines and its note.
 pub const ASKED_DETAILS_BYTES_MAX: usize = 1024;
 /// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
 pub const TOTAL_MAX: u64 = 1 << 40;
 /// Most parts that a sale may be split into.
 pub const SPLITS_MAX: u32 = 32;
-/// Most units that one part of a split sale may ever give another: exact in a Lua number.
+/// Most units that one part of a split sale may ever send to another: exact in a Lua number.
 pub const MOVED_MAX: u64 = 1 << 52;
 /// Largest quantity that any sale may allow for one reservation.
 pub const QUANTITY_MAX: u32 = 1_000_000;
 /// Longest hold time: one year.
 pub const HOLD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
-/// Latest point in time we take: the end of the year 9999, in milliseconds since 1970.
+/// Latest accepted time: the end of the year 9999, in milliseconds since 1970.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 /// Default hold time of a reservation, as in the article: five minutes.
 pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
-/// How much longer in all a hold may become than it was at first, unless the sale says otherwise.
+/// Default maximum of all extensions of a hold together.
 pub const EXTEND_MAX_MS_DEFAULT: u64 = 5 * 60 * 1000;
 /// Default maximum quantity of one reservation.
 pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
-/// Reservations that may come back to a sale in one part that was made without a bound on reservations:
-/// cancelled, expired, refunded. So reserving and cancelling in a loop ends, as does what the ledger keeps
-/// of it. A large sale may have more, by its units.
+/// Default maximum of reservations that came back (cancelled, expired, refunded), for a sale
+/// without its own bound that is not split. So reserving and cancelling in a loop ends, and with it
+/// the ledger's growth. A large sale may have more, by its units.
 pub const RETURNED_MAX_DEFAULT: u64 = 1_000_000;
-/// The same for each unit of the sale's total, where that is more: each comes back this often.
+/// The same per unit of the sale's total, if that is more: each unit comes back this often.
 pub const RETURNED_PER_UNIT_DEFAULT: u64 = 100;
 
-/// Units held and confirmed at which a sale that had no limit per user may still be given one: what
-/// each user has is counted in one step, for which the ledger stands still.
+/// Held and confirmed units up to which a sale may be given its first limit per user: the units of
+/// all users are counted in one step, during which the ledger serves nothing else.
 pub const LIMIT_COUNT_UNITS_MAX: u64 = 10_000;
-/// The same for its reservations, whatever became of them, as far as Redis has to read them for that.
+/// The same for its reservations of any state, as far as Redis must read them.
 pub const LIMIT_COUNT_LINES_MAX: u64 = 4 * LIMIT_COUNT_UNITS_MAX;
 
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
-// Exact in a Lua number, and in what counts reservations.
+// Exact in a Lua number, and in the counter of reservations.
 const _: () = assert!(RETURNED_PER_UNIT_DEFAULT * TOTAL_MAX < 1 << 53);
 const _: () = assert!(RETURNED_MAX_DEFAULT >= 10 * LIMIT_COUNT_LINES_MAX);
 /// Most ticket types of one sale.

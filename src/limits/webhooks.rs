@@ -31,7 +31,7 @@ pub const WEBHOOK_PAUSE_MS_MAX: u64 = 12 * 3_600_000;
 pub const WEBHOOK_JITTER_PERCENT: u64 = 10;
 /// Longest `Retry-After` of a receiver that is kept to; a longer one counts as this.
 pub const WEBHOOK_RETRY_AFTER_MS_MAX: u64 = 3_600_000;
-/// Default of the events, dead letters among them, at which the stream is not read any further.
+/// Default number of events, dead letters included, at which reading the stream stops.
 pub const WEBHOOK_BACKLOG: u64 = 1_000_000;
 /// Smallest and largest setting of it: an event takes about half a KiB of the file.
 pub const WEBHOOK_BACKLOG_MIN: u64 = 10;
@@ -41,13 +41,13 @@ pub const WEBHOOK_BACKLOG_MAX: u64 = 100_000_000;
 pub const WEBHOOK_BODY_BYTES_MAX: usize = 8 * 1024;
 /// Largest head of an answer to a webhook. Beyond it the attempt has failed.
 pub const WEBHOOK_ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
-/// So much of an answer's body is read, and thrown away, so that its connection can be used again.
+/// Bytes of an answer's body that are read and discarded, so that its connection can be reused.
 pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 16 * 1024;
 /// Buffers of a connection to the receiver, each of two.
 pub const WEBHOOK_BUFFER_BYTES: usize = 16 * 1024;
 /// Time for which an idle connection to the receiver is kept: receivers close theirs after 5 s and more.
 pub const WEBHOOK_IDLE_MS: u64 = 2_000;
-/// So much is kept of why an attempt failed.
+/// Bytes kept of the reason of a failed attempt.
 pub const WEBHOOK_FAILURE_BYTES_MAX: usize = 300;
 /// Most secrets that sign at the same time.
 pub const WEBHOOK_SECRETS_MAX: usize = 8;
@@ -76,7 +76,7 @@ const fn retried_for_ms() -> u64 {
     sum_ms
 }
 
-// A receiver that is away over a long weekend misses nothing.
+// A receiver that is down over a long weekend misses nothing.
 const _: () = assert!(retried_for_ms() >= 3 * 86_400_000);
 const _: () = assert!(WEBHOOK_RETRY_MS_MAX <= WEBHOOK_PAUSE_MS_MAX);
 const _: () = assert!(WEBHOOK_RETRY_AFTER_MS_MAX <= WEBHOOK_PAUSE_MS_MAX);

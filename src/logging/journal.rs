@@ -1,6 +1,5 @@
-//! Lines for systemd's journal: a priority before each, as sd-daemon(3) says, and no time, which the
-//! journal adds itself. One event is one line, whatever is in its fields: each line would be an entry of
-//! its own.
+//! Lines for systemd's journal: with a priority, see sd-daemon(3), and without the time, which the
+//! journal adds. One event is one line, whatever its fields contain, since each line is an entry.
 
 use std::fmt::{self, Write};
 use std::os::fd::AsFd;
@@ -13,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::target::AUDIT;
 
 /// Whether standard error is the journal: systemd names its device and inode in `JOURNAL_STREAM`
-/// (systemd.exec(5)), which a child whose standard error is something else inherits too.
+/// (systemd.exec(5)). A child inherits the variable even if its standard error is something else.
 pub(super) fn is_standard_error(stream: Option<&str>) -> bool {
     let named = stream.and_then(|stream| {
         let (device, inode) = stream.split_once(':')?;
@@ -23,8 +22,8 @@ pub(super) fn is_standard_error(stream: Option<&str>) -> bool {
     matches!((named, found), (Some(named), Ok(found)) if named == (found.st_dev, found.st_ino))
 }
 
-/// Lines of others, each with the priority that it lacks: libraries write to standard error when
-/// something is wrong, and so do we at the end.
+/// Adds a priority to lines of other writers: libraries write to standard error when something is
+/// wrong, and so does the end of the process.
 pub(super) fn with_priorities(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 64);
     for line in text.split_inclusive(|&b| b == b'\n') {
@@ -94,14 +93,14 @@ mod tests {
     use crate::sync::lock;
 
     #[test]
-    fn lines_of_others_get_the_priority_that_they_lack() {
+    fn foreign_lines_get_a_missing_priority() {
         let text = "a library\n<6>of ours\n\nwarning: odd\n<9>none\nno end";
         let want = "<3>a library\n<6>of ours\n\n<4>warning: odd\n<3><9>none\n<3>no end";
         assert_eq!(String::from_utf8(with_priorities(text.as_bytes())).unwrap(), want);
     }
 
     #[test]
-    fn a_stream_that_is_no_device_and_inode_is_not_standard_error() {
+    fn only_a_matching_journal_stream_is_standard_error() {
         for stream in [None, Some(""), Some("1"), Some("a:b"), Some("0:0"), Some("8:-1")] {
             assert!(!is_standard_error(stream), "{stream:?}");
         }
@@ -109,7 +108,7 @@ mod tests {
         assert!(is_standard_error(Some(&format!("{}:{}", found.st_dev, found.st_ino))));
     }
 
-    /// What has been written.
+    /// The written text.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_with_its_priority_whatever_is_in_it() {
+    fn an_event_becomes_one_line_with_its_priority() {
         let written = Written::default();
         let theirs = written.clone();
         let lines = tracing_subscriber::fmt()

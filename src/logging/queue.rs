@@ -1,8 +1,9 @@
-//! Log lines on their way to standard error: what everybody may append to, and what its one writer
-//! makes of a sink that fails or stands still.
+//! The queue of log lines for standard error: any thread appends, one thread writes. The sink may
+//! fail or hang.
 //!
-//! Bounded in bytes. What does not fit is dropped and counted, the oldest lines stay: they say how
-//! the trouble began. The mutex is only held to copy bytes, never while something is written.
+//! The queue is bounded in bytes. Lines that do not fit are dropped and counted; the oldest stay,
+//! since they show how the trouble began. The mutex is held only to copy bytes, never during a
+//! write.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,12 +13,12 @@ use std::time::Duration;
 use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_WRITE_BYTES};
 use crate::output::write_all_counted;
 
-/// The lines that wait.
+/// The queue.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// Bytes that wait or are being written.
+    /// Bytes in the queue or being written.
     pending_bytes: AtomicUsize,
     /// Lines that were dropped or could not be written, since the start.
     lost: AtomicU64,
@@ -26,17 +27,17 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Lines that found no room since the writer took the last ones.
+    /// Lines dropped for lack of room since the writer took the last ones.
     dropped: u64,
 }
 
 impl Queue {
-    /// Appends whole lines, or drops them. Waits for no writer.
+    /// Appends whole lines, or drops them. Never waits for the writer.
     pub fn push(&self, lines: &[u8]) {
         self.append(lines, LOG_QUEUE_BYTES_MAX);
     }
 
-    /// Appends a process' last words, whether there is room or not.
+    /// Appends the last words of a process, even beyond the bound.
     pub fn push_last(&self, words: &[u8]) {
         self.append(words, usize::MAX);
     }
@@ -59,14 +60,14 @@ impl Queue {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until all is written or lost, at most for this time. False: something still waits.
+    /// Waits until everything is written or lost, at most for this time. False: something is left.
     pub fn flush(&self, time: Duration) -> bool {
         let busy = |_: &mut Waiting| !self.is_idle();
         let waited = self.changed.wait_timeout_while(self.lock(), time, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Whether nothing waits. Takes no lock: a signal handler may ask.
+    /// Whether nothing is pending. Takes no lock, so a signal handler may call it.
     pub fn is_idle(&self) -> bool {
         self.pending_bytes.load(Ordering::SeqCst) == 0
     }
@@ -75,7 +76,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and swaps them for the empty buffer. Returns how many were dropped.
+    /// Waits for lines and swaps them with the empty buffer. Returns the number of dropped lines.
     fn take(&self, empty: &mut Vec<u8>) -> u64 {
         let none = |waiting: &mut Waiting| waiting.lines.is_empty();
         let waited = self.changed.wait_while(self.lock(), none);
@@ -92,7 +93,7 @@ impl Queue {
     }
 }
 
-/// The thread that writes: the only one that waits for the sink.
+/// The writing thread: the only one that waits for the sink.
 pub(super) struct Writer<'a, W, R> {
     queue: &'a Queue,
     sink: W,
@@ -100,7 +101,7 @@ pub(super) struct Writer<'a, W, R> {
     report: R,
     /// Lines lost since the last report.
     lost: u64,
-    /// Lines lost, according to a report that may still be lost itself.
+    /// Lost lines in a report that may still be lost itself.
     reported: u64,
     /// The sink has the beginning of a line: a full disk cuts anywhere.
     torn: bool,
@@ -111,7 +112,7 @@ impl<'a, W: Write, R: FnMut(u64)> Writer<'a, W, R> {
         Self { queue, sink, report, lost: 0, reported: 0, torn: false }
     }
 
-    /// Writes what comes, for ever.
+    /// Writes lines for ever.
     pub fn run(mut self) -> ! {
         let mut lines = Vec::new();
         loop {
@@ -161,7 +162,8 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// Whole lines, as many as one write to a pipe leaves together whoever else writes to it.
+/// Splits into groups of whole lines that one write to a pipe keeps together, whatever others write
+/// to it.
 fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let window = &lines[..lines.len().min(LOG_WRITE_BYTES)];
@@ -179,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk with so much room.
+    /// A disk with this much room.
     struct Disk<'a>(&'a RefCell<Vec<u8>>, &'a Cell<usize>);
 
     impl Write for Disk<'_> {
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_refuses_are_counted_and_reported_once_it_takes_some_again() {
+    fn lines_lost_to_a_full_disk_are_counted_and_reported() {
         let (queue, disk, room) = (Queue::default(), RefCell::default(), Cell::new(8));
         let report = |lost| queue.push(format!("lost {lost}\n").as_bytes());
         let mut writer = Writer::new(&queue, Disk(&disk, &room), report);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_stands_still_costs_bounded_memory_and_the_newest_lines() {
+    fn a_stalled_sink_costs_bounded_memory_and_the_newest_lines() {
         let queue = Queue::default();
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         let fit = LOG_QUEUE_BYTES_MAX / line.len();

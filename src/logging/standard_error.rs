@@ -1,17 +1,20 @@
-//! Standard error, taken out of everybody's hands.
+//! Replaces standard error by a pipe, so that no writer waits or fails.
 //!
-//! Behind descriptor 2 there may be a full disk, a pipe whose reader is gone, or one whose reader
-//! stands still. Whoever writes there himself fails (`eprintln!` panics) or waits for ever, and with
-//! him his core. Our own lines go through the queue. But libraries write too: `may` and the standard
-//! library before they abort, and who knows which other. So the real standard error is kept under another descriptor, known to
-//! the writer alone, and descriptor 2 is a pipe that a thread reads into the same queue.
+//! Descriptor 2 may lead to a full disk, a pipe whose reader has ended, or a pipe whose reader
+//! hangs. A thread that writes there itself would fail (`eprintln!` panics) or wait for ever, and
+//! its core with it. Our own lines go through the queue, but libraries write too: `may` and the
+//! standard library before they abort, and perhaps others. So the real standard error is kept under
+//! another descriptor that only the writer knows. Descriptor 2 becomes a pipe, which a thread reads
+//! into the same queue.
 //!
-//! The pipe blocks on purpose. Its reader only copies, and waits for nothing outside this process,
-//! so a write to it ends as soon as that thread has run; one that did not block would fail when the
-//! pipe is full, and `eprintln!` would panic again. What is dropped is dropped behind it, and counted.
+//! The pipe is blocking on purpose. Its reader only copies, and waits for nothing outside this
+//! process, so a write ends as soon as that thread has run. A non-blocking write would fail when
+//! the pipe is full, and `eprintln!` would panic again. Lines are dropped, and counted, only after
+//! the pipe.
 //!
-//! What an abort says (out of memory, a panic while another unwinds) is then in the pipe when the
-//! process dies. So SIGABRT gives the two threads a moment, bounded, before it kills.
+//! The message of an abort (out of memory, a panic during a panic) is in the pipe when the process
+//! dies. So the handler of SIGABRT gives the two threads a short, bounded time before it kills the
+//! process.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -30,18 +33,18 @@ use signal_hook::low_level;
 use super::queue::{Queue, Writer};
 use crate::limits::{LAST_WORDS_MS, LOG_WRITE_BYTES};
 
-/// The real one, once it is taken.
+/// The real standard error, once it was replaced.
 static REAL: OnceLock<OwnedFd> = OnceLock::new();
-/// Time for what a dying thread wrote to reach the queue.
+/// Time for the last output of a dying thread to reach the queue.
 const ABORT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Where standard error really goes, if descriptor 2 is our pipe.
+/// The real standard error, if descriptor 2 is our pipe.
 pub fn real() -> Option<BorrowedFd<'static>> {
     REAL.get().map(OwnedFd::as_fd)
 }
 
-/// Puts the queue between everybody and standard error. To be called once. What others write there goes
-/// through `prepare`. `report` logs lost lines.
+/// Puts the queue in front of standard error. Call it once. Output of other writers goes through
+/// `prepare`. `report` logs lost lines.
 pub(super) fn take(
     queue: &'static Queue,
     prepare: fn(&[u8]) -> Vec<u8>,
@@ -69,7 +72,7 @@ pub(super) fn take(
     unsafe { low_level::register(SIGABRT, on_abort) }.map(drop)
 }
 
-/// Copies what comes through the pipe to the queue, line by line.
+/// Copies the pipe's output to the queue, line by line.
 fn forward(mut pipe: File, queue: &Queue, prepare: fn(&[u8]) -> Vec<u8>) {
     let mut text = Vec::with_capacity(2 * LOG_WRITE_BYTES);
     let mut buffer = [0; LOG_WRITE_BYTES];
@@ -79,7 +82,8 @@ fn forward(mut pipe: File, queue: &Queue, prepare: fn(&[u8]) -> Vec<u8>) {
             Ok(length) => text.extend_from_slice(&buffer[..length]),
             Err(_) => continue,
         }
-        // A line comes in several writes; one that is too long, or has no end, goes as it is.
+        // A line may come in several writes; one that is too long, or has no end, is copied as it
+        // is.
         if let Some(end) = memchr::memrchr(b'\n', &text) {
             queue.push(&prepare(&text[..=end]));
             text.drain(..=end);
@@ -91,7 +95,7 @@ fn forward(mut pipe: File, queue: &Queue, prepare: fn(&[u8]) -> Vec<u8>) {
     }
 }
 
-/// The real standard error. Waits where somebody who shares it has made it one that does not.
+/// The real standard error. If another process has made it non-blocking, writing polls.
 struct Sink(File);
 
 impl Write for Sink {

@@ -1,5 +1,5 @@
-//! Targets of lines that mean more than a place in the sources.
+//! Log targets with a meaning of their own.
 
-/// The target of the lines that say what operators have changed. They are logged at every level but
-/// `off`, unless the filter names them.
+/// The target of lines about operators' changes. They are logged at every level but `off`, unless
+/// the filter names the target.
 pub const AUDIT: &str = "stampede::audit";

@@ -1,8 +1,8 @@
-//! The two forms of the same metrics.
+//! The two formats of the metrics.
 
 use std::fmt::Write;
 
-/// How they are written.
+/// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What these values of `Accept` ask for.
+    /// The format that these values of `Accept` ask for.
     pub fn wanted<'a>(mut accept: impl Iterator<Item = &'a [u8]>) -> Self {
         let takes = |range: &str| {
             let mut parts = range.split(';').map(str::trim);
@@ -38,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The same metrics in this form.
+    /// Converts the metrics to this format.
     pub(super) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -47,8 +47,8 @@ impl Format {
     }
 }
 
-/// In the older form a counter's name has its `_total` also where its type is told, information is a
-/// gauge that is 1, and neither units nor the end are told.
+/// In the older format, a counter's type line has the name with `_total`, an info metric is a gauge
+/// with the value 1, and there are no units and no end marker.
 fn to_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_open_metrics_gets_it() {
+    fn open_metrics_is_sent_when_accepted() {
         let wanted = |accept: &[&str]| Format::wanted(accept.iter().map(|value| value.as_bytes()));
         assert_eq!(wanted(&[]), Format::Prometheus);
         assert_eq!(wanted(&["*/*"]), Format::Prometheus);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_form_names_counters_with_their_suffix() {
+    fn prometheus_text_names_counters_with_their_suffix() {
         let open_metrics = "# HELP sold_units Units sold.\n# TYPE sold_units counter\n\
             # UNIT sold_units units\nsold_units_total{sale=\"a # b\"} 3\n\
             # HELP build What runs.\n# TYPE build info\nbuild_info{version=\"1\"} 1\n\

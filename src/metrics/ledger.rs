@@ -1,4 +1,4 @@
-//! What the cores ask the ledger, and how it answers.
+//! Metrics of the cores' ledger queries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,49 +6,53 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Unit;
 
-use super::sheet::{DURATION_POWER, Sheet};
+use super::writer::{DURATION_POWER, MetricsWriter};
 use crate::count::Tally;
 use crate::ledger::counts::LedgerCounts;
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
 use crate::status::Status;
 
-pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
+pub(super) fn write(metrics: &mut MetricsWriter<'_>, status: &Status) -> fmt::Result {
     let up = status.ledger_up.iter().filter(|up| up.load(Ordering::Relaxed)).count();
-    sheet.gauge("ledger_cores_up", "Cores whose link to the ledger carries batches.", up as u64)?;
+    metrics.gauge(
+        "ledger_cores_up",
+        "Cores whose link to the ledger carries batches.",
+        up as u64,
+    )?;
     let (_, refused) = status.selling.refused_sales.list(REFUSED_SALES_SHOWN_MAX);
-    sheet.gauge(
+    metrics.gauge(
         "refused_sales",
-        "Sales that the ledger refuses for what is stored of them.",
+        "Sales that the ledger refuses because their stored data is damaged.",
         refused as u64,
     )?;
     let of_cores = || status.selling.counts.iter().filter_map(|core| core.ledger.get());
     let waiting = of_cores().map(|core: &Arc<LedgerCounts>| core.waiting.get()).sum();
-    sheet.gauge("waiting_requests", "Requests that wait for the ledger.", waiting)?;
-    sheet.histogram(
+    metrics.gauge("waiting_requests", "Requests that wait for the ledger.", waiting)?;
+    metrics.histogram(
         "batch_commands",
         "Commands in a batch to the ledger.",
         None,
         0,
         &Tally::of(of_cores().map(|core| &core.commands)),
     )?;
-    sheet.histogram(
+    metrics.histogram(
         "batch_queued",
-        "For how long the first command of a batch had waited when it left.",
+        "Time that the first command of a batch waited before the batch was sent.",
         Some((Unit::Seconds, 1e3)),
         0,
         &Tally::of(of_cores().map(|core| &core.queued_ms)),
     )?;
-    sheet.histogram(
+    metrics.histogram(
         "ledger_round_trip",
-        "From when a batch left until it was answered.",
+        "Time from sending a batch until it was answered.",
         Some((Unit::Seconds, 1e6)),
         DURATION_POWER,
         &Tally::of(of_cores().map(|core| &core.round_trip_us)),
     )?;
     if let Some(store) = &status.store {
-        sheet.histogram(
+        metrics.histogram(
             "fdatasync_duration",
-            "How long the ledger's disk took to make a batch durable.",
+            "Time that the ledger's disk took to make a batch durable.",
             Some((Unit::Seconds, 1e6)),
             DURATION_POWER,
             &Tally::of([&store.sync_us].into_iter()),

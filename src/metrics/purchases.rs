@@ -1,23 +1,23 @@
-//! What became of purchases, and what the cores asked so that buyers need not.
+//! Metrics of purchase outcomes, and of the queries that answer buyers from memory.
 
 use std::fmt;
 use std::time::Instant;
 
 use prometheus_client::registry::Unit;
 
-use super::sheet::{DURATION_POWER, Sheet};
+use super::writer::{DURATION_POWER, MetricsWriter};
 use crate::count::Tally;
-use crate::purchase::{Counted, Questions, Sums};
+use crate::purchase::{Counted, Sums, ViewQueries};
 use crate::status::Status;
 
-/// What the others are told under, when the busiest sales have names of their own.
+/// The label of all other sales, when only the busiest ones have their own.
 const OTHER_SALES: &str = "";
 /// The first bound of ages in ms: 8 ms.
 const AGE_POWER: usize = 3;
 
-pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
+pub(super) fn write(metrics: &mut MetricsWriter<'_>, status: &Status) -> fmt::Result {
     let (named, others) = status.selling.sales.read(Instant::now());
-    let strangers = status.selling.counts.iter().map(|core| core.strangers_sums());
+    let strangers = status.selling.counts.iter().map(|core| core.unknown_sales_sums());
     let others = strangers.fold(others, |mut all: Sums, more| {
         all.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
         all
@@ -30,64 +30,64 @@ pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
             ([("sale", sale), ("outcome", counted.name()), ("source", source)], *count)
         })
     });
-    sheet.counters(
+    metrics.counters(
         "purchases",
         "Purchases by what became of them. Refusals from memory asked nobody. The busiest sales have \
          a name, the others none.",
         None,
         series,
     )?;
-    sheet.histogram(
+    metrics.histogram(
         "purchase_duration",
-        "From when a purchase came until its answer was written, of those that asked the ledger.",
+        "Time from a purchase's arrival until its answer was written, for purchases that queried the ledger.",
         Some((Unit::Seconds, 1e6)),
         DURATION_POWER,
         &Tally::of(status.selling.counts.iter().map(|core| &core.purchases_us)),
     )?;
-    sheet.gauge(
+    metrics.gauge(
         "allowance_units",
-        "Units that this server may still ask the ledger for, over all sales it was asked for.",
+        "Units that this server may still request from the ledger, over all sales in use.",
         status.selling.allowance_left(),
     )?;
-    write_questions(sheet, status)
+    write_questions(metrics, status)
 }
 
-/// What keeps buyers from asking the ledger themselves.
-fn write_questions(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
-    let of_cores = || status.selling.counts.iter().map(|core| &core.questions);
-    let sum = |count: fn(&Questions) -> u64| of_cores().map(count).sum::<u64>();
+/// Queries that the cores make so that buyers' requests need none.
+fn write_questions(metrics: &mut MetricsWriter<'_>, status: &Status) -> fmt::Result {
+    let of_cores = || status.selling.counts.iter().map(|core| &core.queries);
+    let sum = |count: fn(&ViewQueries) -> u64| of_cores().map(count).sum::<u64>();
     let by_reason = [
         ([("reason", "waiting")], sum(|core| core.awaited.get())),
         ([("reason", "background")], sum(|core| core.background.get())),
     ];
-    sheet.counters(
+    metrics.counters(
         "sale_queries",
-        "Queries of how a sale stands: with requests that wait for the answer, or in the background.",
+        "Ledger queries about a sale's state: for waiting requests, or in the background.",
         None,
         by_reason.into_iter(),
     )?;
-    sheet.counter(
+    metrics.counter(
         "sale_query_waiters",
-        "Requests that waited for the answer to such a query, whoever's it was.",
+        "Requests that waited for the answer to such a query, including shared ones.",
         None,
         sum(|core| core.waiters.get()),
     )?;
-    sheet.counter(
+    metrics.counter(
         "claim_queries",
-        "Looks for the reservation that an idempotency key may have already.",
+        "Ledger queries for the reservation that an idempotency key may already have.",
         None,
         sum(|core| core.claims.get()),
     )?;
-    sheet.histogram(
+    metrics.histogram(
         "latch_age",
-        "Age of what refuses from memory, of each sale in use, at each tick.",
+        "Age of the latch of each sale in use, at each tick.",
         Some((Unit::Seconds, 1e3)),
         AGE_POWER,
         &Tally::of(of_cores().map(|core| &core.latch_age_ms)),
     )?;
-    sheet.histogram(
+    metrics.histogram(
         "view_age",
-        "Age of what is shown of a sale, of each in use, at each tick.",
+        "Age of the view of each sale in use, at each tick.",
         Some((Unit::Seconds, 1e3)),
         AGE_POWER,
         &Tally::of(of_cores().map(|core| &core.view_age_ms)),

@@ -1,17 +1,18 @@
-//! What each operation takes and answers.
+//! The requests and answers of each operation.
 
 use serde_json::{Value, json};
 
 use super::schemas;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::code::control::{
     DRAINING, EXISTS, FOREIGN_PARTS, HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE,
     TOO_MANY_TO_COUNT,
 };
 use crate::engine::http::Kind;
+use crate::limits::SALE_ID_BYTES_MAX;
 use crate::route::table::{Operation, Port};
 
-/// What HTTP itself may answer to any request.
+/// Problems that HTTP itself may give to any request.
 pub(super) const PROTOCOL: &[&Kind] = &[
     Kind::BAD_REQUEST,
     Kind::NOT_FOUND,
@@ -28,15 +29,15 @@ pub(super) const PROTOCOL: &[&Kind] = &[
     Kind::INTERNAL,
     Kind::NOT_IMPLEMENTED,
     Kind::VERSION_NOT_SUPPORTED,
-    Code::Busy.kind(),
-    Code::Unavailable.kind(),
-    Code::Unknown.kind(),
+    ErrorCode::Busy.kind(),
+    ErrorCode::Unavailable.kind(),
+    ErrorCode::Unknown.kind(),
 ];
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A body that a request has.
+/// The body of a request.
 pub(super) struct Body {
     pub(super) schema: &'static str,
     pub(super) required: bool,
@@ -50,13 +51,13 @@ pub(super) struct Answer {
     pub(super) content: Option<(&'static str, &'static str)>,
 }
 
-/// An operation in words.
+/// The description of an operation.
 pub(super) struct Description {
     pub(super) summary: &'static str,
     pub(super) detail: &'static str,
     pub(super) body: Option<Body>,
     pub(super) answers: Vec<Answer>,
-    /// What it may say beside [`PROTOCOL`].
+    /// Its problems besides [`PROTOCOL`].
     pub(super) problems: Vec<&'static Kind>,
 }
 
@@ -90,16 +91,17 @@ impl Description {
         self
     }
 
-    /// What only the buyers' port may say.
-    fn or_at_public(mut self, port: Port, code: Code) -> Self {
+    /// A problem of the public port only.
+    fn or_at_public(mut self, port: Port, code: ErrorCode) -> Self {
         self.problems.extend((port == Port::Public).then(|| code.kind()));
         self
     }
 
-    /// What the buyers' port says to a token that admits nobody, where it asks for one.
+    /// The problems of denied tokens, at the public port.
     fn or_denied_at_public(mut self, port: Port) -> Self {
-        let of_tokens = |code: &Code| code.challenge().is_some() && *code != Code::ShopOnly;
-        let denied = Code::ALL.into_iter().filter(of_tokens).map(Code::kind);
+        let of_tokens =
+            |code: &ErrorCode| code.challenge().is_some() && *code != ErrorCode::ShopOnly;
+        let denied = ErrorCode::ALL.into_iter().filter(of_tokens).map(ErrorCode::kind);
         self.problems.extend(denied.filter(|_| port == Port::Public));
         self
     }
@@ -110,24 +112,24 @@ impl Description {
     }
 }
 
-/// What is said of a reservation that is no longer held.
+/// The problems of a reservation that is no longer held.
 const OVER: [&Kind; 4] = [
-    Code::Expired.kind(),
-    Code::AlreadyConfirmed.kind(),
-    Code::AlreadyCancelled.kind(),
-    Code::AlreadyRefunded.kind(),
+    ErrorCode::Expired.kind(),
+    ErrorCode::AlreadyConfirmed.kind(),
+    ErrorCode::AlreadyCancelled.kind(),
+    ErrorCode::AlreadyRefunded.kind(),
 ];
 
 const RESERVATION: &str = "The reservation as it stands.";
 const SALE: &str = "The sale as it stands.";
 
-/// What an operation takes and answers at a port that has it.
+/// The requests and answers of an operation at a port that has it.
 pub(super) fn describe(port: Port, operation: Operation) -> Description {
     match operation {
         Operation::BuyTicket => Description::new(
             "Buy one unit of the sale `ticket`",
-            "The article's way to buy: `code` in the body says what became of it, 1 or a negative \
-             number. Any method buys. Without a user the purchase is anonymous.",
+            "The article's way to buy: `code` in the body is the outcome, 1 or a negative number. Any \
+             method buys. Without a user the purchase is anonymous.",
         ),
         Operation::Plaintext => {
             Description::new("TechEmpower's plaintext test", "").says_in(200, "A greeting.", "text/plain", "Text")
@@ -137,13 +139,12 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         }
         Operation::Reserve => Description::new(
             "Reserve units of a sale",
-            "Holds the units until `expires_at`, of all ticket types that `lines` names or of none. The \
-             same Idempotency-Key with the same request finds the reservation again, whatever became of \
-             the first answer.",
+            "Holds the units until `expires_at`; with `lines` either all of them or none. A request with \
+             the same Idempotency-Key returns the same reservation, even if the first answer was lost.",
         )
         .takes("ReservationRequest")
         .says(201, "The new reservation.", "Reservation")
-        .says(200, "The reservation that this user and key have already.", "Reservation")
+        .says(200, "The reservation that an earlier request of this user and key made.", "Reservation")
         .or(&of_purchases()),
         Operation::ShowSale => Description::new(
             "Show a sale",
@@ -154,94 +155,93 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         )
         .says(200, SALE, "Sale"),
         Operation::ShowReservation => {
-            Description::new("Show a reservation", "With admission only to its user, and the shop.")
+            Description::new("Show a reservation", "With admission, only to its user and the shop.")
                 .says(200, RESERVATION, "Reservation")
                 .or_denied_at_public(port)
         }
         Operation::Confirm => Description::new(
             "Confirm a reservation: it is paid",
-            "As often as it is sent. One that has expired takes its units again if they are left.",
+            "Idempotent. An expired reservation takes its units again if enough are left.",
         )
         .says(200, RESERVATION, "Reservation")
         .or(&[
-            Code::Expired.kind(),
-            Code::AlreadyCancelled.kind(),
-            Code::AlreadyRefunded.kind(),
-            Code::LimitReached.kind(),
-            Code::UserRequired.kind(),
+            ErrorCode::Expired.kind(),
+            ErrorCode::AlreadyCancelled.kind(),
+            ErrorCode::AlreadyRefunded.kind(),
+            ErrorCode::LimitReached.kind(),
+            ErrorCode::UserRequired.kind(),
         ])
-        .or_at_public(port, Code::ConfirmNotPublic),
+        .or_at_public(port, ErrorCode::ConfirmNotPublic),
         Operation::Extend => Description::new(
             "Hold a reservation for longer",
-            "Until so long from now, by default the sale's hold time, and never for less than it is \
-             held already. The sale bounds how much longer in all it may become.",
+            "The new deadline is `hold_ms` from now, by default the sale's hold time; it is never earlier \
+             than the old one. The sale bounds all extensions of a reservation together.",
         )
         .may_take("Extension")
         .says(200, RESERVATION, "Reservation")
         .or(&OVER)
-        .or(&[Code::ExtensionLimitReached.kind()])
-        .or_at_public(port, Code::ShopOnly),
+        .or(&[ErrorCode::ExtensionLimitReached.kind()])
+        .or_at_public(port, ErrorCode::ShopOnly),
         Operation::Cancel => Description::new(
-            "Give a reservation back, or a part of it",
-            "Its units are for sale again. With `remaining` it keeps so many, or so many of each ticket \
+            "Cancel a reservation, or a part of it",
+            "Its units are for sale again. With `remaining` it keeps that number, in total or per ticket \
              type.",
         )
         .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")
         .or(&OVER)
-        .or(&[Code::RemainingTooLarge.kind()])
+        .or(&[ErrorCode::RemainingTooLarge.kind()])
         .or_denied_at_public(port),
         Operation::Refund => Description::new(
-            "Pay a confirmed reservation back, or a part of it",
-            "Its units are for sale again. As often as it is sent. With `remaining` it keeps so many, or so \
-             many of each ticket type.",
+            "Refund a confirmed reservation, or a part of it",
+            "Its units are for sale again. Idempotent. With `remaining` it keeps that number, in total or \
+             per ticket type.",
         )
         .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")
         .or(&[
-            Code::Expired.kind(),
-            Code::AlreadyCancelled.kind(),
-            Code::AlreadyRefunded.kind(),
-            Code::RemainingTooLarge.kind(),
+            ErrorCode::Expired.kind(),
+            ErrorCode::AlreadyCancelled.kind(),
+            ErrorCode::AlreadyRefunded.kind(),
+            ErrorCode::RemainingTooLarge.kind(),
             NOT_CONFIRMED,
         ])
-        .or_at_public(port, Code::ShopOnly),
+        .or_at_public(port, ErrorCode::ShopOnly),
         Operation::ListSales => {
-            Description::new("List sales, in the order of their ids", list_detail(port))
+            Description::new("List sales, ordered by id", list_detail(port))
                 .says(200, "A page.", "SalePage")
         }
         Operation::CreateSale => Description::new(
             "Create a sale",
-            "One that exists and is as asked stays as it is: 200.",
+            "A sale that exists with the same terms is not changed: 200.",
         )
         .takes("SaleDefinition")
         .says(201, "The new sale.", "Sale")
-        .says(200, "The sale, which existed.", "Sale")
+        .says(200, "The sale, which existed already.", "Sale")
         .or(&[EXISTS, FOREIGN_PARTS]),
         Operation::ChangeSale => Description::new(
-            "Change what a sale sells by from now on",
-            "All that is named, in one step. Nobody loses what he has.",
+            "Change the terms of a sale",
+            "Changes all given members in one step. Existing reservations stay.",
         )
         .takes("Terms")
         .says(200, SALE, "Sale")
         .or(&[TOO_MANY_TO_COUNT]),
         Operation::RemoveSale => Description::new(
-            "Forget a sale and its reservations",
-            "Only one that is closed and holds nothing.",
+            "Remove a sale and its reservations",
+            "The sale must be closed and hold nothing.",
         )
-        .says(200, "It is gone.", "Removed")
+        .says(200, "The sale is removed.", "Removed")
         .or(&[NOT_CLOSED, STILL_HELD]),
         Operation::ListReservations => Description::new(
             "List the reservations of a user, or of a sale that is over",
-            "Page by page, in the order of their ids. Without `user` only when the sale is closed and \
-             holds nothing.",
+            "Page by page, ordered by id. Without `user` the sale must be closed and hold nothing.",
         )
         .says(200, "A page.", "ReservationPage")
         .or(&[NOT_CLOSED, STILL_HELD])
-        .or_at_public(port, Code::ShopOnly),
-        Operation::OpenSale => Description::new("Sell from now on", "").says(200, SALE, "Sale"),
-        Operation::CloseSale => Description::new("Stop selling now", "").says(200, SALE, "Sale"),
-        Operation::ResetSale => Description::new("Begin a sale anew", "It forgets all that was sold.")
+        .or_at_public(port, ErrorCode::ShopOnly),
+        Operation::OpenSale => Description::new("Open a sale now", "").says(200, SALE, "Sale"),
+        Operation::CloseSale => Description::new("Close a sale now", "").says(200, SALE, "Sale"),
+        Operation::ResetSale => Description::new("Reset a sale", "All its reservations are forgotten.")
             .may_take("Reset")
             .says(200, SALE, "Sale")
             .or(&[HAS_SOLD, STILL_HELD]),
@@ -256,15 +256,15 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
             Description::new("List the servers that share the ledger", "")
                 .says(200, "All of them.", "Instances")
         }
-        Operation::Audit => Description::new("Compare what must agree", "Changes nothing.")
-            .says(200, "What was found.", "Audit"),
-        Operation::Repair => Description::new("Compare what must agree, and repair it", "")
-            .says(200, "What was found and repaired.", "Audit"),
+        Operation::Audit => Description::new("Audit sales", "Changes nothing.")
+            .says(200, "The findings.", "Audit"),
+        Operation::Repair => Description::new("Audit sales, and repair differences", "")
+            .says(200, "The findings, and the repairs.", "Audit"),
         Operation::Livez => {
-            Description::new("Whether the process answers", "").says_in(200, "It does.", TEXT, "Text")
+            Description::new("Liveness probe", "").says_in(200, "The process answers.", TEXT, "Text")
         }
-        Operation::Readyz => Description::new("Whether it sells", "")
-            .says_in(200, "It does, with the sales that the ledger refuses.", TEXT, "Text")
+        Operation::Readyz => Description::new("Readiness probe", "")
+            .says_in(200, "The server sells. Names the sales that the ledger refuses.", TEXT, "Text")
             .or(&[DRAINING]),
         Operation::Metrics => Description::new("Metrics for Prometheus", "")
             .says_in(200, "All metrics.", "text/plain; version=0.0.4; charset=utf-8", "Text")
@@ -274,29 +274,44 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 "Text",
             ),
+        Operation::LivePage => Description::new(
+            "The live page",
+            "A page for people, which polls `/v1/live`. It has no data in it, so it needs no token.",
+        )
+        .says_in(200, "The page.", "text/html; charset=utf-8", "Text"),
+        Operation::Live => Description::new(
+            "What the live page shows",
+            "From memory: it asks no ledger. Numbers that grow are totals; a rate is the difference of two \
+             answers by the difference of their `at_ms`. Sales are as old as `age_ms` says.",
+        )
+        .says(200, "The server and a page of its sales.", "Live"),
         Operation::Describe => Description::new("This document", "")
             .says(200, "OpenAPI 3.1.", "Document"),
     }
 }
 
-/// What a purchase may be told.
+/// The problems of a purchase.
 fn of_purchases() -> Vec<&'static Kind> {
     let of_others = [
-        Code::ConfirmNotPublic,
-        Code::ShopOnly,
-        Code::Expired,
-        Code::AlreadyConfirmed,
-        Code::AlreadyCancelled,
-        Code::AlreadyRefunded,
-        Code::ExtensionLimitReached,
-        Code::RemainingTooLarge,
+        ErrorCode::ConfirmNotPublic,
+        ErrorCode::ShopOnly,
+        ErrorCode::Expired,
+        ErrorCode::AlreadyConfirmed,
+        ErrorCode::AlreadyCancelled,
+        ErrorCode::AlreadyRefunded,
+        ErrorCode::ExtensionLimitReached,
+        ErrorCode::RemainingTooLarge,
     ];
-    Code::ALL.into_iter().filter(|code| !of_others.contains(code)).map(Code::kind).collect()
+    ErrorCode::ALL
+        .into_iter()
+        .filter(|code| !of_others.contains(code))
+        .map(ErrorCode::kind)
+        .collect()
 }
 
 fn list_detail(port: Port) -> &'static str {
     match port {
-        Port::Public => "Page by page. About a second old; with many sales a little older.",
+        Port::Public => "Page by page. About one second old; with many sales a little older.",
         Port::Control => "Page by page, as the ledger has them.",
     }
 }
@@ -305,22 +320,29 @@ fn list_detail(port: Port) -> &'static str {
 pub(super) fn parameter(operation: Operation, name: &str) -> Value {
     let (description, schema) = match name {
         "after" => (
-            "Begin after this id.",
+            "Start after this id.",
             schemas::reference(match operation {
-                Operation::ListSales => "SaleId",
+                Operation::ListSales | Operation::Live => "SaleId",
                 _ => "ReservationId",
             }),
         ),
         "limit" => (
-            "Most items of the page.",
+            "Maximum number of items.",
             json!({ "type": "integer", "minimum": 1, "maximum": schemas::page_max(operation) }),
         ),
-        "user" => ("For whom.", schemas::reference("User")),
+        "user" => ("Only reservations of this user.", schemas::reference("User")),
+        "search" => (
+            "Only sales whose id has this text in it.",
+            json!({ "type": "string", "maxLength": SALE_ID_BYTES_MAX }),
+        ),
+        "sale" if operation == Operation::Live => {
+            ("A sale to show beside those of the page.", schemas::reference("SaleId"))
+        }
         "sale" => (
-            "A sale to look at; several may be named. Without: all.",
+            "A sale to audit; may be repeated. Default: all sales.",
             json!({ "type": "array", "items": schemas::reference("SaleId") }),
         ),
-        _ => ("Also repair what may sell units again.", json!({ "type": "boolean" })),
+        _ => ("Also make repairs that may return units to stock.", json!({ "type": "boolean" })),
     };
     json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }

@@ -1,23 +1,24 @@
-//! What bodies look like, as JSON Schema.
+//! The JSON schemas of bodies.
+
+mod live;
 
 use serde_json::{Map, Value, json};
 
 use crate::limits::{
-    CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, NOTE_BYTES_MAX,
-    QUANTITY_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, TYPE_NAME_BYTES_MAX, TYPES_MAX,
-    USER_BYTES_MAX,
+    CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, LIVE_PAGE_MAX,
+    NOTE_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, TYPE_NAME_BYTES_MAX,
+    TYPES_MAX, USER_BYTES_MAX,
 };
 use crate::route::table::{Operation, Port};
 
-/// The schema of this name.
-pub(super) fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
-}
+pub(super) use super::shapes::reference;
+use super::shapes::{list_of, next, object, or_null, whole_number};
 
-/// The most that a page of this list may have.
+/// Maximum page size of this list.
 pub(super) fn page_max(operation: Operation) -> usize {
     match operation {
         Operation::ListReservations => CONTROL_RESERVATIONS_PAGE_MAX,
+        Operation::Live => LIVE_PAGE_MAX,
         _ => CONTROL_PAGE_MAX,
     }
 }
@@ -32,11 +33,7 @@ pub(super) fn all(port: Port) -> Map<String, Value> {
     both.into_iter().chain(own).map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
-    json!({ "type": "object", "required": required, "properties": properties })
-}
-
-/// One that a request has: what is not known is refused.
+/// An object in a request: unknown members are rejected.
 fn closed(required: &[&str], properties: Value) -> Value {
     json!({
         "type": "object",
@@ -55,21 +52,16 @@ fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-fn or_null(mut schema: Value) -> Value {
-    schema["type"] = json!([schema["type"], "null"]);
-    schema
-}
-
-/// Control characters, as a pattern has them.
+/// Control characters, for a pattern.
 const CONTROLS: &str = r"\u0000-\u001f\u007f-\u009f";
 
-/// Text without control characters, of so many bytes at the most.
+/// Text without control characters, with this maximum number of bytes.
 fn plain_text(bytes_max: usize) -> Value {
     let pattern = format!("^[^{CONTROLS}]+$");
     json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "pattern": pattern })
 }
 
-/// An object with ticket types' names and what each has.
+/// An object that maps ticket types to values.
 fn by_type(least: usize, each: Value, description: &str) -> Value {
     json!({
         "type": "object",
@@ -105,7 +97,7 @@ fn both() -> Vec<(&'static str, Value)> {
         ),
         ("User", {
             let mut user = plain_text(USER_BYTES_MAX);
-            user["description"] = format!("{USER_BYTES_MAX} bytes of UTF-8 at the most.").into();
+            user["description"] = format!("At most {USER_BYTES_MAX} bytes of UTF-8.").into();
             user
         }),
         (
@@ -154,7 +146,11 @@ fn both() -> Vec<(&'static str, Value)> {
         ),
         ("Lines", {
             let units = whole(0, QUANTITY_MAX.into());
-            let mut lines = by_type(0, units, "Units by ticket type. 0 is as good as left out.");
+            let mut lines = by_type(
+                0,
+                units,
+                "Units by ticket type. 0 means the same as leaving the type out.",
+            );
             lines["examples"] = json!([{ "adult": 2, "child": 1 }]);
             lines
         }),
@@ -171,14 +167,14 @@ fn both() -> Vec<(&'static str, Value)> {
                     "status": { "enum": ["held", "confirmed", "cancelled", "expired", "refunded"] },
                     "expires_at": time(),
                     "quantity_asked": {
-                        "description": "Units that it was made with, if some were given back since.",
+                        "description": "Units of the original request, if some were given back since.",
                         "type": "integer",
                         "minimum": 1,
                         "maximum": QUANTITY_MAX,
                     },
                     "lines_asked": reference("Lines"),
                     "first_expires_at": {
-                        "description": "Until when it was held at first, if it was extended since.",
+                        "description": "The first deadline, if it was extended since.",
                         "type": "string",
                         "format": "date-time",
                     },
@@ -195,7 +191,7 @@ fn both() -> Vec<(&'static str, Value)> {
             closed(
                 &[],
                 json!({ "remaining": {
-                    "description": "Units; in a sale with ticket types units by type, or 0.",
+                    "description": "The number of units; in a sale with ticket types, units by type, or 0.",
                     "oneOf": [whole(0, QUANTITY_MAX.into()), reference("Lines")],
                 } }),
             ),
@@ -232,7 +228,7 @@ fn both() -> Vec<(&'static str, Value)> {
                     "field": { "type": "string", "description": "The input that is wrong." },
                     "ticket_type": {
                         "type": "string",
-                        "description": "The ticket type of which too few are left, or that the sale has not.",
+                        "description": "The ticket type of which too few units are left, or that does not exist.",
                     },
                     "free": { "type": "integer", "minimum": 0, "description": "Units that are left." },
                 },
@@ -243,18 +239,13 @@ fn both() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Where the next page of a list begins.
-fn next() -> Value {
-    json!({ "type": ["string", "null"], "description": "`after` of the next page, if there is one." })
-}
-
 fn public() -> Vec<(&'static str, Value)> {
     vec![
         ("Key", {
             let mut key = plain_text(KEY_BYTES_MAX);
-            // What begins with a quote is a string of RFC 9651.
+            // A text that begins with a quote is a string of RFC 9651.
             key["pattern"] = format!("^[^\"{CONTROLS}][^{CONTROLS}]*$").into();
-            key["description"] = format!("{KEY_BYTES_MAX} bytes of UTF-8 at the most.").into();
+            key["description"] = format!("At most {KEY_BYTES_MAX} bytes of UTF-8.").into();
             key
         }),
         ("ReservationRequest", {
@@ -267,9 +258,9 @@ fn public() -> Vec<(&'static str, Value)> {
                     "note": reference("Note"),
                 }),
             );
-            let one = "In a sale with ticket types `lines`, in any other `quantity`.";
+            let one = "`lines` in a sale with ticket types; `quantity` in any other sale.";
             request["description"] = one.into();
-            // Each stands beside the sale of the same place among the examples of sales.
+            // Each corresponds to the sale at the same position of the examples of sales.
             request["examples"] = json!([
                 { "user": "ann", "quantity": 1 },
                 { "user": "ann", "lines": { "adult": 2, "child": 1 } },
@@ -300,13 +291,12 @@ fn public() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Whether something is to be so; `null` is as good as left out.
+/// A boolean; `null` counts as missing.
 fn flag() -> Value {
     json!({ "type": ["boolean", "null"] })
 }
 
 fn control() -> Vec<(&'static str, Value)> {
-    let whole_number = || json!({ "type": "integer", "minimum": 0 });
     let asked_time = || {
         json!({
             "type": "string",
@@ -334,7 +324,7 @@ fn control() -> Vec<(&'static str, Value)> {
                     "types": or_null(by_type(
                         0,
                         whole(1, TOTAL_MAX),
-                        "Ticket types and how many units of each may be sold. A sale with such is in one part.",
+                        "Ticket types with the maximum number of units of each. Such a sale has one part.",
                     )),
                     "splits": or_null(whole(1, SPLITS_MAX.into())),
                 }),
@@ -378,13 +368,22 @@ fn control() -> Vec<(&'static str, Value)> {
                 json!({ "id": reference("SaleId"), "removed": { "const": true } }),
             ),
         ),
+        ("Instances", object(&["instances"], json!({ "instances": list_of("Instance") }))),
         (
-            "Instances",
+            "Instance",
             object(
-                &["instances"],
-                json!({ "instances": { "type": "array", "items": object(
-                &["id", "name", "addresses", "cores", "version", "reads", "state", "allowance",
-                  "since", "lease_ms"],
+                &[
+                    "id",
+                    "name",
+                    "addresses",
+                    "cores",
+                    "version",
+                    "reads",
+                    "state",
+                    "allowance",
+                    "since",
+                    "lease_ms",
+                ],
                 json!({
                     "id": { "type": "string" },
                     "name": { "type": "string" },
@@ -397,9 +396,13 @@ fn control() -> Vec<(&'static str, Value)> {
                     "since": time(),
                     "lease_ms": { "type": ["integer", "null"] },
                 }),
-            ) } }),
             ),
         ),
+        ("Live", live::answer()),
+        ("LiveServer", live::server()),
+        ("LiveCore", live::core()),
+        ("LiveSales", live::sales()),
+        ("Histogram", live::histogram()),
         (
             "Audit",
             object(

@@ -1,8 +1,8 @@
-//! A sale that is over, as a file: the sale, then a line for each of its reservations, then one that
-//! says how many these are, with a checksum of all before it.
+//! Writes a closed sale to a file: a line for the sale, a line per reservation, and a last line with their
+//! number and a checksum of all lines before it.
 //!
-//! The file is there whole or not at all: it is written under another name beside it, made durable,
-//! and only then takes its name. What is archived may be removed next.
+//! The file appears when it is complete: it is written under another name in the same folder, synced,
+//! and then linked to its name. The operator may remove the sale after that.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -11,29 +11,29 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::arguments::shown;
+use super::arguments::quoted;
 use super::failure::Failure;
-use super::way::{Way, value};
+use super::transport::{Transport, json_of};
 use crate::control::request::Request;
 use crate::engine::http::Method;
 
 /// The format that the last line names. Archives of 0.1.0 have no such line.
 pub(super) const ARCHIVE_FORMAT: u64 = 1;
 
-/// Writes the archive. Gives how many reservations are in it.
-pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
+/// Writes the archive. Returns the number of its reservations.
+pub fn write(transport: &mut Transport, id: &str, to: &str) -> Result<u64, Failure> {
     let path = Path::new(to);
     if path.exists() {
-        return Err(Failure::Usage(format!("--to {}: the file exists already", shown(to))));
+        return Err(Failure::Usage(format!("--to {}: the file exists already", quoted(to))));
     }
-    let sale = value(way.ask(&Request::new(Method::Get, format!("/v1/sales/{id}")))?)?;
-    let failed = |error: io::Error| Failure::Failed(format!("--to {}: {error}", shown(to)));
+    let sale = json_of(transport.send(&Request::new(Method::Get, format!("/v1/sales/{id}")))?)?;
+    let failed = |error: io::Error| Failure::Failed(format!("--to {}: {error}", quoted(to)));
     let mut draft = Draft::create(path).map_err(failed)?;
     draft.line(&sale).map_err(failed)?;
     let mut count = 0;
     let mut target = format!("/v1/sales/{id}/reservations");
     loop {
-        let page = value(way.ask(&Request::new(Method::Get, target))?)?;
+        let page = json_of(transport.send(&Request::new(Method::Get, target))?)?;
         for reservation in page["reservations"].as_array().into_iter().flatten() {
             draft.line(reservation).map_err(failed)?;
             count += 1;
@@ -46,7 +46,7 @@ pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
     Ok(count)
 }
 
-/// A file that is removed again unless it is finished.
+/// A file that is removed on drop unless it is finished.
 struct Draft {
     path: PathBuf,
     file: Option<BufWriter<File>>,
@@ -59,7 +59,7 @@ impl Draft {
         let mut draft = name.to_owned();
         draft.push(format!(".{}.part", std::process::id()));
         let path = path.with_file_name(draft);
-        // Users and keys are in it.
+        // It holds users and idempotency keys.
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         let hasher = crc32fast::Hasher::new();
         Ok(Self { path, file: Some(BufWriter::new(file)), hasher })
@@ -83,7 +83,7 @@ impl Draft {
         if let Some(file) = self.file.take() {
             file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         }
-        // Unlike a rename, a link does not replace a file that has come meanwhile.
+        // Unlike a rename, a link does not replace a file that another process has created meanwhile.
         fs::hard_link(&self.path, path)?;
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,15 +1,16 @@
 //! `stampede audit`.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::arguments::{check_sale, shown};
+use super::arguments::{check_sale, quoted};
 use super::failure::Failure;
-use super::way::{Way, value};
+use super::transport::{Transport, json_of};
 use crate::audit::Report;
-use crate::cli::AuditOptions;
+use crate::cli::{AuditOptions, OperatorOptions};
 use crate::config::duration_within;
 use crate::control::request::Request;
 use crate::duration::format_duration;
@@ -17,8 +18,8 @@ use crate::engine::http::Method;
 use crate::limits::AUDIT_TIMEOUT_MS_MAX;
 use crate::orders::{DatabaseUrl, Destination};
 
-/// Compares, repairs if that is asked, and prints the report. What differs and was not repaired is a
-/// failure; that nothing could be looked at is another.
+/// Compares, repairs with --repair, and prints the report. Fails if a difference is left, or if the audit
+/// itself failed.
 pub fn audit(options: AuditOptions, out: &mut dyn Write) -> Result<(), Failure> {
     options.sale.iter().try_for_each(|id| check_sale(id))?;
     let parse = |text: &String| {
@@ -46,34 +47,42 @@ pub fn audit(options: AuditOptions, out: &mut dyn Write) -> Result<(), Failure> 
         (false, _) => format!("{left}; --repair repairs what can be repaired"),
         (true, 0) => format!("{left} that can't be repaired"),
         (true, withheld) => format!(
-            "{left}; of these, {withheld} were left as they are, since something tells of units that \
-             would be sold again: look at each, and see --release-units in --help"
+            "{left}; {withheld} of them were not repaired, because there are signs that somebody has the \
+             units: look at each, and see --release-units in --help"
         ),
     }))
+}
+
+/// The report of the server whose control port is at this address. Repairs nothing.
+///
+/// # Errors
+/// The server could not look.
+pub fn audit_report(control: SocketAddr) -> Result<Report, Failure> {
+    let operator = OperatorOptions { control: Some(control.to_string()), ..Default::default() };
+    look(&AuditOptions { operator, ..Default::default() }, None, None)
 }
 
 fn timeout(text: &str) -> Result<Duration, Failure> {
     let ms = duration_within(text, (1, AUDIT_TIMEOUT_MS_MAX));
     ms.map(Duration::from_millis)
-        .map_err(|problem| Failure::Usage(format!("--timeout {}: {problem}", shown(text))))
+        .map_err(|problem| Failure::Usage(format!("--timeout {}: {problem}", quoted(text))))
 }
 
-/// Has something done within a time, or for as long as it takes. What does not end then ends with the
-/// process.
+/// Runs `work` with a time limit, if there is one. Work that is not done in time ends with the process.
 fn within(
     time: Option<Duration>,
     work: impl FnOnce() -> Result<Report, Failure> + Send + 'static,
 ) -> Result<Report, Failure> {
     let Some(time) = time else { return work() };
     let (sender, receiver) = channel();
-    // Nobody may wait for it any more.
+    // The receiver may be gone.
     let worker = thread::Builder::new().name("audit".into());
     worker.spawn(move || _ = sender.send(work()))?;
     receiver.recv_timeout(time).unwrap_or_else(|error| {
-        Err(Failure::NotLooked(match error {
+        Err(Failure::AuditIncomplete(match error {
             RecvTimeoutError::Timeout => {
                 let time = format_duration(time.as_millis() as u64);
-                format!("the audit did not end within {time}: give it more with --timeout")
+                format!("the audit did not end within {time}: set a longer --timeout")
             }
             RecvTimeoutError::Disconnected => "the audit ended without a report".into(),
         }))
@@ -86,38 +95,41 @@ fn look(
     orders: Option<DatabaseUrl>,
     time: Option<Duration>,
 ) -> Result<Report, Failure> {
-    let mut way = match (Way::open(&options.operator).map_err(not_looked)?, orders) {
-        (Way::Direct(api), orders) => {
-            Way::Direct(Box::new(api.with_orders(orders.map(Destination::Database))))
-        }
-        (Way::Remote(remote), None) => Way::Remote(remote.with_answer_time(time)),
-        (Way::Remote(_), Some(_)) => {
-            return Err(Failure::Usage(
-                "--orders goes with --ledger or --direct: a server compares with the database of \
-                 its own --orders"
+    let mut transport =
+        match (Transport::open(&options.operator).map_err(audit_incomplete)?, orders) {
+            (Transport::Direct(api), orders) => {
+                Transport::Direct(Box::new(api.with_orders(orders.map(Destination::Database))))
+            }
+            (Transport::Http(client), None) => Transport::Http(client.with_response_deadline(time)),
+            (Transport::Http(_), Some(_)) => {
+                return Err(Failure::Usage(
+                "--orders needs --ledger or --direct: a server compares with the database of its \
+                 own --orders"
                     .into(),
             ));
-        }
-    };
+            }
+        };
     let mut query: Vec<String> = options.sale.iter().map(|id| format!("sale={id}")).collect();
     query.extend(options.release_units.then(|| "release_units=true".to_owned()));
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     let method = if options.repair { Method::Post } else { Method::Get };
-    let reply = way.ask(&Request::new(method, format!("/v1/audit{query}"))).map_err(not_looked)?;
-    // A sale that was named and is not there was looked for.
+    let reply = transport
+        .send(&Request::new(method, format!("/v1/audit{query}")))
+        .map_err(audit_incomplete)?;
+    // A missing sale of --sale is a finding, not a failed audit.
     let unknown_sale = reply.status == 404 && !options.sale.is_empty();
-    let told = value(reply).map_err(|failure| match unknown_sale {
+    let report = json_of(reply).map_err(|failure| match unknown_sale {
         true => failure,
-        false => not_looked(failure),
+        false => audit_incomplete(failure),
     })?;
-    serde_json::from_value(told)
-        .map_err(|error| Failure::NotLooked(format!("the report can't be read: {error}")))
+    serde_json::from_value(report)
+        .map_err(|error| Failure::AuditIncomplete(format!("the report can't be read: {error}")))
 }
 
-/// A failure to look is none to agree.
-fn not_looked(failure: Failure) -> Failure {
+/// Turns a failed request into a failed audit.
+fn audit_incomplete(failure: Failure) -> Failure {
     match failure {
-        Failure::Failed(text) => Failure::NotLooked(text),
+        Failure::Failed(text) => Failure::AuditIncomplete(text),
         other => other,
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::common::{audit_offline, ledger_setting, orders_database};
 use super::failure::Failure;
-use super::finding::{compared, orders_of, setting_of};
 use super::progress::Progress;
 use crate::cli::{BackupOptions, RestoreOptions};
 use crate::clock::rfc3339;
@@ -16,19 +16,19 @@ use crate::ledger::embedded::{
 };
 use crate::orders::{DatabaseError, DatabaseUrl};
 
-/// Copies an embedded ledger and says what is in the copy.
+/// Copies an embedded ledger and prints the content of the copy.
 pub fn backup(options: &BackupOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let folder = embedded(options.ledger.as_deref(), options.config.as_deref(), "a backup is of")?;
     let to = named(&options.to, "--to")?;
     let mut progress = Progress::new("backup", "MB");
-    let made = back_up(&folder, &to, &mut |done, total| progress.tell(done, total));
+    let made = back_up(&folder, &to, &mut |done, total| progress.report(done, total));
     let backup = made.map_err(|error| match error {
         BackupError::Exists(_) => Failure::Usage(format!("--to {error}")),
         error => Failure::Failed(error.to_string()),
     })?;
     let (id, to) = (LedgerId(backup.ledger_id).to_string(), &options.to);
     if options.json {
-        let told = json!({
+        let summary = json!({
             "ledger_id": id,
             "to": to,
             "sales": backup.sales,
@@ -36,7 +36,7 @@ pub fn backup(options: &BackupOptions, out: &mut dyn Write) -> Result<(), Failur
             "record": backup.record,
             "bytes": backup.bytes,
         });
-        writeln!(out, "{told}")?;
+        writeln!(out, "{summary}")?;
     } else {
         writeln!(out, "{to}: the ledger {id} as it stood at record {}", backup.record)?;
         writeln!(
@@ -48,14 +48,14 @@ pub fn backup(options: &BackupOptions, out: &mut dyn Write) -> Result<(), Failur
     Ok(())
 }
 
-/// Makes a ledger of a backup, audits it, and says what came of both.
+/// Restores a ledger from a backup, audits it, and prints both results.
 pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let folder =
         embedded(options.ledger.as_deref(), options.config.as_deref(), "a backup becomes")?;
     let from = named(&options.from, "--from")?;
-    let orders = orders_of(options.orders.as_deref())?;
+    let orders = orders_database(options.orders.as_deref())?;
     let mut progress = Progress::new("restore", "MB");
-    let opened = Opened::read(&from, &mut |done, total| progress.tell(done, total));
+    let opened = Opened::read(&from, &mut |done, total| progress.report(done, total));
     let opened = opened.map_err(|error| match error {
         RestoreError::NoBackup(..) => Failure::Usage(format!("--from {error}")),
         error => Failure::Failed(error.to_string()),
@@ -71,20 +71,21 @@ pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Fail
     if !options.json {
         writeln!(
             out,
-            "{place}: the ledger {id} as it stood at record {}, from a backup of {taken}; it goes on \
-             with record {}\n{} sales, {} reservations",
+            "{place}: the ledger {id} as it stood at record {}, from a backup of {taken}; the next \
+             record is {}\n{} sales, {} reservations",
             restored.record, restored.next, restored.sales, restored.reservations
         )?;
         out.flush()?;
     }
-    let mut client = OfflineClient::open(&folder, false)
-        .map_err(|error| Failure::Failed(format!("it is there, but can't be opened: {error}")))?;
-    let report = compared(&mut client, orders.as_ref(), &[]).map_err(|why| {
-        Failure::NotLooked(format!("it is there, but could not be audited: {why}"))
+    let mut client = OfflineClient::open(&folder, false).map_err(|error| {
+        Failure::Failed(format!("the ledger is restored, and can't be opened: {error}"))
+    })?;
+    let report = audit_offline(&mut client, orders.as_ref(), &[]).map_err(|why| {
+        Failure::AuditIncomplete(format!("the ledger is restored, and could not be audited: {why}"))
     })?;
     drop(client);
     if options.json {
-        let told = json!({
+        let summary = json!({
             "ledger_id": id,
             "ledger": place,
             "sales": restored.sales,
@@ -94,7 +95,7 @@ pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Fail
             "taken_at": taken,
             "audit": report,
         });
-        writeln!(out, "{told}")?;
+        writeln!(out, "{summary}")?;
     } else {
         write!(out, "{report}")?;
     }
@@ -102,14 +103,14 @@ pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Fail
         return Ok(());
     }
     Err(Failure::Failed(format!(
-        "{place} is there, exactly as the backup has it, but its orders tell of more: see the table. \
-         What they have was done after the backup and is lost from the ledger; nothing is sold from \
-         it to them as long as that is so. If there is a newer backup or the old folder, restore that. \
-         If not, settle these orders, and start once with --restored-ledger {id}"
+        "{place} is restored as it was at the backup, but its orders have later changes: see the table. \
+         These changes are lost from the ledger, and no server with these orders sells from it. If you \
+         have a newer backup or the old folder, restore that. If not, settle these orders, and start \
+         once with --restored-ledger {id}"
     )))
 }
 
-/// The highest version that a database has of anything.
+/// The highest version in a database.
 fn highest(orders: &DatabaseUrl, opened: &Opened) -> Result<u64, Failure> {
     let failed = |error: DatabaseError| {
         Failure::Failed(format!("--orders {orders}: {error}. Nothing was written"))
@@ -122,21 +123,21 @@ fn highest(orders: &DatabaseUrl, opened: &Opened) -> Result<u64, Failure> {
 
 /// The folder of an embedded ledger.
 fn embedded(ledger: Option<&str>, config: Option<&str>, what: &str) -> Result<PathBuf, Failure> {
-    match setting_of(ledger, config)? {
+    match ledger_setting(ledger, config)? {
         LedgerSetting::Embedded(folder) => Ok(folder),
         LedgerSetting::Redis(redis) => Err(Failure::Usage(format!(
-            "--ledger {}: {what} an embedded ledger, embedded:DIR; a Redis has its own ways (BGSAVE, \
-             its append-only file)",
+            "--ledger {}: {what} an embedded ledger, embedded:DIR; Redis has its own backups (BGSAVE, \
+             append-only file)",
             redis.url
         ))),
     }
 }
 
-/// A folder that is named.
+/// The folder of an option.
 fn named(path: &str, option: &str) -> Result<PathBuf, Failure> {
     if path.is_empty() {
         return Err(Failure::Usage(format!("{option}: name a folder")));
     }
-    // Without the slash at its end it has a name that the folder above it can be asked for.
+    // Without a slash at the end, the path has a parent and a name.
     Ok(Path::new(path).components().collect())
 }

@@ -1,8 +1,8 @@
-//! Why a command fails, and with it the exit code.
+//! The failures of a command, and their exit codes.
 
 use std::io;
 
-/// Why a command did not do what it was to do.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command line is wrong: exit code 2.
@@ -11,10 +11,10 @@ pub enum Failure {
     /// Anything else: exit code 1.
     #[error("{0}")]
     Failed(String),
-    /// An audit could not look: exit code 3.
+    /// An audit could not be carried out: exit code 3.
     #[error("{0}")]
-    NotLooked(String),
-    /// What it says can't be written.
+    AuditIncomplete(String),
+    /// The output can't be written.
     #[error("can't print: {0}")]
     Print(#[from] io::Error),
 }

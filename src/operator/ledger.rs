@@ -1,4 +1,4 @@
-//! Clients of a ledger for who is no core.
+//! Clients of a ledger outside the workers of a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::ledger::embedded::{EmbeddedClient, Handle, OfflineClient};
 use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::limits::CLIENT_ANSWER_DEADLINE_MS;
 
-/// A client straight to the ledger of a setting. The embedded one must be there, and no server may
-/// have it. `name` is what Redis shows for the client.
+/// A client that opens the ledger of a setting. An embedded ledger must exist, and no server may use it.
+/// Redis lists the client under `name`.
 pub fn open_client(setting: &LedgerSetting, name: &str) -> Result<Box<dyn Client>, String> {
     match setting {
         LedgerSetting::Embedded(folder) => {
@@ -21,7 +21,7 @@ pub fn open_client(setting: &LedgerSetting, name: &str) -> Result<Box<dyn Client
     }
 }
 
-/// A client of a Redis ledger. It connects when it is first used.
+/// A client of a Redis ledger. It connects on first use.
 pub fn redis_client(ledger: Arc<RedisLedger>, name: &str) -> Box<dyn Client> {
     Box::new(RedisClient::new(ledger, name))
 }

@@ -1,81 +1,106 @@
 //! An operator's commands: `stampede sale …`, `stampede reservation …`, `stampede instances` and
 //! `stampede audit`.
 //!
-//! A command makes requests of the control port's API. They go to a running server over HTTP, or,
-//! with `--ledger`, to the same API in this process, over a client of the ledger itself. So both
-//! ways know the same words and give the same answers.
+//! A command sends requests to the API of the control port. The requests go to a running server over
+//! HTTP, or with `--ledger` to the same API in this process, over a client of the ledger. So both ways
+//! accept the same requests and give the same responses.
 //!
-//! Architecture invariant: decides nothing about sales, and prints nothing: it writes what it is to
-//! say to the writer it is given.
+//! Architecture invariant: decides nothing about sales, and writes its output to the writer that it is
+//! given.
 
 mod archive;
 mod arguments;
 mod audit;
 mod backup;
 mod failure;
-mod finding;
+mod generate;
+mod common;
 mod http;
 mod ledger;
-mod moving;
+mod list;
+mod move_sales;
 mod progress;
-mod restoring;
+mod restore_sale;
 mod table;
 mod token;
-mod way;
+mod transport;
+mod watch;
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-pub use audit::audit;
+pub use audit::{audit, audit_report};
 pub use backup::{backup, restore};
 pub use failure::Failure;
+pub use generate::{completions, man};
+pub use http::read_reply;
 pub use ledger::{embedded_client, open_client, redis_client};
-pub use moving::move_sales;
+pub use move_sales::move_sales;
 pub use token::{token, token_keys};
 
-use self::arguments::{check_sale, shown};
-use self::way::{Way, value};
+use self::arguments::{check_sale, quoted};
+use self::list::{Fetched, Listing};
+use self::transport::{Transport, json_of};
 use crate::cli::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
-use crate::clock::rfc3339;
+use crate::clock::{rfc3339, wall_ms};
 use crate::config::{
-    duration_within, parse_lines, parse_sale, parse_splits, parse_time, whole_number,
+    closest, duration_within, parse_lines, parse_sale, parse_splits, parse_time, sale_doubts,
+    whole_number,
 };
 use crate::control::request::Request;
 use crate::engine::http::Method;
-use crate::limits::{CONTROL_PAGE_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec, Split};
 
-/// Does something with sales.
+/// Runs `stampede sale …`.
 pub fn sale(
     action: &SaleAction,
     options: &OperatorOptions,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    // What is wrong with the command line is said before anybody is asked.
+    // Check the command line before any request is sent.
     let requests = sale_requests(action)?;
     if let SaleAction::Restore { from } = action {
-        return restoring::restore(from, options, out);
+        return restore_sale::restore(from, options, out);
     }
-    let mut way = Way::open(options)?;
+    if let SaleAction::Show { watch, .. } | SaleAction::List { watch } = action
+        && let Some(interval) = &watch.interval
+    {
+        let listing = match action {
+            SaleAction::Show { id, .. } => Listing::One(id),
+            _ => Listing::All,
+        };
+        return watch::watch(&listing, watch::interval(interval)?, options, out);
+    }
+    let mut transport = Transport::open(options)?;
     if let SaleAction::Archive { id, to } = action {
-        let count = archive::write(&mut way, id, to)?;
-        return say(options, out, &json!({ "id": id, "archived": count, "file": to }), |out| {
+        let count = archive::write(&mut transport, id, to)?;
+        return print(options, out, &json!({ "id": id, "archived": count, "file": to }), |out| {
             writeln!(out, "{id}: the sale and {count} reservations are in {to}")
         });
     }
-    if let SaleAction::List = action {
-        return list(&mut way, options, out);
+    if let SaleAction::List { .. } = action {
+        return match Listing::All.fetch(&mut transport)? {
+            Fetched::Sales(sales) if options.json => {
+                Ok(sales.iter().try_for_each(|sale| writeln!(out, "{sale}"))?)
+            }
+            Fetched::Sales(sales) => Ok(Listing::All.print(out, &sales)?),
+            Fetched::Away(reason) => Err(Failure::Failed(reason)),
+        };
     }
     for request in requests {
         let is_post = request.target == "/v1/sales";
-        let reply = way.ask(&request)?;
+        let reply = transport.send(&request)?;
         let status = reply.status;
-        let sale = value(reply)?;
-        say(options, out, &sale, |out| match action {
+        let sale = json_of(reply).map_err(|failure| match status {
+            404 => with_guess(failure, &mut transport, &request),
+            _ => failure,
+        })?;
+        print(options, out, &sale, |out| match action {
             SaleAction::Remove { id } => writeln!(out, "{id}: removed"),
             SaleAction::Create { .. } if is_post => {
-                let what = if status == 201 { "created" } else { "exists already, as asked" };
+                let what = if status == 201 { "created" } else { "exists already, as defined" };
                 writeln!(out, "{}: {what}", table::text(&sale["id"]))
             }
             _ => table::members(out, &sale),
@@ -84,7 +109,7 @@ pub fn sale(
     Ok(())
 }
 
-/// Does something with a reservation.
+/// Runs `stampede reservation …`.
 pub fn reservation(
     action: &ReservationAction,
     options: &OperatorOptions,
@@ -93,33 +118,50 @@ pub fn reservation(
     let (id, verb, body) = match action {
         ReservationAction::Show { id } => (id, "", None),
         ReservationAction::Confirm { id } => (id, "/confirm", None),
-        ReservationAction::Extend { id, hold } => (id, "/extend", hold_of(hold.as_deref())?),
-        ReservationAction::Cancel { id, remaining } => (id, "/cancel", remaining_of(remaining)?),
-        ReservationAction::Refund { id, remaining } => (id, "/refund", remaining_of(remaining)?),
+        ReservationAction::Extend { id, hold } => (id, "/extend", hold_body(hold.as_deref())?),
+        ReservationAction::Cancel { id, remaining } => (id, "/cancel", remaining_body(remaining)?),
+        ReservationAction::Refund { id, remaining } => (id, "/refund", remaining_body(remaining)?),
     };
     let method = if verb.is_empty() { Method::Get } else { Method::Post };
     ReservationId::from_public(id)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))?;
-    let mut way = Way::open(options)?;
+        .map_err(|error| Failure::Usage(format!("{}: {error}", quoted(id))))?;
+    let mut transport = Transport::open(options)?;
     let request = Request::new(method, format!("/v1/reservations/{id}{verb}"));
     let request = match &body {
         None => request,
         Some(body) => request.with_json(body),
     };
-    let reservation = value(way.ask(&request)?)?;
-    say(options, out, &reservation, |out| table::members(out, &reservation))
+    let response = transport.send(&request)?;
+    let is_unknown = response.status == 404;
+    let reservation = json_of(response).map_err(|failure| match is_unknown {
+        true => Failure::Failed(format!("There is no reservation {id}.")),
+        false => failure,
+    })?;
+    print(options, out, &reservation, |out| table::members(out, &reservation))
 }
 
-fn hold_of(hold: Option<&str>) -> Result<Option<Value>, Failure> {
+/// Adds the most similar name to the failure that a sale is missing.
+fn with_guess(failure: Failure, transport: &mut Transport, request: &Request) -> Failure {
+    let mut path = request.target.trim_start_matches("/v1/sales/").split(['/', '?']);
+    let id = path.next().unwrap_or_default();
+    let Ok(Fetched::Sales(sales)) = Listing::All.fetch(transport) else { return failure };
+    let names = sales.iter().filter_map(|sale| sale["id"].as_str());
+    match closest(id, names) {
+        Some(like) => Failure::Failed(format!("{failure} Did you mean {like}?")),
+        None => failure,
+    }
+}
+
+fn hold_body(hold: Option<&str>) -> Result<Option<Value>, Failure> {
     let Some(text) = hold else { return Ok(None) };
     let hold_ms = duration_within(text, (1, HOLD_MS_MAX))
-        .map_err(|problem| Failure::Usage(format!("--hold {}: {problem}", shown(text))))?;
+        .map_err(|problem| Failure::Usage(format!("--hold {}: {problem}", quoted(text))))?;
     Ok(Some(json!({ "hold_ms": hold_ms })))
 }
 
-fn remaining_of(remaining: &Option<String>) -> Result<Option<Value>, Failure> {
+fn remaining_body(remaining: &Option<String>) -> Result<Option<Value>, Failure> {
     let Some(text) = remaining else { return Ok(None) };
-    let wrong = |problem| Failure::Usage(format!("--remaining {}: {problem}", shown(text)));
+    let wrong = |problem| Failure::Usage(format!("--remaining {}: {problem}", quoted(text)));
     let remaining = if text.contains(':') {
         let lines = parse_lines(text).map_err(wrong)?;
         lines.iter().map(|(name, units)| (name.to_string(), json!(units))).collect()
@@ -129,10 +171,10 @@ fn remaining_of(remaining: &Option<String>) -> Result<Option<Value>, Failure> {
     Ok(Some(json!({ "remaining": remaining })))
 }
 
-/// Shows the servers that share the ledger.
+/// Lists the servers that share the ledger.
 pub fn instances(options: &OperatorOptions, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut way = Way::open(options)?;
-    let list = value(way.ask(&Request::new(Method::Get, "/v1/instances"))?)?;
+    let mut transport = Transport::open(options)?;
+    let list = json_of(transport.send(&Request::new(Method::Get, "/v1/instances"))?)?;
     let instances = list["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
     if options.json {
         instances.iter().try_for_each(|instance| writeln!(out, "{instance}"))?;
@@ -144,7 +186,7 @@ pub fn instances(options: &OperatorOptions, out: &mut dyn Write) -> Result<(), F
     Ok(())
 }
 
-/// What an action asks, in order. None for those that see to it themselves.
+/// The requests of an action, in order. Empty for actions that send their own.
 fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
     let on = |method, id: &str, verb: &str| -> Result<Request, Failure> {
         check_sale(id)?;
@@ -154,12 +196,16 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         SaleAction::Create { sales, splits } => {
             let split = splits.as_deref().map_or(Ok(Split::Whole), |text| {
                 parse_splits(text).map_err(|problem| {
-                    Failure::Usage(format!("--splits {}: {problem}", shown(text)))
+                    Failure::Usage(format!("--splits {}: {problem}", quoted(text)))
                 })
             })?;
             let create = |text: &String| {
                 let (id, spec) = parse_sale(text, split)
-                    .map_err(|problem| Failure::Usage(format!("{}: {problem}", shown(text))))?;
+                    .map_err(|problem| Failure::Usage(format!("{}: {problem}", quoted(text))))?;
+                for doubt in sale_doubts(&id, &spec, wall_ms()) {
+                    // Standard error may be closed.
+                    let _ = writeln!(io::stderr().lock(), "warning: {doubt}");
+                }
                 Ok(Request::new(Method::Post, "/v1/sales").with_json(&definition(&id, &spec)))
             };
             return sales.iter().map(create).collect();
@@ -167,10 +213,10 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         SaleAction::Open { id } => on(Method::Post, id, "/open")?,
         SaleAction::Close { id } => on(Method::Post, id, "/close")?,
         SaleAction::AddStock { id, units } => {
-            on(Method::Post, id, "/add-stock")?.with_json(&json!({ "units": units_of(units)? }))
+            on(Method::Post, id, "/add-stock")?.with_json(&json!({ "units": parse_units(units)? }))
         }
         SaleAction::TakeStock { id, units, at_most } => {
-            let body = json!({ "units": units_of(units)?, "at_most": at_most });
+            let body = json!({ "units": parse_units(units)?, "at_most": at_most });
             on(Method::Post, id, "/take-stock")?.with_json(&body)
         }
         SaleAction::Change { id, terms } => {
@@ -179,15 +225,15 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         SaleAction::Reset { id, total, force } => {
             let total = total.as_deref().map(|text| {
                 whole_number(text, 0, TOTAL_MAX).map_err(|problem| {
-                    Failure::Usage(format!("--total {}: {problem}", shown(text)))
+                    Failure::Usage(format!("--total {}: {problem}", quoted(text)))
                 })
             });
             let body = json!({ "total": total.transpose()?, "force": force });
             on(Method::Post, id, "/reset")?.with_json(&body)
         }
-        SaleAction::Show { id } => on(Method::Get, id, "")?,
+        SaleAction::Show { id, .. } => on(Method::Get, id, "")?,
         SaleAction::Remove { id } => on(Method::Delete, id, "")?,
-        SaleAction::List | SaleAction::Restore { .. } => return Ok(Vec::new()),
+        SaleAction::List { .. } | SaleAction::Restore { .. } => return Ok(Vec::new()),
         SaleAction::Archive { id, .. } => {
             check_sale(id)?;
             return Ok(Vec::new());
@@ -195,15 +241,15 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
     }])
 }
 
-fn units_of(text: &str) -> Result<u64, Failure> {
+fn parse_units(text: &str) -> Result<u64, Failure> {
     whole_number(text, 1, TOTAL_MAX)
-        .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", shown(text))))
+        .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", quoted(text))))
 }
 
-/// New terms of a sale as the control port takes them.
+/// New terms of a sale, as a body of the control port.
 fn changed_terms(terms: &TermsOptions) -> Result<Value, Failure> {
     let wrong = |flag: &'static str, text: String| {
-        move |problem: String| Failure::Usage(format!("--{flag} {}: {problem}", shown(&text)))
+        move |problem: String| Failure::Usage(format!("--{flag} {}: {problem}", quoted(&text)))
     };
     let mut body = serde_json::Map::new();
     if let Some(text) = &terms.closes_at {
@@ -258,7 +304,7 @@ fn changed_terms(terms: &TermsOptions) -> Result<Value, Failure> {
     Ok(body.into())
 }
 
-/// A sale as the control port takes it.
+/// A sale, as a body of the control port.
 fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
     let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
     let types: serde_json::Map<_, _> =
@@ -280,28 +326,8 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
     })
 }
 
-fn list(way: &mut Way, options: &OperatorOptions, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut sales = Vec::new();
-    let mut target = format!("/v1/sales?limit={CONTROL_PAGE_MAX}");
-    loop {
-        let mut page = value(way.ask(&Request::new(Method::Get, target))?)?;
-        if let Value::Array(found) = page["sales"].take() {
-            sales.extend(found);
-        }
-        let Some(next) = page["next"].as_str() else { break };
-        target = format!("/v1/sales?limit={CONTROL_PAGE_MAX}&after={next}");
-    }
-    if options.json {
-        for sale in &sales {
-            writeln!(out, "{sale}")?;
-        }
-        return Ok(());
-    }
-    Ok(table::sales(out, &sales)?)
-}
-
-/// Writes a line of JSON, or what people read.
-fn say(
+/// Writes a line of JSON, or text for people.
+fn print(
     options: &OperatorOptions,
     out: &mut dyn Write,
     value: &Value,

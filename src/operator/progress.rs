@@ -1,4 +1,4 @@
-//! What who waits at a terminal is told of a command that takes long: on the standard error.
+//! Progress of a long command, on standard error.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How far something is.
+/// The progress of a command.
 pub(super) struct Progress {
     what: &'static str,
     unit: &'static str,
-    told_at: Instant,
+    reported_at: Instant,
 }
 
 impl Progress {
-    /// Of something that begins now. `unit` is what is counted.
+    /// Progress that starts now. `unit` is the unit of the counts.
     pub(super) fn new(what: &'static str, unit: &'static str) -> Self {
-        Self { what, unit, told_at: Instant::now() }
+        Self { what, unit, reported_at: Instant::now() }
     }
 
-    /// Tells of it, now and then.
-    pub(super) fn tell(&mut self, done: u64, total: u64) {
-        if self.told_at.elapsed() < INTERVAL {
+    /// Prints the progress, at most once per [`INTERVAL`].
+    pub(super) fn report(&mut self, done: u64, total: u64) {
+        if self.reported_at.elapsed() < INTERVAL {
             return;
         }
-        self.told_at = Instant::now();
+        self.reported_at = Instant::now();
         let (done, total) = match self.unit {
             "MB" => (done / 1_000_000, total / 1_000_000),
             _ => (done, total),
         };
-        // Nobody may read it.
+        // Standard error may be closed.
         let _ = writeln!(io::stderr().lock(), "{}: {done} of {total} {}", self.what, self.unit);
     }
 }

@@ -1,4 +1,4 @@
-//! Sales, reservations and servers as people read them.
+//! Prints sales, reservations and servers for people.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::duration::format_duration;
 
-/// A value as text; nothing is a dash.
+/// A value as text. Null is a dash.
 pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
@@ -31,8 +31,8 @@ fn cell(name: &str, value: &Value) -> String {
     }
 }
 
-/// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 27] = [
+/// The members of sales and reservations, in the order of output.
+const ORDER: [&str; 28] = [
     "id",
     "sale",
     "user",
@@ -49,6 +49,7 @@ const ORDER: [&str; 27] = [
     "free",
     "held",
     "confirmed",
+    "sold_per_s",
     "types",
     "limit_per_user",
     "quantity_min",
@@ -62,7 +63,7 @@ const ORDER: [&str; 27] = [
     "splits",
 ];
 
-/// The members of an object, one a line.
+/// The members of an object, one per line.
 pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
     let mut members: Vec<_> = object.as_object().into_iter().flatten().collect();
     members.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(99));
@@ -123,12 +124,20 @@ const INSTANCE_COLUMNS: [Column; 8] = [
     ("ADDRESS", "addresses", false),
 ];
 
-/// Sales, one a line under a heading.
+/// Units sold per second, where they are measured.
+const RATE_COLUMN: Column = ("SOLD/S", "sold_per_s", true);
+
+/// Sales, one per line under a heading.
 pub fn sales(out: &mut dyn Write, sales: &[Value]) -> io::Result<()> {
-    rows(out, &SALE_COLUMNS, sales)
+    let mut columns = SALE_COLUMNS.to_vec();
+    if sales.iter().any(|sale| sale.get("sold_per_s").is_some()) {
+        let after_confirmed = columns.iter().position(|(_, name, _)| *name == "limit_per_user");
+        columns.insert(after_confirmed.unwrap_or_default(), RATE_COLUMN);
+    }
+    rows(out, &columns, sales)
 }
 
-/// Servers, one a line under a heading.
+/// Servers, one per line under a heading.
 pub fn instances(out: &mut dyn Write, instances: &[Value]) -> io::Result<()> {
     rows(out, &INSTANCE_COLUMNS, instances)
 }
@@ -144,7 +153,7 @@ fn rows(out: &mut dyn Write, columns: &[Column], objects: &[Value]) -> io::Resul
     for row in &rows {
         let mut line = String::new();
         for ((cell, width), (_, _, is_count)) in row.iter().zip(&widths).zip(columns) {
-            // Counts stand to the right, so that their digits do.
+            // Counts are aligned to the right.
             line +=
                 &if *is_count { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
         }

@@ -1,4 +1,4 @@
-//! `stampede token`: mints a token, makes a key, shows what a server needs of the keys.
+//! `stampede token`: creates tokens and keys, and prints the public parts of keys.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::arguments::{check_sale, shown};
+use super::arguments::{check_sale, quoted};
 use super::failure::Failure;
-use crate::admission::{Algorithm, KeySet, NewKey, Order, mint};
+use crate::admission::{Algorithm, Claims, KeySet, NewKey, mint};
 use crate::cli::{TokenAction, TokenOptions};
 use crate::clock::wall_ms;
 use crate::config::{duration_within, whole_number};
@@ -42,7 +42,7 @@ pub fn token(options: &TokenOptions, out: &mut dyn Write) -> Result<(), Failure>
     let file = options.keys.as_deref().unwrap_or_default();
     let (keys, _) = read(file)?;
     let now_ms = wall_ms();
-    let order = Order {
+    let claims = Claims {
         user,
         audience: &options.audience,
         sales: &options.sale,
@@ -51,24 +51,24 @@ pub fn token(options: &TokenOptions, out: &mut dyn Write) -> Result<(), Failure>
         until_ms: now_ms + ttl_ms,
     };
     let token = match &options.kid {
-        Some(kid) => mint(&keys, kid, &order),
-        None => keys.kids().filter_map(|kid| mint(&keys, kid, &order)).last(),
+        Some(kid) => mint(&keys, kid, &claims),
+        None => keys.kids().filter_map(|kid| mint(&keys, kid, &claims)).last(),
     };
     let token = token.ok_or_else(|| match &options.kid {
         Some(kid) if keys.find(kid).is_none() => {
-            Failure::Failed(format!("{}: there is no key {}", shown(file), shown(kid)))
+            Failure::Failed(format!("{}: there is no key {}", quoted(file), quoted(kid)))
         }
         Some(kid) => {
             let problem = "has no private part (d), so it can't sign";
-            Failure::Failed(format!("{}: key {} {problem}", shown(file), shown(kid)))
+            Failure::Failed(format!("{}: key {} {problem}", quoted(file), quoted(kid)))
         }
-        None => Failure::Failed(format!("{}: no key of it can sign", shown(file))),
+        None => Failure::Failed(format!("{}: no key of the file can sign", quoted(file))),
     })?;
     writeln!(out, "{token}")?;
     Ok(())
 }
 
-/// Does something about keys.
+/// Runs `stampede token new-key` and `public-keys`.
 pub fn token_keys(action: &TokenAction, out: &mut dyn Write) -> Result<(), Failure> {
     match action {
         TokenAction::NewKey { keys, kid, alg } => new_key(keys, kid.as_deref(), alg, out),
@@ -83,7 +83,7 @@ pub fn token_keys(action: &TokenAction, out: &mut dyn Write) -> Result<(), Failu
     }
 }
 
-/// Adds a key to a file, which is made if it is missing.
+/// Adds a key to a file. Creates the file if it is missing.
 fn new_key(
     file: &str,
     kid: Option<&str>,
@@ -97,8 +97,9 @@ fn new_key(
         .map_err(|error| Failure::Failed(format!("no random numbers: {error}")))?;
     let [a, b, c, d, secret @ ..] = random;
     let kid = kid.map_or_else(|| format!("k-{a:02x}{b:02x}{c:02x}{d:02x}"), str::to_owned);
-    let key = NewKey::of(algorithm, &kid, &secret)
-        .ok_or_else(|| Failure::Failed("the random numbers make no key".into()))?;
+    let key = NewKey::of(algorithm, &kid, &secret).ok_or_else(|| {
+        Failure::Failed("the random numbers are no key: run the command again".into())
+    })?;
     let mut set = match Path::new(file).exists() {
         true => read(file)?.1,
         false => json!({ "keys": [] }),
@@ -107,16 +108,16 @@ fn new_key(
         keys.push(key.private);
     }
     let text = pretty(&set) + "\n";
-    // What can't be read back is not written.
+    // Write only text that can be read back.
     KeySet::parse(text.as_bytes())
-        .map_err(|problem| Failure::Failed(format!("{}: {problem}", shown(file))))?;
+        .map_err(|problem| Failure::Failed(format!("{}: {problem}", quoted(file))))?;
     replace(file, &text)
-        .map_err(|error| Failure::Failed(format!("{}: can't be written: {error}", shown(file))))?;
+        .map_err(|error| Failure::Failed(format!("{}: can't be written: {error}", quoted(file))))?;
     writeln!(out, "{kid}")?;
     Ok(())
 }
 
-/// Writes a file anew, its owner's alone, in one step: who reads it meanwhile reads the old one.
+/// Replaces a file in one step, readable by its owner only. A concurrent reader gets the old content.
 fn replace(file: &str, text: &str) -> std::io::Result<()> {
     let path = fs::canonicalize(file).unwrap_or_else(|_| file.into());
     let mut next = path.clone().into_os_string();
@@ -131,16 +132,16 @@ fn replace(file: &str, text: &str) -> std::io::Result<()> {
             new.sync_all()
         })
         .and_then(|()| fs::rename(&next, &path));
-    // One that another command is writing is not ours to remove.
+    // Another command may be writing the file: do not remove it.
     if written.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AlreadyExists) {
         let _ = fs::remove_file(&next);
     }
     written
 }
 
-/// The keys of a file, and the file as JSON.
+/// The keys of a file, and its JSON.
 fn read(file: &str) -> Result<(KeySet, Value), Failure> {
-    let wrong = |problem: String| Failure::Failed(format!("{}: {problem}", shown(file)));
+    let wrong = |problem: String| Failure::Failed(format!("{}: {problem}", quoted(file)));
     let mut text = Vec::new();
     File::open(file)
         .and_then(|open| open.take(ADMISSION_KEYS_BYTES_MAX as u64 + 1).read_to_end(&mut text))

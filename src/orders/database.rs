@@ -1,13 +1,13 @@
-//! What keeps the orders.
+//! The databases that keep the orders.
 
 use crate::sale::{Change, ReservationId, SaleId, Status};
 
 /// One order as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// The reservation it stands for.
+    /// Its reservation.
     pub id: ReservationId,
-    /// For whom. `None`: anonymous.
+    /// The buyer. `None`: anonymous.
     pub user: Option<String>,
     /// Units.
     pub quantity: u32,
@@ -24,11 +24,12 @@ pub struct Order {
 pub enum Row {
     /// An order.
     Order(Order),
-    /// An order of another place of the sale: a part, or the whole if a part was asked for.
+    /// An order of another place of the sale: of a part, or of the whole sale if a part was
+    /// requested.
     Elsewhere(SaleId, Order),
     /// A row that is no order.
     Unreadable {
-        /// What stands for the reservation's id.
+        /// The row's text in place of a reservation's id.
         row: String,
         /// The reservation, if the row names one of this sale.
         id: Option<ReservationId>,
@@ -37,51 +38,52 @@ pub enum Row {
     },
 }
 
-/// Where a worker puts changes, and what keeps them from then on.
+/// The destination of a worker's changes, which keeps them.
 pub trait Sink: Send {
-    /// Writes changes in one transaction: one row a reservation, and of two versions the later. For
-    /// a source that keeps no position of its own, also up to where it is.
+    /// Writes changes in one transaction: one row per reservation, and of two versions the later
+    /// one. For a source that keeps no position of its own, also writes the position.
     fn write(
         &mut self,
         changes: &[Change],
         position: Option<(&str, u64)>,
     ) -> Result<(), DatabaseError>;
 
-    /// Up to where a source of this name has been written.
+    /// The position up to which changes of this source have been written.
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError>;
 
-    /// Looks whether what was written is still where it was written to.
+    /// Checks that the written data is still where it was written.
     fn check(&mut self) -> Result<(), DatabaseError> {
         Ok(())
     }
 
-    /// For how many more changes there is room. 0: the source is not read until there is.
+    /// The number of further changes for which there is room. 0: the source is not read until there
+    /// is room.
     fn room(&mut self) -> Result<usize, DatabaseError> {
         Ok(usize::MAX)
     }
 
-    /// The source had nothing more to give just now, and was told of everything that was written.
+    /// The source has no more changes now, and all changes were acknowledged to it.
     fn has_everything(&mut self) -> Result<(), DatabaseError> {
         Ok(())
     }
 }
 
-/// A sink that can be opened, by the name under which people know it.
-pub trait Place {
-    /// What it is and where, without a password, as an error begins.
+/// A sink that can be opened.
+pub trait SinkLocation {
+    /// Its kind and address, without a password, for the beginning of an error.
     fn name(&self) -> String;
 
-    /// Opens it and brings its schema up to date.
+    /// Opens it and migrates its schema.
     fn open_sink(&self) -> Result<Box<dyn Sink>, DatabaseError>;
 }
 
-/// Where orders are kept.
+/// A database of orders.
 pub trait Database: Sink {
-    /// Every row of a sale, in the order of reservation ids; of one part of a sale, its own rows and
-    /// none that can't be read. Rows of other places of the sale come as [`Row::Elsewhere`].
+    /// Every row of a sale, in the order of reservation ids; for one part of a sale only its own
+    /// readable rows. Rows of other places of the sale are returned as [`Row::Elsewhere`].
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError>;
 
-    /// Every order of a sale, in the order of reservation ids: the rows that can be read.
+    /// Every order of a sale, in the order of reservation ids: the readable rows.
     fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
         self.rows(sale, &mut |row| {
             if let Row::Order(order) = row {
@@ -90,27 +92,27 @@ pub trait Database: Sink {
         })
     }
 
-    /// The names of sales that the rows have, each once. `None` for rows without one.
+    /// The names of sales in the rows, each once. `None` for rows without one.
     fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError>;
 
-    /// The highest version that any row has. `None`: there is no row.
+    /// The highest version of any row. `None`: there is no row.
     fn highest_version(&mut self) -> Result<Option<u64>, DatabaseError>;
 
-    /// Writes rows as they are given, whatever version the database has: a repair.
+    /// Writes rows whatever version the database has: a repair.
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;
 }
 
-/// Why the database did not do it.
+/// Why the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// It passes: try again.
+    /// It passes: retry.
     #[error("{0}")]
     Away(String),
     /// The operator must act: rights, a table that is not ours, a full disk.
     #[error("{0}")]
     Fatal(String),
-    /// What was written is no longer there: the file was deleted or replaced, and the next call opens
-    /// another; or the database was restored.
+    /// The written data is gone: the file was deleted or replaced, and the next call opens another;
+    /// or the database was restored.
     #[error("{0}")]
     Replaced(String),
 }

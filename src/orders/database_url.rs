@@ -1,15 +1,14 @@
-//! Where orders are to be kept, as people write it, and the way there.
+//! The URL of the orders' database, and how to open it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database::{Database, DatabaseError, Place, Sink};
+use super::database::{Database, DatabaseError, Sink, SinkLocation};
 use super::postgres::Postgres;
 use super::postgres_url::PostgresUrl;
 use super::sqlite::Sqlite;
 
-/// Where orders are to be kept, checked as far as can be without going there. Shows itself without
-/// its password.
+/// The URL of the orders' database, validated without connecting. Displayed without its password.
 #[derive(Clone)]
 pub struct DatabaseUrl(Kind);
 
@@ -20,8 +19,8 @@ enum Kind {
 }
 
 impl DatabaseUrl {
-    /// Reads `postgres://…` or `sqlite:FILE`. Blanks and line ends around it are no part of it. An
-    /// error says what would be right, and quotes nothing: there may be a password in it.
+    /// Parses `postgres://…` or `sqlite:FILE`. Ignores blanks and line ends around it. The error
+    /// says what would be valid, and quotes nothing: the text may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.contains(char::is_control) {
@@ -38,8 +37,8 @@ impl DatabaseUrl {
         }
     }
 
-    /// Opens it and brings its schema up to date. From then on it finds back to the database by
-    /// itself: after [`DatabaseError::Away`] the same call can be made again.
+    /// Opens the database and migrates its schema. From then on it reconnects by itself: after
+    /// [`DatabaseError::Away`] the same call can be made again.
     pub fn open(&self) -> Result<Box<dyn Database>, DatabaseError> {
         Ok(match &self.0 {
             Kind::Sqlite(file) => Box::new(Sqlite::open(file)?),
@@ -48,7 +47,7 @@ impl DatabaseUrl {
     }
 }
 
-impl Place for DatabaseUrl {
+impl SinkLocation for DatabaseUrl {
     fn name(&self) -> String {
         format!("orders in {self}")
     }
@@ -59,7 +58,7 @@ impl Place for DatabaseUrl {
     }
 }
 
-/// Reads the name of a file. What other programs take for more than a name is refused.
+/// Parses the name of a file. Refuses names in which other programs see more than a name.
 fn sqlite_file(file: &str) -> Result<PathBuf, String> {
     let problem = if file.is_empty() {
         "must name a file, as in sqlite:./orders.db"
@@ -90,7 +89,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Opens the database that a URL names: see [`DatabaseUrl`].
+/// Opens the database of a URL: see [`DatabaseUrl`].
 pub fn open(url: &str) -> Result<Box<dyn Database>, DatabaseError> {
     DatabaseUrl::parse(url).map_err(DatabaseError::Fatal)?.open()
 }
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_trimmed_and_says_only_what_it_says() {
+    fn urls_are_trimmed_checked_and_redacted() {
         for (text, shown) in [
             ("sqlite:o.db\n", "sqlite:o.db"),
             (" sqlite:/var/lib/my orders.db\r\n", "sqlite:/var/lib/my orders.db"),

@@ -1,4 +1,4 @@
-//! Where the changes of an embedded ledger go: to a database, or as webhooks to a receiver.
+//! The destination of an embedded ledger's changes: a database, or a receiver of webhooks.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use super::database::DatabaseError;
 use super::database_url::DatabaseUrl;
 use super::webhooks::{self, WebhookOptions};
 
-/// See the module's header. Shows itself without what is secret.
+/// A destination. Displayed without its secrets.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// A database, which keeps a row per reservation.
+    /// A database with one row per reservation.
     Database(DatabaseUrl),
-    /// A receiver.
+    /// A receiver of webhooks.
     Webhooks(Box<WebhookOptions>),
 }
 
 impl Destination {
-    /// The database, if that is what it is.
+    /// The database, if it is one.
     pub fn database(&self) -> Option<&DatabaseUrl> {
         match self {
             Self::Database(url) => Some(url),
@@ -24,11 +24,10 @@ impl Destination {
         }
     }
 
-    /// Up to where the changes of this source have got there, for good. Also while somebody else is at
-    /// it.
+    /// The durable position of this source's changes there, also while a worker is writing.
     ///
     /// # Errors
-    /// Nobody can say.
+    /// The position can't be read.
     pub fn position(&self, source: &str) -> Result<Option<u64>, DatabaseError> {
         match self {
             Self::Database(url) => url.open()?.position(source),

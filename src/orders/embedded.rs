@@ -1,49 +1,51 @@
-//! The embedded ledger as a source of orders: asks the ledger thread for what the database lacks.
+//! The embedded ledger as a source of orders: queries the ledger thread for the changes that the
+//! database lacks.
 //!
-//! It keeps no position of its own: the database does, written with the changes, so that the two
-//! can't come apart. Beside it the database keeps the run of the ledger (`runs`) that wrote it, so that
-//! a folder that was put back to an earlier state is noticed, however far it has come since. Nothing is kept for it but a queue of row numbers while it reads.
+//! It keeps no position of its own. The database does, written with the changes, so the two always
+//! agree. The database also keeps the run of the ledger (`runs`) that wrote it, so a folder that
+//! was restored to an earlier state is detected, however much it has sold since. While a source
+//! reads, the ledger keeps a queue of row numbers for it, and nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::database::Sink;
-use super::source::{Lag, Source, SourceCounts, SourceError};
+use super::source::{ChangeSource, Lag, SourceCounts, SourceError};
 use super::worker::ConnectError;
 use crate::ledger::LedgerError;
 use crate::ledger::embedded::{Cursor, Diverged, Handle, LedgerId, source_name};
 use crate::sale::Change;
 
-/// Time for an answer of the ledger thread: longer than any fdatasync but a hopeless one.
+/// The time for an answer of the ledger thread: longer than any fdatasync that will ever end.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tells the readers of this process apart.
+/// The id of the next reader in this process.
 static READERS: AtomicU64 = AtomicU64::new(1);
 
-/// The changes of an embedded ledger after a position. One at a time: a second one has the first
-/// look for its changes anew.
+/// The changes of an embedded ledger after a position. Only one at a time: a second one makes the
+/// first search for its changes anew.
 pub struct EmbeddedSource {
     handle: Handle,
     name: String,
     cursor: Cursor,
     /// The database has everything up to this version.
     acknowledged: u64,
-    /// How many records there are up to the cursor's position, up to what is acknowledged, and up to
-    /// where this began: versions leave some out.
+    /// The number of records up to the cursor, up to the acknowledged version, and up to the start:
+    /// not all versions have a record.
     records: u64,
     acknowledged_records: u64,
     began_at_records: Option<u64>,
-    /// When the oldest change was made that was given and not acknowledged.
+    /// When the oldest change was made that was delivered and not acknowledged.
     given_at_ms: Option<u64>,
-    /// When the latest change was made that was acknowledged.
+    /// When the latest acknowledged change was made.
     acknowledged_at_ms: Option<u64>,
 }
 
 impl EmbeddedSource {
-    /// The changes that a database lacks, once it has been compared with the ledger. A database that
-    /// knows of a future that this ledger never had is [`SourceError::Fatal`], and then the ledger
-    /// sells no more: what is missing may have been sold and paid for.
+    /// The changes that a database lacks, after a comparison with the ledger. If the database has
+    /// changes that this ledger never made, the error is [`SourceError::Fatal`] and the ledger
+    /// stops selling: the missing reservations may have been sold and paid.
     pub fn connect(handle: Handle, database: &mut dyn Sink) -> Result<Self, ConnectError> {
         let ledger_id = handle.ledger_id(ANSWER_DEADLINE).map_err(away)?;
         let name = source_name(ledger_id);
@@ -84,8 +86,8 @@ impl EmbeddedSource {
         }
     }
 
-    /// What there is now. After an error nobody knows what was taken from the queue: everything
-    /// after what is known to be given is looked for again.
+    /// The changes that there are now. After an error it is not known what was taken from the
+    /// queue, so everything after the delivered changes is searched for again.
     fn take(&mut self, max: usize) -> Result<Vec<Change>, SourceError> {
         let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
@@ -125,20 +127,20 @@ impl EmbeddedSource {
         }
     }
 
-    /// Waits until there is more.
+    /// Waits until there are more changes.
     fn wait(&self, time: Duration) -> Result<(), SourceError> {
         let (sender, receiver) = sync_channel(1);
         let cursor = self.cursor.clone();
         let asked =
             self.handle.ask(ANSWER_DEADLINE, move |store| store.wake_when_more(&cursor, sender));
         asked.and_then(|asked| asked).map_err(away)?;
-        // Woken, overdue or left alone by a ledger that ends: the next question tells.
+        // Woken, timed out or abandoned by a ledger that ends: the next query finds out.
         let _ = receiver.recv_timeout(time);
         Ok(())
     }
 }
 
-impl Source for EmbeddedSource {
+impl ChangeSource for EmbeddedSource {
     fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Change>, SourceError> {
         let until = Instant::now() + wait;
         loop {
@@ -150,7 +152,7 @@ impl Source for EmbeddedSource {
             if self.given_at_ms.is_none() {
                 self.has_all_before_the_cursor();
             }
-            // On a walk over many rows, too: who asks may have been told to stop.
+            // Also during a walk over many rows: the caller may have been stopped.
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(changes);
@@ -171,8 +173,8 @@ impl Source for EmbeddedSource {
         Some((self.name.clone(), self.cursor.position()))
     }
 
-    /// Entries are the journal's records, one a commit. While it is looking for changes, the age is
-    /// that of the last ones that were acknowledged: the oldest one left is younger.
+    /// Entries are the journal's records, one per commit. During a walk, the age is that of the
+    /// last acknowledged changes: the oldest missing one is younger.
     fn lag(&mut self) -> Result<Lag, SourceError> {
         let (cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {

@@ -1,9 +1,9 @@
 //! One entry of a sale's stream: the changes of one batch, as the scripts write them.
 //!
-//! Fields: `at_ms`, the ledger's time, and `reservations`, a [line](parse_line) for each reservation
-//! that changed. The entry's id is the version of all of them. There may be `traces`: a line for each
-//! reservation whose request is to be found again, of its id, the request's id and its `traceparent`, with a
-//! blank between two. 0.1.0 passes over it, as over every field that it does not know.
+//! Fields: `at_ms`, the ledger's time, and `reservations`, one [line](parse_line) per changed
+//! reservation. The entry's id is the version of all of them. There may be `traces`: one line per
+//! reservation whose request has a trace, with the reservation's id, the request's id and its
+//! `traceparent`, separated by spaces. 0.1.0 ignores it, as every field that it does not know.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use redis::Value;
 
 use crate::ledger::redis::{EntryId, parse_line, text};
 use crate::limits::TIME_MS_MAX;
+use crate::log_throttle::LogThrottle;
 use crate::sale::{Change, Key, Reservation, ReservationId, SaleId};
-use crate::seldom::Seldom;
 use crate::trace::Trace;
 
-/// An entry as Redis lists it: its id, and its fields unless it has been deleted.
-pub(super) struct Entry {
+/// An entry in a reply of Redis: its id, and its fields unless it was deleted.
+pub(super) struct StreamEntry {
     pub id: EntryId,
-    /// Name, value, name, value, ...; `None`: it is pending but no longer there.
+    /// Name, value, name, value, ...; `None`: it is pending but was deleted.
     pub fields: Option<Vec<Value>>,
 }
 
-/// Reads a list of entries. `None`: it is none.
-pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
+/// Parses a list of entries. `None`: it is no such list.
+pub(super) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
     match value {
         Value::Nil => Some(Vec::new()),
         Value::Array(list) => list.into_iter().map(entry).collect(),
@@ -33,23 +33,23 @@ pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
     }
 }
 
-fn entry(value: Value) -> Option<Entry> {
+fn entry(value: Value) -> Option<StreamEntry> {
     let Value::Array(pair) = value else { return None };
     let mut pair = pair.into_iter();
     let id = EntryId::parse(text(&pair.next()?)?)?;
     match pair.next()? {
-        Value::Nil => Some(Entry { id, fields: None }),
-        Value::Array(fields) => Some(Entry { id, fields: Some(fields) }),
+        Value::Nil => Some(StreamEntry { id, fields: None }),
+        Value::Array(fields) => Some(StreamEntry { id, fields: Some(fields) }),
         _ => None,
     }
 }
 
-/// The member of a map that Redis gives as name, value, name, value, ...
+/// A member of a map that Redis returns as name, value, name, value, ...
 pub(super) fn member<'a>(map: &'a [Value], name: &str) -> Option<&'a Value> {
     map.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name)).map(|pair| &pair[1])
 }
 
-/// A number that is none below 0.
+/// A number, if it is not negative.
 pub(super) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Int(number) => u64::try_from(*number).ok(),
@@ -57,8 +57,8 @@ pub(super) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Appends the changes in an entry's fields to `out`. What can be read is, also if something else
-/// can't; the error says what.
+/// Appends the changes in an entry's fields to `out`. Readable changes are appended even if others
+/// can't be read; the error says what is wrong.
 pub(super) fn changes(
     sale: &SaleId,
     id: EntryId,
@@ -93,15 +93,15 @@ pub(super) fn changes(
     wrong.map_or(Ok(()), Err)
 }
 
-/// Logs that an entry is lost: once in a while, since many may be.
+/// Logs that an entry is lost: at most once in a while, since there may be many.
 pub(super) fn log_deleted(sale: &SaleId, entry: impl Display) {
-    static DELETED: Seldom = Seldom::new();
+    static DELETED: LogThrottle = LogThrottle::new();
     if let Some(left_out) = DELETED.now() {
         tracing::error!(%sale, %entry, left_out, "stream entry deleted before it was written");
     }
 }
 
-/// What cannot be read is passed over: the order counts.
+/// Skips lines that can't be read: the order matters more.
 fn traces(lines: &str) -> HashMap<ReservationId, Arc<Trace>> {
     let read = |line: &str| {
         let mut words = line.splitn(3, ' ');
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_is_whatever_stands_beside_it() {
+    fn readable_lines_are_kept_beside_unreadable_ones() {
         let lines = format!("{ID} held 2 99\n{ID} lost 2 99\nx\n{ID} expired 1 99\n");
         let (changes, done) = read(&[("reservations", &lines)]);
         assert_eq!(changes.len(), 2);

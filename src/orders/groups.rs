@@ -1,6 +1,6 @@
-//! The consumer groups that read the sales' streams, for the operator: which there are, how far they
-//! are, and the end of one that nobody uses any more. Until then nothing of what it has yet to read
-//! is trimmed, and no sale with such entries can be removed.
+//! The consumer groups that read the sales' streams, for the operator: lists them with their
+//! positions, and removes a group that nobody uses. Until it is removed, entries that it has not
+//! read are not trimmed, and no sale with such entries can be removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,70 +14,70 @@ use crate::ledger::client::Client;
 use crate::ledger::redis::{Pipeline, RedisClient, RedisLedger, text};
 use crate::limits::{CONSUMER_ALIVE_MS, CONSUMER_GONE_MS};
 
-/// Streams asked about in one round trip.
+/// Streams per round trip.
 const STREAMS_PER_ROUND: usize = 256;
 
-/// How one group stands with all streams.
+/// The state of one group over all streams.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Group {
+pub struct ConsumerGroup {
     /// Its name.
     pub name: String,
-    /// Streams with which it has begun.
+    /// Streams from which it has begun to read.
     pub streams: u64,
-    /// Entries that it has yet to read. `None`: Redis has lost count of some stream.
+    /// Entries that it has not read. `None`: Redis has lost count for some stream.
     pub unread: Option<u64>,
-    /// Entries that a worker has and has not acknowledged.
+    /// Entries that were delivered to a worker and not acknowledged.
     pub pending: u64,
-    /// Names of its workers, dead ones included until they are removed.
+    /// Names of its workers, including dead ones until they are removed.
     pub workers: Vec<String>,
-    /// Time since the last of them was heard of.
+    /// Time since the last of them was seen.
     pub heard_of_ms: Option<u64>,
 }
 
-/// Why a group can't be listed or ended.
+/// Why a group can't be listed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupsError {
-    /// Redis does not do it.
+    /// Redis does not answer.
     #[error("{}", reason(.0))]
     Ledger(#[from] LedgerError),
-    /// It answers what we don't understand, or refuses a command.
+    /// Redis sends an unexpected reply, or refuses a command.
     #[error("Redis answers {command} with {told}")]
     Refused {
-        /// What was asked.
+        /// The command.
         command: &'static str,
-        /// What it says.
+        /// The reply.
         told: String,
     },
-    /// There is none of this name.
+    /// There is no such group.
     #[error("there is no group {0}; --groups lists them")]
     Unknown(String),
-    /// Somebody uses it.
+    /// The group is in use.
     #[error(
         "the group {group} is in use: it has {pending} entries to finish, and a worker of it \
-         ({workers}) was heard of within the last {}. Stop its workers and wait that long",
+         ({workers}) was active within the last {}. Stop its workers and wait that long",
         format_duration(*.within_ms)
     )]
     InUse {
         /// The group.
         group: String,
-        /// Entries that a worker has.
+        /// Entries that were delivered to a worker.
         pending: u64,
         /// Its workers.
         workers: String,
-        /// Time for which none of them must have been heard of.
+        /// The time in which no worker must have been seen.
         within_ms: u64,
     },
 }
 
-impl Group {
-    /// Time for which no worker of it must have been heard of before it may be ended. One that has
-    /// entries may wait for its database, and then asks Redis for nothing.
+impl ConsumerGroup {
+    /// The time in which no worker of the group must have been seen before it may be removed. A
+    /// worker with entries may be waiting for its database, and then sends nothing to Redis.
     fn silence_ms(&self) -> u64 {
         if self.pending > 0 { CONSUMER_GONE_MS } else { CONSUMER_ALIVE_MS }
     }
 }
 
-/// What Redis says, or why it can't be asked.
+/// The error of Redis, or why it can't be asked.
 fn reason(error: &LedgerError) -> String {
     match error {
         LedgerError::Refused(reason) => reason.clone(),
@@ -86,12 +86,14 @@ fn reason(error: &LedgerError) -> String {
 }
 
 /// Every group, by name.
-pub fn groups(ledger: &Arc<RedisLedger>) -> Result<Vec<Group>, GroupsError> {
+pub fn groups(ledger: &Arc<RedisLedger>) -> Result<Vec<ConsumerGroup>, GroupsError> {
     let mut client = RedisClient::new(ledger.clone(), "stampede-groups");
     let streams = streams(&mut client)?;
     let mut found = BTreeMap::new();
     for name in listed(&mut client)? {
-        found.entry(name).or_insert_with(|| Group { unread: Some(0), ..Group::default() });
+        found
+            .entry(name)
+            .or_insert_with(|| ConsumerGroup { unread: Some(0), ..ConsumerGroup::default() });
     }
     for round in streams.chunks(STREAMS_PER_ROUND) {
         let mut begun = Vec::new();
@@ -102,9 +104,10 @@ pub fn groups(ledger: &Arc<RedisLedger>) -> Result<Vec<Group>, GroupsError> {
         for (key, reply) in round.iter().zip(client.pipeline(&ask)?) {
             for fields in maps("XINFO GROUPS", &reply)? {
                 let Some(name) = member(fields, "name").and_then(text) else { continue };
-                let group = found
-                    .entry(name.to_owned())
-                    .or_insert_with(|| Group { unread: Some(0), ..Group::default() });
+                let group = found.entry(name.to_owned()).or_insert_with(|| ConsumerGroup {
+                    unread: Some(0),
+                    ..ConsumerGroup::default()
+                });
                 group.streams += 1;
                 group.pending += member(fields, "pending").and_then(number).unwrap_or(0);
                 let unread = member(fields, "lag").and_then(number);
@@ -128,12 +131,12 @@ pub fn groups(ledger: &Arc<RedisLedger>) -> Result<Vec<Group>, GroupsError> {
             }
         }
     }
-    Ok(found.into_iter().map(|(name, group)| Group { name, ..group }).collect())
+    Ok(found.into_iter().map(|(name, group)| ConsumerGroup { name, ..group }).collect())
 }
 
-/// Ends a group: it is taken off every stream, then off the list. The group as it stood. Ended half
-/// way, it is still listed, and can be ended again.
-pub fn drop_group(ledger: &Arc<RedisLedger>, name: &str) -> Result<Group, GroupsError> {
+/// Removes a group: first from every stream, then from the list. Returns the group as it was. If it
+/// fails half way, the group is still listed and can be removed again.
+pub fn drop_group(ledger: &Arc<RedisLedger>, name: &str) -> Result<ConsumerGroup, GroupsError> {
     let group = groups(ledger)?.into_iter().find(|group| group.name == name);
     let group = group.ok_or_else(|| GroupsError::Unknown(name.to_owned()))?;
     let within_ms = group.silence_ms();
@@ -165,7 +168,7 @@ fn streams(client: &mut RedisClient) -> Result<Vec<String>, GroupsError> {
     Ok(sales.iter().map(|sale| client.codec().keys().of(sale).stream()).collect())
 }
 
-/// The groups that are known to read all streams, also those with which they have not begun.
+/// The groups that read all streams, including those from which they have not begun to read.
 fn listed(client: &mut RedisClient) -> Result<Vec<String>, GroupsError> {
     let key = client.codec().keys().groups();
     let mut ask = Pipeline::new();
@@ -175,7 +178,7 @@ fn listed(client: &mut RedisClient) -> Result<Vec<String>, GroupsError> {
     Ok(redis::from_redis_value(reply).unwrap_or_default())
 }
 
-/// A list of maps. Of a stream that is not there it is empty.
+/// A list of maps. For a missing stream it is empty.
 fn maps<'a>(command: &'static str, reply: &'a Value) -> Result<Vec<&'a [Value]>, GroupsError> {
     check(command, reply)?;
     let Value::Array(list) = reply else { return Ok(Vec::new()) };
@@ -189,7 +192,7 @@ fn maps<'a>(command: &'static str, reply: &'a Value) -> Result<Vec<&'a [Value]>,
 fn check(command: &'static str, reply: &Value) -> Result<(), GroupsError> {
     let Value::ServerError(error) = reply else { return Ok(()) };
     let told = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    // Nothing was sold yet, or somebody was faster.
+    // Nothing was sold yet, or another process was faster.
     let gone = ["no such key", "requires the key to exist", "NOGROUP"];
     if gone.iter().any(|gone| told.contains(gone)) {
         return Ok(());

@@ -1,10 +1,10 @@
-//! Orders: what is made of reservations behind the user's back, in a database that others read, or
-//! sent to them.
+//! Orders: asynchronously turns reservations into rows of a database that other programs read, or
+//! into webhooks.
 //!
-//! A [`Source`] tells every change of every reservation, at least once; a [`Sink`] keeps it. A
-//! [`Database`] keeps one order per reservation with its latest status: a change is written under its
-//! version, so one that comes late or twice changes nothing. [`webhooks`] are kept until their receiver
-//! has them. A change is acknowledged only when the sink has it.
+//! A [`ChangeSource`] delivers every change of every reservation, at least once; a [`Sink`] keeps
+//! it. A [`Database`] keeps one order per reservation with its latest status: a change is written
+//! under its version, so a late or repeated one changes nothing. [`webhooks`] are kept until their
+//! receiver has them. A change is acknowledged only when the sink has it.
 //!
 //! Architecture invariant: knows no HTTP and no core.
 
@@ -14,6 +14,8 @@ mod database_url;
 mod destination;
 mod embedded;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod groups;
 mod postgres;
 mod postgres_url;
@@ -26,11 +28,11 @@ pub mod webhooks;
 mod worker;
 
 pub use command::{OrdersError, end_group, print_groups, work};
-pub use database::{Database, DatabaseError, Order, Place, Row, Sink};
+pub use database::{Database, DatabaseError, Order, Row, Sink, SinkLocation};
 pub use database_url::{DatabaseUrl, open};
 pub use destination::Destination;
 pub use embedded::EmbeddedSource;
-pub use groups::{Group, GroupsError, drop_group, groups};
-pub use source::{Lag, Source, SourceCounts, SourceError};
+pub use groups::{ConsumerGroup, GroupsError, drop_group, groups};
+pub use source::{ChangeSource, Lag, SourceCounts, SourceError};
 pub use stream::{StreamOptions, StreamSource};
-pub use worker::{ConnectError, Done, WorkerError, WorkerOptions, run};
+pub use worker::{ConnectError, WorkDone, WorkerError, WorkerOptions, run};

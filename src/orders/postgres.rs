@@ -1,12 +1,12 @@
-//! Orders in PostgreSQL, over one blocking connection that comes back by itself.
+//! Orders in PostgreSQL, over one blocking connection that reconnects by itself.
 //!
-//! A batch is one transaction. What is held is mostly new and goes by `COPY`, at nearly its speed;
-//! if one row of it was there after all, everything goes as arrays to one `INSERT`, which decides by
-//! version, where the row stands, whether it is new, later or older. So does all that is no longer
-//! held. Either way the server parses and plans nothing a row.
+//! A batch is one transaction. Held reservations are mostly new and are written by `COPY`, at
+//! nearly its speed. If one of them existed after all, the whole batch goes as arrays to one
+//! `INSERT`, which decides by version at each row whether it is new, later or older. So do all
+//! reservations that are no longer held. In both cases the server parses and plans nothing per row.
 //!
-//! Between two transactions nothing of ours stays at the server: no prepared statement and no `SET`.
-//! PgBouncer may give each transaction another connection of PostgreSQL.
+//! Between two transactions nothing of ours stays at the server: no prepared statement and no
+//! `SET`. PgBouncer may use another connection of PostgreSQL for each transaction.
 
 use std::time::{Duration, Instant};
 
@@ -27,21 +27,21 @@ mod statements;
 use errors::judge;
 use statements::{begin, copy, upsert};
 
-/// Time for a connection, unless the URL says otherwise.
+/// The time for connecting, unless the URL sets another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A silent connection is looked after from this time on, so that a server that is gone is noticed.
+/// TCP keep-alive probes start after this time without traffic, so that a dead server is noticed.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// Time without use after which a connection is tried before it is used.
+/// After this time without use, a connection is tested before it is used.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-/// Time for the answer to that.
+/// The time for the answer to that test.
 const IDLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for what was sent to be received.
+/// The time for sent data to be received.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Fewer new rows than this are not worth a `COPY` of their own.
+/// The minimum of new rows for a `COPY` of their own.
 const COPY_ROWS_MIN: usize = 64;
-/// Batches that go without `COPY` after one in which a row was there already: somebody's work is
-/// being done again.
+/// Batches without `COPY` after one in which a row existed already: then earlier work is being
+/// repeated.
 const COPY_PAUSE_BATCHES: u32 = 16;
 const ADVANCE: &str = "\
 INSERT INTO stampede_positions AS p (source, version) VALUES ($1, $2)
@@ -59,12 +59,12 @@ struct Session {
     used_at: Instant,
     /// Batches that still go without `COPY`.
     copy_pause: u32,
-    /// The table says who asked for reservations.
+    /// The table has the columns for traces.
     traced: bool,
 }
 
 impl Postgres {
-    /// Connects and brings the schema up to date.
+    /// Connects and migrates the schema.
     pub fn open(url: PostgresUrl) -> Result<Self, DatabaseError> {
         let mut database = Self { url, session: None };
         database.with(|session| {
@@ -75,8 +75,7 @@ impl Postgres {
         Ok(database)
     }
 
-    /// Runs something on the connection, which is made anew if there is none; after an error there
-    /// is none.
+    /// Runs something on the connection, a new one if there is none; after an error there is none.
     fn with<T>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<T, postgres::Error>,
@@ -107,8 +106,9 @@ impl Sink for Postgres {
             if session.copy_pause > 0 || new.len() < COPY_ROWS_MIN {
                 return session.write(&[], &rows, position);
             }
-            // Without a position to go with them, the new ones are a transaction of their own: with the
-            // others they would not be in the order of ids, and two workers could wait for each other.
+            // Without a position to be written with them, the new rows are a transaction of their
+            // own: together with the others they would not be in the order of ids, and two workers
+            // could deadlock.
             let apart = position.is_none() && !known.is_empty();
             let written = if apart {
                 session.write(&new, &[], None).and_then(|()| session.write(&[], &known, None))
@@ -196,7 +196,7 @@ impl Database for Postgres {
     }
 }
 
-/// Whether a batch that failed is one for the `INSERT`: a row was there already; or behind PgBouncer
+/// Whether a failed batch is to be repeated by `INSERT`: a row existed already; or, with PgBouncer,
 /// another program has left a statement of this name on the connection.
 fn copy_can_not(error: &postgres::Error) -> bool {
     let codes = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_PSTATEMENT];
@@ -221,8 +221,7 @@ impl Session {
         Ok(Self { client, used_at: Instant::now(), copy_pause: 0, traced })
     }
 
-    /// Looks at one that was idle: the server, or what is before it, may have closed it, which is no
-    /// outage.
+    /// Tests an idle connection: the server, or a proxy, may have closed it, which is no outage.
     fn still_usable(mut self) -> Option<Self> {
         let idle = self.used_at.elapsed() > IDLE_AFTER;
         let usable = !self.client.is_closed()
@@ -234,7 +233,7 @@ impl Session {
         begin(&mut self.client)
     }
 
-    /// One transaction: rows that must be new, rows that may be known, and how far that is.
+    /// One transaction: rows that must be new, rows that may exist, and the position.
     fn write(
         &mut self,
         new: &[Latest<'_>],

@@ -1,8 +1,8 @@
-//! Where PostgreSQL is: `postgres://user:password@host:port/database?sslmode=…`, and its TLS.
+//! The URL of PostgreSQL: `postgres://user:password@host:port/database?sslmode=…`, and its TLS.
 //!
 //! `sslmode` is `disable` (the default) or one of `require`, `verify-ca` and `verify-full`, which
-//! are one and the same here: encrypted, and the certificate must be right. Encryption to whoever
-//! answers, as libpq's `require` has it, protects from nobody who can change packets.
+//! all mean the same here: encrypted, with a verified certificate. Encryption without verification,
+//! as in libpq's `require`, does not protect from anybody who can change packets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const AMBIGUOUS: &str = "can be read in several ways, since there is an `@`, `/`
                          be percent-encoded (@ is %40, / is %2F, : is %3A, ? is %3F, # is %23, % is \
                          %25)";
 
-/// A PostgreSQL database and who we are there. Shows itself without its password.
+/// The address of a PostgreSQL database and the login. Displayed without its password.
 #[derive(Clone)]
 pub(super) struct PostgresUrl {
     shown: String,
@@ -34,11 +34,11 @@ pub(super) struct PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// Reads a URL. An error says what would be right and quotes nothing.
+    /// Parses a URL. The error says what would be valid and quotes nothing.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
         let rest = place.split_once("://").map_or(place, |(_, rest)| rest);
-        // Of such a password the end would be taken for a host, or for a parameter.
+        // The end of such a password would be parsed as a host, or as a parameter.
         let ambiguous = match rest.rsplit_once('@') {
             Some((login, _)) => login.contains(['@', '/']),
             None => query.contains('@'),
@@ -73,12 +73,12 @@ impl PostgresUrl {
         Ok(Self { shown: redacted(text), config, tls, ca })
     }
 
-    /// As the crate wants it.
+    /// The configuration for the `postgres` crate.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// How to encrypt, if it is asked for.
+    /// The TLS settings, if TLS is requested.
     pub fn tls(&self) -> Result<Option<MakeRustlsConnect>, DatabaseError> {
         if !self.tls {
             return Ok(None);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_libpq_reads_and_never_shows_the_password() {
+    fn libpq_urls_are_read_and_passwords_hidden() {
         let url = PostgresUrl::parse("postgres://ann:hunter2@host:5433/shop?sslmode=verify-full");
         let url = url.unwrap();
         assert!(url.tls && url.tls().is_ok());

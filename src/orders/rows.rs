@@ -1,6 +1,6 @@
-//! A batch of changes as rows: one a reservation, the latest of it, in the order of their ids.
+//! A batch of changes as rows: one per reservation, its latest, in the order of ids.
 //!
-//! In one order for everybody, two workers that write the same rows wait for each other instead of
+//! With one order for all, two workers that write the same rows wait for each other instead of
 //! deadlocking, and neighbours in the index are written together.
 
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use super::database::{Order, Row};
 use crate::sale::{Change, Lines, ReservationId, SaleId, Status};
 use crate::trace::Trace;
 
-/// The latest change of a reservation, and what any of its changes told of who asked for it.
+/// The latest change of a reservation, and the trace from any of its changes.
 #[derive(Clone, Copy)]
 pub(super) struct Latest<'a> {
     change: &'a Change,
@@ -17,12 +17,13 @@ pub(super) struct Latest<'a> {
 }
 
 impl<'a> Latest<'a> {
-    /// What was noted with the reservation. Each of its changes has it.
+    /// The reservation's note. Each of its changes has it.
     pub(super) fn note(&self) -> Option<&'a str> {
         self.change.reservation.note()
     }
 
-    /// Its units by ticket type as JSON, in a sale that has such. They change with its quantity.
+    /// Its units by ticket type as JSON, in a sale with ticket types. They change with its
+    /// quantity.
     pub(super) fn lines(&self) -> Option<String> {
         self.change.reservation.lines().map(Lines::to_json)
     }
@@ -57,18 +58,18 @@ pub(super) fn public_id(change: &Change) -> String {
     format!("{}~{}", change.sale, change.reservation.id)
 }
 
-/// A version as databases have it. Those of Redis end in the year 2248, those of the embedded
+/// A version as databases store it. Those of Redis end in the year 2248; those of the embedded
 /// ledger count its records.
 pub(super) fn signed(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }
 
-/// The reverse of [`signed`].
+/// The inverse of [`signed`].
 pub(super) fn unsigned(version: i64) -> u64 {
     u64::try_from(version).unwrap_or(0)
 }
 
-/// A column as the database's client gives it: a value, NULL, or why it can't be read.
+/// A column as the database's client returns it: a value, NULL, or why it can't be read.
 pub(super) type Column<T> = Result<Option<T>, String>;
 
 /// The columns of a row that an audit reads. Somebody may have changed the table, or a row by hand.
@@ -83,7 +84,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The row. `None`: it is of no account to who asks for one part of a sale.
+    /// The row. `None`: it does not concern the requested part of a sale.
     pub(super) fn read(self, sale: &SaleId) -> Option<Row> {
         let row = match &self.reservation {
             Ok(Some(text)) => text.clone(),
@@ -92,7 +93,7 @@ impl Columns {
         };
         let (of, id) = match ReservationId::from_public(&row) {
             Ok((of, id)) if of.whole() == sale.whole() => (of, id),
-            // Those that belong nowhere are told once, with the whole sale.
+            // Rows that belong to no sale are reported once, with the whole sale.
             _ if sale.is_part() => return None,
             Ok(_) => return Some(unreadable(row, None, "its id is of another sale".into())),
             Err(error) => return Some(unreadable(row, None, error.to_string())),
@@ -101,7 +102,7 @@ impl Columns {
             Ok(order) if of == *sale => Row::Order(order),
             Ok(order) => Row::Elsewhere(of, order),
             Err(problem) if of == *sale => unreadable(row, Some(id), problem),
-            // Whoever looks at that place is told.
+            // An audit of that place reports it.
             Err(_) => return None,
         })
     }
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_no_order_says_why() {
+    fn a_row_is_an_order_a_foreign_order_or_unreadable() {
         let ticket = SaleId::new("ticket").unwrap();
         let (part, other) = (ticket.part(1, 2).unwrap(), ticket.part(2, 2).unwrap());
         let id = |sale: &SaleId| format!("{sale}~{}", ReservationId(7));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_changes_the_later_stays_whatever_their_order() {
+    fn the_latest_change_of_each_reservation_is_kept() {
         let change = |sale: &str, id: u128, version, status| Change {
             sale: SaleId::new(sale).unwrap(),
             reservation: Reservation {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asked_is_told_of_the_latest_change_too() {
+    fn the_latest_change_keeps_an_earlier_trace() {
         let trace = Trace::from_texts("asked", "").map(Arc::new);
         let change = |status, version, trace| Change {
             sale: SaleId::new("a").unwrap(),

@@ -1,37 +1,37 @@
-//! Where changes come from.
+//! The sources of changes.
 
 use std::time::Duration;
 
 use crate::sale::Change;
 
-/// Where changes come from: the streams in Redis, or the embedded ledger.
-pub trait Source: Send {
-    /// The next changes, about `max` at the most, waiting up to `wait` for the first. None: there
-    /// was nothing.
+/// A source of changes: the streams in Redis, or the embedded ledger.
+pub trait ChangeSource: Send {
+    /// Returns the next changes, about `max` at most, and waits up to `wait` for the first. Empty:
+    /// there were none.
     fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Change>, SourceError>;
 
-    /// The database has everything that [`next`](Self::next) gave.
+    /// The database has everything that [`next`](Self::next) returned.
     fn acknowledge(&mut self) -> Result<(), SourceError>;
 
-    /// Where a source that keeps no position of its own is: its name, and the version up to which
-    /// everything has been given. To be written with what was given last, or after it.
+    /// The position of a source that keeps none itself: its name, and the version up to which
+    /// everything has been delivered. Write it with the last delivered changes, or after them.
     fn position(&self) -> Option<(String, u64)> {
         None
     }
 
-    /// How far behind the orders are.
+    /// How far the orders are behind.
     fn lag(&mut self) -> Result<Lag, SourceError>;
 
-    /// This worker ends in order, and has acknowledged what it could.
+    /// This worker ends in order, and has acknowledged everything that it wrote.
     fn leave(&mut self) {}
 
-    /// What it has come across so far.
+    /// The counts of this source so far.
     fn counts(&self) -> SourceCounts {
         SourceCounts::default()
     }
 }
 
-/// What a source has come across.
+/// The counts of a source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceCounts {
     /// Entries acknowledged. 0 for a source without entries.
@@ -49,10 +49,10 @@ pub struct Lag {
     pub oldest_ms: u64,
 }
 
-/// Why a source gives nothing.
+/// Why a source fails.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It passes: try again.
+    /// It passes: retry.
     #[error("{0}")]
     Away(String),
     /// The operator must act.

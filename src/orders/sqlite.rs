@@ -1,19 +1,19 @@
-//! Orders in SQLite: a file of our own, in WAL mode, every commit on disk before it counts.
+//! Orders in SQLite: a file of our own, in WAL mode, with every commit synced.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::database::{Database, DatabaseError, Row, Sink};
 use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
 use super::sqlite_file::{
-    BUSY_TIMEOUT, FileId, ORDERS_FILE, WEBHOOKS_FILE, file_at, judge, make_private, replaced,
+    FileId, ORDERS_FILE, WEBHOOKS_FILE, connect, file_at, finish, judge, make_private, replaced,
     write_ahead,
 };
 use crate::sale::{Change, SaleId};
 
-/// Each brings the schema from its number to the next.
+/// Each migrates the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite_1.sql")];
 const UPSERT: &str = "\
 INSERT INTO orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
@@ -23,23 +23,23 @@ ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version";
-/// Says who asked for a reservation, unless that is known.
+/// Writes the trace of a reservation, unless it is known.
 const FILL: &str = "\
 UPDATE orders SET request_id = ?2, traceparent = ?3
 WHERE reservation = ?1 AND request_id IS NULL AND traceparent IS NULL";
-/// Says what was noted with a reservation.
+/// Writes the note of a reservation.
 const NOTE: &str = "UPDATE orders SET note = ?2 WHERE reservation = ?1 AND note IS NOT ?2";
-/// Says how many units of which ticket type a row has that this change has written.
+/// Writes the units per ticket type of a row that this change has written.
 const LINES: &str =
     "UPDATE orders SET lines = ?2 WHERE reservation = ?1 AND version = ?3 AND lines IS NOT ?2";
 const GUARD: &str = "\nWHERE orders.version < excluded.version";
 
-/// What is added to a file of any version; an older worker does not notice.
+/// Columns added to a file of any version; an older worker does not notice.
 const COLUMNS: [&str; 4] = ["request_id", "traceparent", "note", "lines"];
 const VIEW: &str = include_str!("migrations/sqlite_view.sql");
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS orders_expires_at ON orders (expires_at) \
                      WHERE status = 'held'";
-/// A larger file gets its index by hand: making it stops writers for as long as it takes.
+/// In a larger file the operator creates the index: creating it blocks writers meanwhile.
 const INDEX_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
 /// A SQLite file with orders.
@@ -48,14 +48,14 @@ pub(super) struct Sqlite {
     opened: Option<Opened>,
 }
 
-/// The file that is open, which need not be the one that the path names by now.
+/// The open file, which may no longer be the one that the path names.
 struct Opened {
     connection: Connection,
     file: FileId,
 }
 
 impl Opened {
-    /// Opens the file, makes it if it is missing, and brings its schema up to date.
+    /// Opens the file, creates it if it is missing, and migrates its schema.
     fn new(path: &Path) -> Result<Self, DatabaseError> {
         let judge = |error| judge(path, &error);
         make_private(path);
@@ -63,21 +63,21 @@ impl Opened {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(judge)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(judge)?;
+        let mut connection = connect(path, flags).map_err(judge)?;
         migrate(path, &mut connection)?;
-        // The mode stays with the file; `synchronous` is the connection's.
+        // The mode belongs to the file; `synchronous` belongs to the connection.
         write_ahead(&connection).map_err(judge)?;
         add_columns(&mut connection).map_err(judge)?;
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
         if let Err(error) = take_refunds(&mut connection) {
             let reason = judge(error);
-            tracing::warn!(%reason, "the table orders takes no refund, and could not be changed");
+            tracing::warn!(%reason, "table orders rejects refunds and could not be changed");
         }
         if let Err(error) = add(path, &mut connection) {
             let reason = judge(error);
             tracing::info!(%reason, "table orders can't be completed");
         }
+        finish(&connection).map_err(judge)?;
         match file_at(path)? {
             Some(file) if before.is_none_or(|before| before == file) => {
                 Ok(Self { connection, file })
@@ -96,8 +96,8 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), opened: Some(Opened::new(path)?) })
     }
 
-    /// Runs something on the file that the path names. What was done to a file that was deleted or
-    /// renamed meanwhile does not count.
+    /// Runs something on the file that the path names. Work on a file that was deleted or renamed
+    /// meanwhile does not count.
     fn with<T>(
         &mut self,
         run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -107,10 +107,12 @@ impl Sqlite {
             Some(opened) => opened,
             None => Opened::new(&self.path)?,
         };
-        let done = run(&mut opened.connection).map_err(|error| judge(&self.path, &error));
-        self.opened = Some(opened);
+        let done = run(&mut opened.connection);
+        // Without a free descriptor SQLite opens a file for reading: the next attempt may find one.
+        let code = done.as_ref().err().and_then(rusqlite::Error::sqlite_error_code);
+        self.opened = (code != Some(ErrorCode::ReadOnly)).then_some(opened);
         self.check()?;
-        done
+        done.map_err(|error| judge(&self.path, &error))
     }
 
     fn upsert(
@@ -144,7 +146,7 @@ impl Sqlite {
                         write.prepare_cached(NOTE)?.execute(params![public_id(&change), note])?;
                     }
                     let lines = change.lines();
-                    // A repair may have to take lines away.
+                    // A repair may have to remove lines.
                     if lines.is_some() || sql == UPSERT {
                         let row = params![public_id(&change), lines, signed(change.version)];
                         write.prepare_cached(LINES)?.execute(row)?;
@@ -229,16 +231,16 @@ impl Database for Sqlite {
     }
 }
 
-/// What 0.1.0 has a row's status be, and what it may be since.
+/// The check of a row's status in 0.1.0, and the present one.
 const STATUSES: [&str; 2] = [
     "('held', 'confirmed', 'cancelled', 'expired')",
     "('held', 'confirmed', 'cancelled', 'expired', 'refunded')",
 ];
 
-/// Has a table of 0.1.0 take rows that are refunded. A check is only text in the schema, and one that
-/// allows more is true of all rows, so the text is changed as SQLite's documentation says (ALTER TABLE,
-/// "Making Other Kinds Of Table Schema Changes"), in place of copying the table. An older worker does
-/// not notice.
+/// Makes a table of 0.1.0 accept refunded rows. A check is only text in the schema, and one that
+/// allows more is true of all rows, so the text is changed as SQLite's documentation says (ALTER
+/// TABLE, "Making Other Kinds Of Table Schema Changes"), without copying the table. An older worker
+/// does not notice.
 fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
     let takes = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema
                  WHERE type = 'table' AND name = 'orders' AND instr(sql, ?1) > 0)";
@@ -249,7 +251,7 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another worker may have been here first.
+    // Another worker may have been faster.
     if !takes(&write)? {
         let version = write.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))?;
         write.execute_batch("PRAGMA writable_schema = ON")?;
@@ -263,19 +265,19 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
     write.commit()
 }
 
-/// Adds the columns that say who asked for a reservation, what was noted with it, and its ticket types. A column that may be NULL touches no row.
+/// Adds the columns for traces, notes and ticket types. A column that may be NULL touches no row.
 fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
     let has = |connection: &Connection, column| {
         let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('orders') WHERE name = ?1)";
         connection.query_row(sql, [column], |row| row.get::<_, bool>(0))
     };
-    // Of those that come in one step the last one.
+    // The last of the columns, which are added in one step.
     if has(connection, COLUMNS[COLUMNS.len() - 1])? {
         return Ok(());
     }
     let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for column in COLUMNS {
-        // Another worker may have been here first.
+        // Another worker may have been faster.
         if !has(&write, column)? {
             write.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {column} TEXT"))?;
         }
@@ -311,7 +313,7 @@ fn column<T: FromSql>(row: &rusqlite::Row<'_>, at: usize) -> Column<T> {
     row.get(at).map_err(|error| error.to_string())
 }
 
-/// Brings the schema up to date. A file that isn't ours is left alone.
+/// Migrates the schema. A file that isn't ours is left alone.
 fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError> {
     let shown = file.display();
     let read = |connection: &Connection| {
@@ -353,7 +355,7 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
         )
     };
     let judge = |error| judge(file, &error);
-    // All of it at one point in time: another worker may be making the tables.
+    // Read everything at one point in time: another worker may be creating the tables.
     let look = connection.transaction().map_err(judge)?;
     let found = read(&look).map_err(judge)?;
     drop(look);
@@ -362,7 +364,7 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
     }
     let write =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(judge)?;
-    // Another worker may have been here first.
+    // Another worker may have been faster.
     let from = check(read(&write).map_err(judge)?)?;
     for sql in &MIGRATIONS[from..] {
         write.execute_batch(sql).map_err(judge)?;

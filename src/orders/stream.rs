@@ -1,10 +1,10 @@
-//! Changes out of the sales' streams in Redis, as one of the workers of a consumer group.
+//! Reads changes from the sales' streams in Redis, as one of the workers of a consumer group.
 //!
 //! Each sale's stream is read on its own, many in one round trip, never several in one command:
-//! streams of different sales may be on different nodes. A stream that has something is read again
-//! at once, one that has nothing after a pause that grows to a second, so that thousands of idle
-//! sales cost little. What was given to this worker before (a lost answer, a restart under the same
-//! name) is read first; what was given to a worker that died is claimed after a while.
+//! streams of different sales may be on different nodes. A stream that had entries is read again at
+//! once; an empty one after a pause that grows to a second, so that thousands of idle sales cost
+//! little. Entries that were delivered to this worker before (a lost answer, a restart under the
+//! same name) are read first; entries of a worker that died are claimed after a while.
 //!
 //! Architecture invariant: knows nothing of databases.
 
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::entry::{Entry, changes, entries, log_deleted};
-use super::source::{Lag, Source, SourceCounts, SourceError};
+use super::entry::{StreamEntry, changes, entries, log_deleted};
+use super::source::{ChangeSource, Lag, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
@@ -27,87 +27,88 @@ mod alone;
 mod care;
 mod lag;
 
-/// Streams read in one round trip.
+/// Streams per round trip.
 const STREAMS_PER_ROUND: usize = 256;
 /// Entries of one stream in one reply, at most.
 const ENTRIES_MAX: usize = 1_000;
 /// Entries acknowledged by one command.
 const ACKNOWLEDGE_MAX: usize = 1_000;
-/// First and longest pause of a stream that has nothing.
+/// The first and the longest pause of an empty stream.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The same of one whose sale is no longer there.
+/// The longest pause of a stream whose sale is gone.
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(60);
-// A living worker is neither taken out of its group nor its group ended under it.
+// A living worker is never removed from its group, and its group is never removed.
 const _: () = assert!(CONSUMER_ALIVE_MS > 2 * PAUSE_MAX.as_millis() as u64);
 const _: () = assert!(CONSUMER_GONE_MS > 10 * GONE_PAUSE_MAX.as_millis() as u64);
-/// Time in which many streams are gathered for a round.
+/// The time in which many streams are gathered for a round.
 const GATHER: Duration = Duration::from_millis(20);
-/// Pause of a stream on which a command failed: somebody must see to it.
+/// The pause of a stream on which a command failed, which an operator must repair.
 const FAULT_PAUSE: Duration = Duration::from_secs(10);
-/// Time between two looks for new sales: at their number, and at the sales themselves.
+/// The time between two checks for new sales: of their number, and of the sales themselves.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 const INDEX_INTERVAL: Duration = Duration::from_secs(5);
-/// Time until a stream is cared for of which something was acknowledged.
+/// The time until a stream with acknowledged entries is maintained.
 const CARE_INTERVAL: Duration = Duration::from_secs(10);
-/// Unreadable entries that are remembered, so that each is told once.
+/// The maximum number of unreadable entries that are remembered, so that each is logged once.
 const UNREADABLE_MAX: usize = 10_000;
 
-/// Which worker of which group this is.
+/// The worker and its group.
 #[derive(Debug, Clone)]
 pub struct StreamOptions {
     /// The consumer group. Each group gets every change.
     pub group: String,
     /// The name of this worker in it, different from every other's.
     pub consumer: String,
-    /// An entry that a worker has had for so long without acknowledging it goes to another.
+    /// An entry that was not acknowledged for this long after its delivery is claimed by another
+    /// worker.
     pub claim_after: Duration,
-    /// A worker without entries that was not heard of for this long, and twice `claim_after`, is
-    /// taken out of the group.
+    /// A worker without entries that was not seen for this long, and twice `claim_after`, is
+    /// removed from the group.
     pub gone_after: Duration,
-    /// It must be the only worker of its group: so the changes of a reservation come in order.
+    /// It must be the only worker of its group, so that the changes of a reservation stay in order.
     pub alone: bool,
 }
 
-/// See the module's header.
+/// The streams of all sales, as one worker reads them.
 pub struct StreamSource {
     ledger: Arc<RedisLedger>,
     client: RedisClient,
     options: StreamOptions,
-    streams: Vec<Stream>,
-    /// Where the next round begins to look, so that every stream has its turn.
+    streams: Vec<SaleStream>,
+    /// Where the next round begins, so that the streams take turns.
     turn: usize,
     known: HashSet<SaleId>,
     sales_count: u64,
     count_at: Option<Instant>,
     index_at: Option<Instant>,
-    /// What [`Source::next`] gave and nobody has acknowledged.
+    /// Entries that [`ChangeSource::next`] delivered and that are not acknowledged.
     given: Vec<(usize, EntryId)>,
     unreadable: HashSet<(SaleId, EntryId)>,
-    /// Every group that reads the sales' streams: nothing is trimmed that one of them lacks.
+    /// Every group that reads the sales' streams: entries that one of them lacks are not trimmed.
     groups: Vec<String>,
     counts: SourceCounts,
-    /// Changes in an entry, lately.
+    /// Changes per entry, recently.
     changes_per_entry: f64,
-    /// Whether the last answer was lost: what was in it is ours, and pending.
+    /// The last answer was lost: its entries were delivered to us and are pending.
     lost: bool,
-    /// Whether the log has it that a group's care is refused.
+    /// It was logged that Redis refuses the maintenance of groups.
     care_refused: bool,
 }
 
 /// One sale's stream.
-struct Stream {
+struct SaleStream {
     sale: SaleId,
     key: String,
-    /// While we read what was given to us before: the last of it that we have seen.
+    /// While entries that were delivered before are read: the last one read.
     own_from: Option<EntryId>,
-    look_at: Instant,
+    read_at: Instant,
     pause: Duration,
     claim_at: Instant,
     care_at: Instant,
-    /// Our group is there: else its part of the stream would not be kept when it is trimmed.
+    /// Our group exists: otherwise trimming would not keep its entries.
     grouped: bool,
-    /// Something was acknowledged since it was last trimmed.
+    /// Something was acknowledged since the last trimming.
     dirty: bool,
     faulty: bool,
     /// Its sale is not in the index.
@@ -115,7 +116,7 @@ struct Stream {
 }
 
 impl StreamSource {
-    /// Connects, and looks for sales.
+    /// Connects, and reads the list of sales.
     pub fn connect(ledger: Arc<RedisLedger>, options: StreamOptions) -> Result<Self, SourceError> {
         let mut source = Self {
             client: RedisClient::new(ledger.clone(), "stampede-orders"),
@@ -142,7 +143,7 @@ impl StreamSource {
         Ok(source)
     }
 
-    /// One round trip, or why there was none.
+    /// Makes one round trip, or returns why it failed.
     fn exchange(&mut self, commands: &Pipeline) -> Result<Vec<Value>, SourceError> {
         self.client.connect().map_err(|error| match error.is_fatal() {
             true => SourceError::Fatal(error.to_string()),
@@ -152,7 +153,7 @@ impl StreamSource {
             self.lost |= matches!(error, LedgerError::Lost(_));
             SourceError::Away(error.to_string())
         })?;
-        // Of what concerns Redis as a whole, one reply is enough to know.
+        // One such reply suffices: it concerns Redis as a whole.
         for reply in &replies {
             let Value::ServerError(error) = reply else { continue };
             let told = format!("{} {}", error.code(), error.details().unwrap_or_default());
@@ -169,7 +170,7 @@ impl StreamSource {
                     return Err(SourceError::Away(told));
                 }
                 "READONLY" => {
-                    // It is a replica now: a connection made anew finds the primary, or says so.
+                    // It is a replica now: a new connection finds the primary, or fails.
                     self.client = RedisClient::new(self.ledger.clone(), "stampede-orders");
                     self.lost = true;
                     return Err(SourceError::Away(told));
@@ -180,14 +181,14 @@ impl StreamSource {
         Ok(replies)
     }
 
-    /// Looks for sales that we don't know yet: often at how many there are, now and then at all.
+    /// Finds new sales: often by their number, and once in a while by the whole list.
     fn discover(&mut self) -> Result<(), SourceError> {
         let due = |at: Option<Instant>, interval| at.is_none_or(|at| at.elapsed() >= interval);
         let all = due(self.index_at, INDEX_INTERVAL);
         if !all && !due(self.count_at, COUNT_INTERVAL) {
             return Ok(());
         }
-        // The client's own calls don't tell a failure that passes from one that doesn't.
+        // The client's own calls don't distinguish a failure that passes from one that doesn't.
         self.exchange(Pipeline::new().add(&[b"PING"]))?;
         let judge = |error: LedgerError| {
             let text = error.to_string();
@@ -203,8 +204,8 @@ impl StreamSource {
         for stream in &mut self.streams {
             let gone = !sales.contains(&stream.sale);
             if stream.gone && !gone {
-                // Made anew under its name.
-                (stream.look_at, stream.pause, stream.grouped) =
+                // Created anew under its name.
+                (stream.read_at, stream.pause, stream.grouped) =
                     (Instant::now(), Duration::ZERO, false);
             }
             stream.gone = gone;
@@ -212,7 +213,7 @@ impl StreamSource {
         for sale in sales {
             if self.known.insert(sale.clone()) {
                 let key = self.client.codec().keys().of(&sale).stream();
-                self.streams.push(Stream::new(sale, key, self.options.claim_after));
+                self.streams.push(SaleStream::new(sale, key, self.options.claim_after));
             }
         }
         self.sales_count = count;
@@ -221,20 +222,20 @@ impl StreamSource {
         self.check_alone()
     }
 
-    /// Streams whose turn it is to be read, in turn.
+    /// The streams to read now, in turn.
     fn due(&mut self) -> Vec<usize> {
         let now = Instant::now();
         let count = self.streams.len();
         let in_turn = (0..count).map(|i| (self.turn + i) % count);
         let due: Vec<_> =
-            in_turn.filter(|&at| self.streams[at].look_at <= now).take(STREAMS_PER_ROUND).collect();
+            in_turn.filter(|&at| self.streams[at].read_at <= now).take(STREAMS_PER_ROUND).collect();
         if let Some(last) = due.last() {
             self.turn = (last + 1) % count;
         }
         due
     }
 
-    /// Reads each of these streams once. Whether any of them had something.
+    /// Reads each of these streams once. Returns whether any had entries.
     fn round(
         &mut self,
         due: &[usize],
@@ -279,20 +280,20 @@ impl StreamSource {
         Ok(any)
     }
 
-    /// Takes what one stream had. Whether that was something.
-    fn take(&mut self, at: usize, found: Vec<Entry>, out: &mut Vec<Change>) -> bool {
+    /// Takes the entries of one stream. Returns whether there were any.
+    fn take(&mut self, at: usize, found: Vec<StreamEntry>, out: &mut Vec<Change>) -> bool {
         let now = Instant::now();
         let stream = &mut self.streams[at];
         (stream.faulty, stream.grouped) = (false, true);
         if found.is_empty() {
             if stream.own_from.take().is_some() {
-                stream.look_at = now;
+                stream.read_at = now;
                 return true;
             }
             stream.rest();
             return false;
         }
-        (stream.pause, stream.look_at) = (Duration::ZERO, now);
+        (stream.pause, stream.read_at) = (Duration::ZERO, now);
         if stream.own_from.is_some() {
             stream.own_from = found.last().map(|entry| entry.id);
         }
@@ -302,10 +303,10 @@ impl StreamSource {
         true
     }
 
-    fn take_entry(&mut self, at: usize, entry: Entry, out: &mut Vec<Change>) {
+    fn take_entry(&mut self, at: usize, entry: StreamEntry, out: &mut Vec<Change>) {
         let sale = self.streams[at].sale.clone();
         let Some(fields) = entry.fields else {
-            // It will never be read: what is left of it is its place among the pending.
+            // It will never be read: acknowledging it removes it from the pending ones.
             log_deleted(&sale, entry.id);
             self.given.push((at, entry.id));
             return;
@@ -315,7 +316,8 @@ impl StreamSource {
             Ok(()) => {
                 self.given.push((at, entry.id));
                 let count = (out.len() - before) as f64;
-                // Up at once and down slowly: an answer that is too large is worse than one more.
+                // Up at once and down slowly: an answer that is too large is worse than one more
+                // round trip.
                 let lately = self.changes_per_entry + (count - self.changes_per_entry) / 16.0;
                 self.changes_per_entry = lately.max(count);
             }
@@ -323,7 +325,7 @@ impl StreamSource {
         }
     }
 
-    /// An entry that stays pending, for somebody to look at. Told once.
+    /// An entry that stays pending for an operator. Logged once.
     fn note_unreadable(&mut self, sale: SaleId, id: EntryId, why: &str) {
         if self.unreadable.len() < UNREADABLE_MAX && self.unreadable.insert((sale.clone(), id)) {
             self.counts.unreadable += 1;
@@ -333,14 +335,14 @@ impl StreamSource {
 
     fn fault(&mut self, at: usize, why: &str) {
         let stream = &mut self.streams[at];
-        stream.look_at = Instant::now() + FAULT_PAUSE;
+        stream.read_at = Instant::now() + FAULT_PAUSE;
         if !std::mem::replace(&mut stream.faulty, true) {
             tracing::error!(sale = %stream.sale, key = stream.key, reason = why, "stream can't be read");
         }
     }
 
-    /// Makes the group of streams that have none; there may be no stream either, as long as nothing
-    /// was sold.
+    /// Creates the group of streams that have none. There may be no stream either, if nothing was
+    /// sold.
     fn create_groups(&mut self, missing: &[usize]) -> Result<(), SourceError> {
         if missing.is_empty() {
             return Ok(());
@@ -355,12 +357,12 @@ impl StreamSource {
         for (&at, reply) in missing.iter().zip(replies) {
             let stream = &mut self.streams[at];
             match reply {
-                // Made anew, a stream holds nothing of ours.
+                // A stream created anew has no entries of ours.
                 Value::Okay | Value::SimpleString(_) => {
                     stream.own_from = None;
-                    stream.look_at = now;
+                    stream.read_at = now;
                 }
-                Value::ServerError(error) if error.code() == "BUSYGROUP" => stream.look_at = now,
+                Value::ServerError(error) if error.code() == "BUSYGROUP" => stream.read_at = now,
                 Value::ServerError(error) if error.code() == "ERR" => stream.rest(),
                 other => self.fault(at, &format!("XGROUP CREATE answers {other:?}")),
             }
@@ -383,7 +385,7 @@ impl StreamSource {
             if !out.is_empty() {
                 return Ok(out);
             }
-            // A deleted entry has no changes, and is to be acknowledged all the same.
+            // A deleted entry has no changes, and is acknowledged all the same.
             self.acknowledge()?;
             let now = Instant::now();
             if now >= until {
@@ -393,23 +395,23 @@ impl StreamSource {
         }
     }
 
-    /// When there is something to do again. Of many streams one is due all the time: they are
-    /// gathered for a little while, so that a round trip is worth it.
+    /// When to read again. With many streams one is always due: they are gathered for a short time,
+    /// so that a round trip is worthwhile.
     fn next_look(&self, now: Instant, until: Instant) -> Instant {
         let gather = if self.streams.len() > STREAMS_PER_ROUND { GATHER } else { PAUSE_MIN };
-        let next = self.streams.iter().map(|stream| stream.look_at).min().unwrap_or(until);
+        let next = self.streams.iter().map(|stream| stream.read_at).min().unwrap_or(until);
         next.max(now + gather).min(until).min(now + COUNT_INTERVAL)
     }
 }
 
-impl Stream {
+impl SaleStream {
     fn new(sale: SaleId, key: String, claim_after: Duration) -> Self {
         let now = Instant::now();
         Self {
             sale,
             key,
             own_from: Some(EntryId::default()),
-            look_at: now,
+            read_at: now,
             pause: Duration::ZERO,
             claim_at: now + claim_after,
             care_at: now,
@@ -420,16 +422,16 @@ impl Stream {
         }
     }
 
-    /// It had nothing: look later, and later again if it still hasn't.
+    /// It was empty: read it later, and later still if it stays empty.
     fn rest(&mut self) {
         let pause_max = if self.gone { GONE_PAUSE_MAX } else { PAUSE_MAX };
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, pause_max);
-        self.look_at = Instant::now() + self.pause;
+        self.read_at = Instant::now() + self.pause;
     }
 }
 
-/// The entries in the answer to an XREADGROUP of one stream.
-fn read_one(reply: Value) -> Option<Vec<Entry>> {
+/// The entries in the reply to an XREADGROUP of one stream.
+fn read_one(reply: Value) -> Option<Vec<StreamEntry>> {
     match reply {
         Value::Nil => Some(Vec::new()),
         Value::Array(mut streams) if streams.len() == 1 => match streams.remove(0) {
@@ -440,16 +442,16 @@ fn read_one(reply: Value) -> Option<Vec<Entry>> {
     }
 }
 
-impl Source for StreamSource {
+impl ChangeSource for StreamSource {
     fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Change>, SourceError> {
         if std::mem::take(&mut self.lost) {
             for stream in &mut self.streams {
-                (stream.own_from, stream.look_at) = (Some(EntryId::default()), Instant::now());
+                (stream.own_from, stream.read_at) = (Some(EntryId::default()), Instant::now());
             }
         }
         let found = self.fill(max, wait);
         if found.is_err() {
-            // What was read before the failure goes nowhere: read it again.
+            // Entries read before the failure are dropped: read them again.
             self.given.clear();
             self.lost = true;
         }

@@ -1,102 +1,103 @@
 //! The loop that turns changes into orders: next, write, acknowledge.
 //!
-//! Nothing is acknowledged that the database has not committed, so whatever fails, or dies, between
-//! the steps is done again, and the versions make that harmless. A source or a database that is away
-//! is waited for, for ever unless the options say otherwise, with one line in the log when it goes and
-//! one when it is back. A database that has lost what was written to it (its file was deleted, it was
-//! restored) is written again, if the source can give that; else the worker ends.
+//! Nothing is acknowledged that the database has not committed. So if a step fails, or the worker
+//! dies between two, the work is repeated, and the versions make that harmless. The worker waits
+//! for a source or a database that is away, for ever unless an option limits it, with one log line
+//! when it goes away and one when it is back. If a database has lost written data (its file was
+//! deleted, it was restored), the data is written again if the source can deliver it; otherwise the
+//! worker ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::database::{DatabaseError, Place, Sink};
-use super::source::{Lag, Source, SourceError};
+use super::database::{DatabaseError, Sink, SinkLocation};
+use super::source::{ChangeSource, Lag, SourceError};
 use crate::duration::format_duration;
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
 
-/// Longest wait for changes, and for anything else, before the order to stop is looked at.
+/// The longest wait for changes, and for anything else, before the stop flag is checked.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Time between two lines about progress.
+/// The time between two log lines about progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Asking how far behind we are may take this part of our time, one in so many.
+/// Measuring the lag may take one part in this many of the time.
 const LAG_SHARE: u32 = 20;
-/// Time between two writes of a position alone, and between two looks at an idle database.
+/// The time between two writes of a position alone, and between two checks of an idle database.
 const POSITION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a worker works.
+/// The options of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerOptions {
-    /// Changes in one transaction, about.
+    /// The approximate number of changes per transaction.
     pub batch: usize,
-    /// End when nothing is left to do.
+    /// End when there are no more changes.
     pub once: bool,
     /// End when the source or the database has been away for this long. `None`: wait for ever.
     pub away_max: Option<Duration>,
 }
 
-/// What a worker has done.
+/// The work that a worker has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Done {
+pub struct WorkDone {
     /// Changes written.
     pub changes: u64,
-    /// Entries that could not be read: in the log, with their ids.
+    /// Entries that could not be read: the log has their ids.
     pub unreadable: u64,
 }
 
-/// Why a worker ends other than by being told to.
+/// Why a worker ends without being stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The source needs its operator.
+    /// The operator must repair the source.
     #[error("{0}")]
     Source(String),
-    /// The database needs its operator.
+    /// The operator must repair the database.
     #[error("{place}: {reason}")]
     Database {
-        /// What it is and where, without its password.
+        /// Its kind and address, without its password.
         place: String,
-        /// What it says.
+        /// The error.
         reason: String,
     },
-    /// One of them was away for longer than [`WorkerOptions::away_max`].
+    /// Source or database was away for longer than [`WorkerOptions::away_max`].
     #[error("gave up after {} without {whose}: {reason}", format_duration(*.after_ms))]
     Away {
         /// Which of them.
         whose: &'static str,
-        /// What it says.
+        /// The error.
         reason: String,
         /// The setting.
         after_ms: u64,
     },
 }
 
-/// How the source is reached, once the database is: it may say where to go on.
-pub type Connect<'a> = dyn FnMut(&mut dyn Sink) -> Result<Box<dyn Source>, ConnectError> + 'a;
+/// Connects to the source, after the database was opened, which may have the position.
+pub type Connect<'a> = dyn FnMut(&mut dyn Sink) -> Result<Box<dyn ChangeSource>, ConnectError> + 'a;
 
 /// Why there is no source.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The source itself.
+    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The database did not say where to go on.
+    /// The database could not return the position.
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
-/// Works until it is told to stop, or with `once` until nothing is left.
+/// Works until `stop` is set, or with `once` until no changes are left.
 pub fn run(
-    place: &dyn Place,
+    place: &dyn SinkLocation,
     connect: &mut Connect<'_>,
     options: WorkerOptions,
     stop: &AtomicBool,
-) -> Result<Done, WorkerError> {
+) -> Result<WorkDone, WorkerError> {
     let mut worker =
-        Worker { place, stop, options, done: Done::default(), away: None, refills: false };
+        Worker { place, stop, options, done: WorkDone::default(), away: None, refills: false };
     loop {
         match worker.session(connect) {
             Ok(()) => return Ok(worker.done),
-            Err(trouble) if trouble.kind == Kind::Replaced && worker.refills => {
+            Err(trouble) if trouble.kind == OutageKind::Replaced && worker.refills => {
                 let reason = trouble.text;
                 tracing::error!(%reason, "the database has lost orders: they are written again");
                 worker.pause(PATIENCE);
@@ -107,66 +108,66 @@ pub fn run(
 }
 
 struct Worker<'a> {
-    place: &'a dyn Place,
+    place: &'a dyn SinkLocation,
     stop: &'a AtomicBool,
     options: WorkerOptions,
-    done: Done,
-    /// What is away and has been told to be.
+    done: WorkDone,
+    /// What is away, which has been logged.
     away: Option<&'static str>,
-    /// Whether the source can give a new database everything that there is.
+    /// Whether the source can deliver everything to a new database.
     refills: bool,
 }
 
-/// What stands in the way, and whose it is.
-struct Trouble {
+/// What fails, and why.
+struct Outage {
     whose: &'static str,
     text: String,
-    kind: Kind,
+    kind: OutageKind,
 }
 
-/// What is to be done about it.
+/// How to handle a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum OutageKind {
     /// It passes.
     Away,
     /// It has been away for too long.
     TooLong,
-    /// Somebody must act.
+    /// The operator must act.
     Fatal,
-    /// What was written is no longer there.
+    /// Written data is gone.
     Replaced,
 }
 
 const SOURCE: &str = "the ledger";
 const DATABASE: &str = "the database";
 const RECEIVER: &str = "the receiver";
-/// What to do when rows are gone that were taken off the streams.
+/// What to do if rows are gone whose entries were trimmed from the streams.
 const REPLACED: &str = ". The rows in it were taken off the streams and don't come again by \
                         themselves: put the file back; or start again, which makes a new one, and \
                         write what it lacks by `stampede audit --repair --ledger … --orders …`";
 
-impl From<SourceError> for Trouble {
+impl From<SourceError> for Outage {
     fn from(error: SourceError) -> Self {
         let kind = match error {
-            SourceError::Away(_) => Kind::Away,
-            SourceError::Fatal(_) => Kind::Fatal,
+            SourceError::Away(_) => OutageKind::Away,
+            SourceError::Fatal(_) => OutageKind::Fatal,
         };
         Self { whose: SOURCE, text: error.to_string(), kind }
     }
 }
 
-impl From<DatabaseError> for Trouble {
+impl From<DatabaseError> for Outage {
     fn from(error: DatabaseError) -> Self {
         let kind = match error {
-            DatabaseError::Away(_) => Kind::Away,
-            DatabaseError::Fatal(_) => Kind::Fatal,
-            DatabaseError::Replaced(_) => Kind::Replaced,
+            DatabaseError::Away(_) => OutageKind::Away,
+            DatabaseError::Fatal(_) => OutageKind::Fatal,
+            DatabaseError::Replaced(_) => OutageKind::Replaced,
         };
         Self { whose: DATABASE, text: error.to_string(), kind }
     }
 }
 
-impl From<ConnectError> for Trouble {
+impl From<ConnectError> for Outage {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Source(error) => error.into(),
@@ -180,12 +181,12 @@ impl Worker<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// From the opening of the database to the end of the work, or until the database lost something.
-    fn session(&mut self, connect: &mut Connect<'_>) -> Result<(), Trouble> {
+    /// From opening the database until the work ends, or until the database loses data.
+    fn session(&mut self, connect: &mut Connect<'_>) -> Result<(), Outage> {
         let place = self.place;
-        let opened = self.persist(|| place.open_sink().map_err(Trouble::from))?;
+        let opened = self.persist(|| place.open_sink().map_err(Outage::from))?;
         let Some(mut database) = opened else { return Ok(()) };
-        let connected = self.persist(|| connect(&mut *database).map_err(Trouble::from))?;
+        let connected = self.persist(|| connect(&mut *database).map_err(Outage::from))?;
         let Some(mut source) = connected else { return Ok(()) };
         self.refills = source.position().is_some();
         let worked = self.work(&mut *database, &mut *source);
@@ -196,7 +197,7 @@ impl Worker<'_> {
         worked
     }
 
-    /// Waits, or until it is told to stop.
+    /// Waits for this long, or until `stop` is set.
     fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.stopped() {
@@ -204,33 +205,33 @@ impl Worker<'_> {
         }
     }
 
-    /// Does something until it is done. `None`: told to stop.
+    /// Repeats something until it succeeds. `None`: `stop` was set.
     fn persist<T>(
         &mut self,
-        mut attempt: impl FnMut() -> Result<T, Trouble>,
-    ) -> Result<Option<T>, Trouble> {
+        mut attempt: impl FnMut() -> Result<T, Outage>,
+    ) -> Result<Option<T>, Outage> {
         let since = Instant::now();
         let mut pause = Duration::from_millis(RECONNECT_BACKOFF_MS_MIN);
         loop {
             let trouble = match attempt() {
                 Ok(done) => {
                     if let Some(whose) = self.away.take() {
-                        tracing::info!(whose, "can be reached again; orders go on");
+                        tracing::info!(whose, "reachable again; orders continue");
                     }
                     return Ok(Some(done));
                 }
                 Err(trouble) => trouble,
             };
-            if trouble.kind != Kind::Away {
+            if trouble.kind != OutageKind::Away {
                 return Err(trouble);
             }
             if self.away != Some(trouble.whose) {
                 self.away = Some(trouble.whose);
                 let (whose, reason) = (trouble.whose, &trouble.text);
-                tracing::warn!(whose, %reason, "can't be reached; orders wait and lose nothing");
+                tracing::warn!(whose, %reason, "unreachable; orders wait and lose nothing");
             }
             if self.options.away_max.is_some_and(|max| since.elapsed() + pause > max) {
-                return Err(Trouble { kind: Kind::TooLong, ..trouble });
+                return Err(Outage { kind: OutageKind::TooLong, ..trouble });
             }
             self.pause(pause);
             if self.stopped() {
@@ -240,9 +241,9 @@ impl Worker<'_> {
         }
     }
 
-    fn fatal(&self, trouble: Trouble) -> WorkerError {
-        let Trouble { whose, text: reason, kind } = trouble;
-        if kind == Kind::TooLong {
+    fn fatal(&self, trouble: Outage) -> WorkerError {
+        let Outage { whose, text: reason, kind } = trouble;
+        if kind == OutageKind::TooLong {
             let after_ms = self.options.away_max.map_or(0, |max| max.as_millis() as u64);
             return WorkerError::Away { whose, reason, after_ms };
         }
@@ -250,16 +251,20 @@ impl Worker<'_> {
             return WorkerError::Source(reason);
         }
         let hint = match kind {
-            Kind::Replaced => REPLACED,
+            OutageKind::Replaced => REPLACED,
             _ => "",
         };
         WorkerError::Database { place: self.place.name(), reason: reason + hint }
     }
 
-    fn work(&mut self, database: &mut dyn Sink, source: &mut dyn Source) -> Result<(), Trouble> {
+    fn work(
+        &mut self,
+        database: &mut dyn Sink,
+        source: &mut dyn ChangeSource,
+    ) -> Result<(), Outage> {
         let mut progress = Progress::new();
         let mut written = None;
-        // Up to here the database had everything, and has it still unless it lost something.
+        // The database had everything up to here, and still has it unless it lost data.
         let mut known = source.position().map_or(0, |(_, version)| version);
         while !self.stopped() {
             let Some(room) = self.persist(|| has_room(&mut *database))? else { break };
@@ -289,7 +294,7 @@ impl Worker<'_> {
             let Some(()) = wrote else { break };
             known = at.map_or(0, |(_, version)| version);
             progress.position_at = Instant::now();
-            // It is written: told to stop or not, say so.
+            // It is written: acknowledge it, stopped or not.
             let Some(()) = self.persist(|| Ok(source.acknowledge()?))? else { break };
             written = position;
             self.done.changes += changes.len() as u64;
@@ -298,26 +303,26 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn is_finished(&mut self, source: &mut dyn Source) -> Result<bool, Trouble> {
+    fn is_finished(&mut self, source: &mut dyn ChangeSource) -> Result<bool, Outage> {
         let lag = self.persist(|| Ok(source.lag()?))?;
         Ok(lag.is_none_or(|lag| lag.entries == 0))
     }
 }
 
-/// How many changes the sink takes now, if any.
-fn has_room(database: &mut dyn Sink) -> Result<usize, Trouble> {
+/// How many changes the sink takes now.
+fn has_room(database: &mut dyn Sink) -> Result<usize, Outage> {
     match database.room()? {
-        0 => Err(Trouble {
+        0 => Err(Outage {
             whose: RECEIVER,
             text: "as many changes wait for it as may".into(),
-            kind: Kind::Away,
+            kind: OutageKind::Away,
         }),
         room => Ok(room),
     }
 }
 
-/// Looks whether the database still has what was written to it. One that was restored, or whose
-/// standby took over and lacks the last transactions, says so by its position.
+/// Checks whether the database still has what was written. A database that was restored, or whose
+/// standby took over and lacks the last transactions, shows it by its position.
 fn check(
     database: &mut dyn Sink,
     position: Option<&(String, u64)>,
@@ -334,10 +339,10 @@ fn check(
     Ok(())
 }
 
-/// What the log is told while there is something to tell.
+/// The progress that is logged.
 struct Progress {
     told_at: Instant,
-    told: Done,
+    told: WorkDone,
     told_entries: u64,
     lag: Lag,
     lag_after: Instant,
@@ -349,7 +354,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             told_at: now,
-            told: Done::default(),
+            told: WorkDone::default(),
             told_entries: 0,
             lag: Lag::default(),
             lag_after: now,
@@ -361,8 +366,8 @@ impl Progress {
         self.position_at.elapsed() >= POSITION_INTERVAL
     }
 
-    /// One line a second at the most, and none while nothing happens.
-    fn tell(&mut self, source: &mut dyn Source, done: &Done) {
+    /// At most one line per second, and none while nothing happens.
+    fn tell(&mut self, source: &mut dyn ChangeSource, done: &WorkDone) {
         let elapsed = self.told_at.elapsed();
         if elapsed < PROGRESS_INTERVAL {
             return;
@@ -376,7 +381,7 @@ impl Progress {
         if now < self.lag_after {
             return;
         }
-        // What keeps it from answering will be met, and told, by the loop.
+        // The loop meets and reports the failure.
         if let Ok(lag) = source.lag() {
             self.lag = lag;
         }

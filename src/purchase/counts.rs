@@ -1,54 +1,54 @@
-//! What becomes of purchases, counted by sale: each core in numbers of its own, which are put together
-//! when somebody looks.
+//! Counts the outcomes of purchases by sale. Each core writes its own counters; a reader sums them.
 //!
-//! What is told by sale must stay few: those that are busiest have a name, and the rest are told
-//! together. A sale keeps its name while it is asked for, and what was counted under one name is never
-//! counted under another, so that no number falls but by a name that is given up.
+//! The number of labels must stay small: the busiest sales are reported by name, all others
+//! together. A sale keeps its name while requests use it. What was counted under one name is never
+//! counted under another, so a number only falls when its name is given up.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use super::verdict::{LinesRefused, Refused, Verdict};
+use super::outcome::{LinesReason, PurchaseOutcome, RejectReason};
 use crate::count::{Counter, Histogram};
 use crate::ledger::Failure;
 use crate::ledger::counts::LedgerCounts;
 use crate::limits::{NAMED_SALES_IDLE_S, NAMED_SALES_MAX};
 use crate::sale::SaleId;
-use crate::stock::Refusal;
+use crate::stock::LatchReason;
 use crate::sync::{Mutex, lock};
 
-/// What a purchase came to, as it is counted.
+/// The outcome of a purchase, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
     /// A new reservation.
     Granted,
-    /// The one that its key had already.
+    /// The key had this reservation already.
     Replayed,
-    /// See [`Refused`] for this and what follows.
+    /// See [`RejectReason`] for this and the following.
     SoldOut,
     /// The sale has units left, but too few of a ticket type.
     TypeSoldOut,
-    /// It names ticket types where there are none, or the other way round, or one that is none.
+    /// The request names ticket types in a sale without any, names none in a sale with types, or
+    /// names an unknown one.
     WrongLines,
-    /// Before its time.
+    /// The sale was not open yet.
     NotOpen,
-    /// After it.
+    /// The sale was closed.
     Closed,
-    /// The user has enough.
+    /// The user has reached the limit.
     LimitReached,
-    /// The user is not told.
+    /// The request does not name the user.
     UserRequired,
-    /// More than one reservation may have.
+    /// Above the maximum per reservation.
     QuantityTooLarge,
-    /// Fewer than one reservation must have.
+    /// Below the minimum per reservation.
     QuantityTooSmall,
-    /// As many were made as ever may be.
+    /// The maximum number of reservations was reached.
     ReservationsExhausted,
     /// Its key was used for another request.
     KeyReused,
-    /// What is stored of the sale contradicts itself.
+    /// The ledger's data about the sale contradicts itself.
     Damaged,
     /// This instance's `--stock` is used up.
     AllowanceExhausted,
@@ -56,17 +56,17 @@ pub enum Counted {
     UnknownSale,
     /// See [`Failure`] for this and what follows.
     Busy,
-    /// The ledger is away.
+    /// The ledger is not reachable.
     Unavailable,
-    /// Its answer is lost.
+    /// The ledger's answer was lost.
     Unknown,
     /// The client was gone before there was an answer, and nothing was sold.
     Abandoned,
-    /// The core knew by itself that it is sold out.
+    /// The core's latch rejected it as sold out.
     SoldOutKnown,
-    /// The same of one that is not open.
+    /// The core's latch rejected it as not open.
     NotOpenKnown,
-    /// The same of one that is closed.
+    /// The core's latch rejected it as closed.
     ClosedKnown,
 }
 
@@ -98,7 +98,7 @@ impl Counted {
         Self::ClosedKnown,
     ];
 
-    /// Its name in metrics: what clients are told, where they are told something.
+    /// Its name in metrics: the code of the response, if there is one.
     pub fn name(self) -> &'static str {
         match self {
             Self::Granted => "granted",
@@ -124,54 +124,54 @@ impl Counted {
         }
     }
 
-    /// Whether the core knew it by itself.
+    /// Whether the core decided without the ledger.
     pub fn is_known(self) -> bool {
         matches!(self, Self::SoldOutKnown | Self::NotOpenKnown | Self::ClosedKnown)
     }
 
-    /// A refusal from a latch.
+    /// A rejection by a latch.
     #[inline]
-    pub(super) fn known(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::SoldOut => Self::SoldOutKnown,
-            Refusal::NotOpen { .. } => Self::NotOpenKnown,
-            Refusal::Closed => Self::ClosedKnown,
+    pub(super) fn known(reason: &LatchReason) -> Self {
+        match reason {
+            LatchReason::SoldOut => Self::SoldOutKnown,
+            LatchReason::NotOpen { .. } => Self::NotOpenKnown,
+            LatchReason::Closed => Self::ClosedKnown,
         }
     }
 
-    /// What was asked of the ledger.
-    pub(super) fn of(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Granted(_) => Self::Granted,
-            Verdict::Replayed(_) => Self::Replayed,
-            Verdict::Refused(refused) => match refused {
-                Refused::SoldOut { .. } => Self::SoldOut,
-                Refused::NotOpen { .. } => Self::NotOpen,
-                Refused::Closed => Self::Closed,
-                Refused::LimitReached { .. } => Self::LimitReached,
-                Refused::UserRequired => Self::UserRequired,
-                Refused::QuantityTooLarge { .. } => Self::QuantityTooLarge,
-                Refused::QuantityTooSmall { .. } => Self::QuantityTooSmall,
-                Refused::ReservationsExhausted { .. }
-                | Refused::UserReservationsExhausted { .. } => Self::ReservationsExhausted,
-                Refused::KeyReused => Self::KeyReused,
-                Refused::Damaged => Self::Damaged,
-                Refused::AllowanceExhausted => Self::AllowanceExhausted,
-                Refused::UnknownSale => Self::UnknownSale,
+    /// An outcome of the ledger.
+    pub(super) fn of(outcome: &PurchaseOutcome) -> Self {
+        match outcome {
+            PurchaseOutcome::Granted(_) => Self::Granted,
+            PurchaseOutcome::Replayed(_) => Self::Replayed,
+            PurchaseOutcome::Rejected(refused) => match refused {
+                RejectReason::SoldOut { .. } => Self::SoldOut,
+                RejectReason::NotOpen { .. } => Self::NotOpen,
+                RejectReason::Closed => Self::Closed,
+                RejectReason::LimitReached { .. } => Self::LimitReached,
+                RejectReason::UserRequired => Self::UserRequired,
+                RejectReason::QuantityTooLarge { .. } => Self::QuantityTooLarge,
+                RejectReason::QuantityTooSmall { .. } => Self::QuantityTooSmall,
+                RejectReason::ReservationsExhausted { .. }
+                | RejectReason::UserReservationsExhausted { .. } => Self::ReservationsExhausted,
+                RejectReason::KeyReused => Self::KeyReused,
+                RejectReason::Damaged => Self::Damaged,
+                RejectReason::AllowanceExhausted => Self::AllowanceExhausted,
+                RejectReason::UnknownSale => Self::UnknownSale,
             },
-            Verdict::Lines(LinesRefused::SoldOut { .. }) => Self::TypeSoldOut,
-            Verdict::Lines(_) => Self::WrongLines,
-            Verdict::Failed(Failure::Busy) => Self::Busy,
-            Verdict::Failed(Failure::Unavailable) => Self::Unavailable,
-            Verdict::Failed(Failure::Unknown) => Self::Unknown,
+            PurchaseOutcome::Lines(LinesReason::SoldOut { .. }) => Self::TypeSoldOut,
+            PurchaseOutcome::Lines(_) => Self::WrongLines,
+            PurchaseOutcome::Failed(Failure::Busy) => Self::Busy,
+            PurchaseOutcome::Failed(Failure::Unavailable) => Self::Unavailable,
+            PurchaseOutcome::Failed(Failure::Unknown) => Self::Unknown,
         }
     }
 }
 
-/// Numbers by what became of purchases.
+/// Numbers by outcome.
 pub type Sums = [u64; Counted::ALL.len()];
 
-/// What one core counts of purchases of one sale, or of none that it knows.
+/// What one core counts of one sale, or of all sales that it does not know.
 #[derive(Debug, Default)]
 pub struct Outcomes([Counter; Counted::ALL.len()]);
 
@@ -186,87 +186,90 @@ impl Outcomes {
     }
 }
 
-/// What one core counts of what it asks the ledger.
+/// What one core counts, apart from the outcomes by sale.
 #[derive(Debug, Default)]
 pub struct CoreCounts {
     /// Grants, for `stat.log`.
     pub(super) grants: Counter,
-    /// Purchases of sales that it does not know.
-    pub(super) strangers: Outcomes,
+    /// Outcomes of purchases of sales that the core does not know.
+    pub(super) unknown_sales: Outcomes,
     /// Requests of all kinds that were answered `busy`.
     pub busy: Counter,
-    /// From when a purchase came until its answer was written, in microseconds: of those that waited for
-    /// the ledger.
+    /// Microseconds from the arrival of a purchase to its answer, for purchases that waited for the
+    /// ledger.
     pub purchases_us: Histogram,
-    /// What the core asks about sales beside purchases.
-    pub questions: Questions,
-    /// Of its queues, from when it has them.
+    /// Queries about sales, apart from purchases.
+    pub queries: ViewQueries,
+    /// Counters of its queues, set when the queues exist.
     pub ledger: OnceLock<Arc<LedgerCounts>>,
 }
 
-/// What one core asks the ledger about sales so that buyers need not: how many wait for an answer does
-/// not change how many questions there are.
+/// What one core queries about sales so that buyers need not: the number of queries does not depend
+/// on the number of waiting requests.
 #[derive(Debug, Default)]
-pub struct Questions {
-    /// Questions that somebody waited for when they were asked.
+pub struct ViewQueries {
+    /// Queries that a request waited for when they were sent.
     pub awaited: Counter,
-    /// Questions at a tick, for which nobody waited.
+    /// Queries sent by a tick, for which no request waited.
     pub background: Counter,
-    /// Requests that waited for the answer to one, whoever's it was.
+    /// Requests that waited for the answer to a query, including those that joined a query of
+    /// another request.
     pub waiters: Counter,
-    /// Looks for the reservation that a key may have already.
+    /// Queries for the reservation of a key.
     pub claims: Counter,
-    /// For how long what a closed latch says has not been confirmed, in ms: of each that was in use, at
-    /// each tick.
+    /// Milliseconds since the ledger confirmed a closed latch: recorded at each tick for each latch
+    /// in use.
     pub latch_age_ms: Histogram,
-    /// The same of views that are shown.
+    /// The same for cached views.
     pub view_age_ms: Histogram,
 }
 
 impl CoreCounts {
-    /// What became of purchases of sales that it does not know.
-    pub fn strangers_sums(&self) -> Sums {
-        self.strangers.sums()
+    /// The outcomes of purchases of sales that the core does not know.
+    pub fn unknown_sales_sums(&self) -> Sums {
+        self.unknown_sales.sums()
     }
 }
 
-/// The sales that a process knows, with what its cores count of each.
+/// The counters of all sales that the process knows.
 #[derive(Default)]
 pub struct SaleCounts {
-    of_sales: Mutex<OfSales>,
+    of_sales: Mutex<CountsBySale>,
 }
 
 #[derive(Default)]
-struct OfSales {
-    sales: HashMap<SaleId, OfSale>,
+struct CountsBySale {
+    sales: HashMap<SaleId, CountsOfSale>,
     /// What was counted of sales while they had no name.
     others: Sums,
     named: usize,
+    /// What each core has counted of sales that it has forgotten.
+    left_by_core: Vec<Sums>,
 }
 
-/// What is counted of one sale.
+/// The counters of one sale.
 #[derive(Default)]
-struct OfSale {
-    /// By the cores that know it.
-    cores: Vec<Arc<Outcomes>>,
-    /// By cores that have forgotten it.
+struct CountsOfSale {
+    /// One entry per core that knows the sale, with the core's number.
+    cores: Vec<(usize, Arc<Outcomes>)>,
+    /// The sums of cores that have forgotten the sale.
     past: Sums,
-    /// How much of all that has been taken over.
+    /// The part of these sums that was read already.
     seen: Sums,
     named: Option<Named>,
 }
 
 struct Named {
     sums: Sums,
-    /// When more was counted last.
+    /// When the last increase was seen.
     grew: Instant,
 }
 
-impl OfSale {
-    /// Takes over what is new.
+impl CountsOfSale {
+    /// Returns the increase since the last call.
     fn take_new(&mut self) -> Sums {
         let mut all = self.past;
-        self.cores.iter().for_each(|core| add(&mut all, &core.sums()));
+        self.cores.iter().for_each(|(_, core)| add(&mut all, &core.sums()));
         let new = std::array::from_fn(|at| all[at].wrapping_sub(self.seen[at]));
         self.seen = all;
         new
@@ -277,27 +280,39 @@ fn add(sums: &mut Sums, more: &Sums) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
 }
 
+/// Returns the sums of a core in a list that has one place per core.
+fn sums_of_core(by_core: &mut Vec<Sums>, core: usize) -> &mut Sums {
+    if by_core.len() <= core {
+        by_core.resize(core + 1, Sums::default());
+    }
+    &mut by_core[core]
+}
+
 impl SaleCounts {
-    /// A core has heard that there is such a sale: what it counts of it from now on.
-    pub(super) fn enter(self: &Arc<Self>, sale: &SaleId) -> Entered {
+    /// Registers a core that has learned that the sale exists. Returns the core's counters of it.
+    pub(super) fn enter(self: &Arc<Self>, core: usize, sale: &SaleId) -> SaleCounter {
         let outcomes = Arc::new(Outcomes::default());
         let mut all = lock(&self.of_sales);
         match all.sales.get_mut(sale) {
-            Some(of_sale) => of_sale.cores.push(outcomes.clone()),
+            Some(of_sale) => of_sale.cores.push((core, outcomes.clone())),
             None => {
-                let of_sale = OfSale { cores: vec![outcomes.clone()], ..OfSale::default() };
+                let cores = vec![(core, outcomes.clone())];
+                let of_sale = CountsOfSale { cores, ..CountsOfSale::default() };
                 all.sales.insert(sale.detached(), of_sale);
             }
         }
         drop(all);
-        Entered { outcomes, sale: sale.detached(), counts: self.clone() }
+        SaleCounter { outcomes, sale: sale.detached(), counts: self.clone() }
     }
 
     fn leave(&self, sale: &SaleId, outcomes: &Arc<Outcomes>) {
         let mut all = lock(&self.of_sales);
-        let OfSales { sales, others, .. } = &mut *all;
+        let CountsBySale { sales, others, left_by_core, .. } = &mut *all;
         let Some(of_sale) = sales.get_mut(sale) else { return };
-        of_sale.cores.retain(|core| !Arc::ptr_eq(core, outcomes));
+        let is_it = |(_, core): &mut (usize, Arc<Outcomes>)| Arc::ptr_eq(core, outcomes);
+        for (core, outcomes) in of_sale.cores.extract_if(.., is_it) {
+            add(sums_of_core(left_by_core, core), &outcomes.sums());
+        }
         add(&mut of_sale.past, &outcomes.sums());
         if of_sale.cores.is_empty() && of_sale.named.is_none() {
             add(others, &of_sale.take_new());
@@ -305,10 +320,22 @@ impl SaleCounts {
         }
     }
 
-    /// What has been counted by now, of each sale that has a name, and of all others together.
+    /// The counts so far of each core, over all sales that it has known. Reads one list of numbers per
+    /// core and sale.
+    pub fn by_core(&self, cores: usize) -> Vec<Sums> {
+        let all = lock(&self.of_sales);
+        let mut by_core = all.left_by_core.clone();
+        for (core, outcomes) in all.sales.values().flat_map(|sale| &sale.cores) {
+            add(sums_of_core(&mut by_core, *core), &outcomes.sums());
+        }
+        by_core.resize(cores, Sums::default());
+        by_core
+    }
+
+    /// The counts so far: of each sale that has a name, and of all others together.
     pub fn read(&self, now: Instant) -> (Vec<(SaleId, Sums)>, Sums) {
         let mut all = lock(&self.of_sales);
-        let OfSales { sales, others, named } = &mut *all;
+        let CountsBySale { sales, others, named, .. } = &mut *all;
         let idle = Duration::from_secs(NAMED_SALES_IDLE_S);
         let mut newcomers = Vec::new();
         for (id, sale) in sales.iter_mut() {
@@ -325,7 +352,7 @@ impl SaleCounts {
         }
         newcomers.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         if *named + newcomers.len() > NAMED_SALES_MAX {
-            // Who is not asked for any more makes room.
+            // Sales without recent purchases make room.
             for sale in sales.values_mut() {
                 if sale.named.as_ref().is_some_and(|named| now - named.grew >= idle) {
                     sale.named = None;
@@ -343,7 +370,7 @@ impl SaleCounts {
             }
         }
         sales.retain(|_, sale| sale.named.is_some() || !sale.cores.is_empty());
-        let of = |(id, sale): (&SaleId, &OfSale)| {
+        let of = |(id, sale): (&SaleId, &CountsOfSale)| {
             sale.named.as_ref().map(|named| (id.detached(), named.sums))
         };
         let mut told: Vec<_> = sales.iter().filter_map(of).collect();
@@ -352,14 +379,14 @@ impl SaleCounts {
     }
 }
 
-/// What a core counts of a sale, for as long as it knows the sale.
-pub(super) struct Entered {
+/// A core's counters of a sale, for as long as the core knows the sale.
+pub(super) struct SaleCounter {
     pub(super) outcomes: Arc<Outcomes>,
     sale: SaleId,
     counts: Arc<SaleCounts>,
 }
 
-impl Drop for Entered {
+impl Drop for SaleCounter {
     fn drop(&mut self) {
         self.counts.leave(&self.sale, &self.outcomes);
     }
@@ -373,7 +400,7 @@ mod tests {
         SaleId::new(name).expect("a name")
     }
 
-    fn count(entered: &Entered, counted: Counted, times: u64) {
+    fn count(entered: &SaleCounter, counted: Counted, times: u64) {
         (0..times).for_each(|_| entered.outcomes.add(counted));
     }
 
@@ -382,10 +409,10 @@ mod tests {
     }
 
     #[test]
-    fn cores_count_together_and_what_one_has_counted_stays_when_it_forgets_the_sale() {
+    fn counts_of_all_cores_add_up_and_survive_a_forgotten_sale() {
         let counts = Arc::new(SaleCounts::default());
         let now = Instant::now();
-        let (one, two) = (counts.enter(&sale("a")), counts.enter(&sale("a")));
+        let (one, two) = (counts.enter(0, &sale("a")), counts.enter(1, &sale("a")));
         count(&one, Counted::Granted, 3);
         count(&two, Counted::SoldOutKnown, 2);
         let told = counts.read(now);
@@ -400,11 +427,36 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_have_names_and_no_number_falls() {
+    fn counts_per_core_survive_a_forgotten_sale() {
+        let counts = Arc::new(SaleCounts::default());
+        let (one, other) = (counts.enter(0, &sale("a")), counts.enter(2, &sale("a")));
+        let another = counts.enter(2, &sale("b"));
+        count(&one, Counted::Granted, 3);
+        count(&other, Counted::SoldOutKnown, 5);
+        count(&another, Counted::SoldOutKnown, 7);
+        let told = |counts: &SaleCounts| {
+            let by_core = counts.by_core(4);
+            let number = |core: usize, counted: Counted| by_core[core][counted as usize];
+            assert_eq!(by_core.len(), 4);
+            assert_eq!((by_core[1], by_core[3]), (Sums::default(), Sums::default()));
+            [number(0, Counted::Granted), number(2, Counted::SoldOutKnown)]
+        };
+        assert_eq!(told(&counts), [3, 12]);
+        drop((one, other));
+        assert_eq!(told(&counts), [3, 12]);
+        let again = counts.enter(2, &sale("a"));
+        count(&again, Counted::SoldOutKnown, 1);
+        drop((again, another));
+        counts.read(Instant::now());
+        assert_eq!(told(&counts), [3, 13]);
+    }
+
+    #[test]
+    fn the_busiest_sales_are_named_and_no_counter_decreases() {
         let counts = Arc::new(SaleCounts::default());
         let mut now = Instant::now();
         let all: Vec<_> = (0..NAMED_SALES_MAX + 20)
-            .map(|number| counts.enter(&sale(&format!("sale-{number:04}"))))
+            .map(|number| counts.enter(0, &sale(&format!("sale-{number:04}"))))
             .collect();
         all.iter().enumerate().for_each(|(n, sale)| count(sale, Counted::Granted, n as u64 + 1));
         let mut before = counts.read(now);
@@ -424,7 +476,7 @@ mod tests {
         }
         let granted: u64 = all.iter().map(|sale| sale.outcomes.sums()[0]).sum();
         assert_eq!(total(&before), granted);
-        // Those that nobody asks for make room, once somebody needs it.
+        // Idle sales make room once another sale needs it.
         now += Duration::from_secs(NAMED_SALES_IDLE_S);
         count(&all[0], Counted::Granted, 1);
         let told = counts.read(now);
@@ -434,10 +486,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_takes_no_memory_for_ever() {
+    fn forgotten_sales_free_their_memory_without_a_read() {
         let counts = Arc::new(SaleCounts::default());
         for number in 0..1_000 {
-            count(&counts.enter(&sale(&format!("gone-{number}"))), Counted::Closed, 1);
+            count(&counts.enter(0, &sale(&format!("gone-{number}"))), Counted::Closed, 1);
         }
         assert!(lock(&counts.of_sales).sales.is_empty());
         let told = counts.read(Instant::now());

@@ -1,8 +1,8 @@
-//! What takes several steps one after the other, and so is written as a coroutine that waits for each:
-//! looking for units in the parts of a sale. A few run at a time on a core; the others wait for their
-//! turn, and whoever waits for what they bring has only a ticket.
+//! Work of several steps, each of which waits for the ledger, written as a coroutine: for example
+//! the search for units in the parts of a sale. A few flows run at a time per core; the others wait
+//! for their turn. A request that waits for the result of a flow has only a ticket.
 //!
-//! Architecture invariant: knows no core. Whoever makes one says how coroutines are started.
+//! Architecture invariant: knows no core. Its owner sets the function that starts coroutines.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::limits::FLOWS_MAX;
 
-/// One of them. Dropped before it ran, it must answer whoever waits for it.
+/// One flow. If it is dropped before it ran, it must answer the requests that wait for it.
 pub type Flow = Box<dyn FnOnce()>;
 
-/// Starts a coroutine of the core that runs this. `false`: there is no memory for its stack, and what it
-/// was to run is dropped.
+/// Starts a coroutine on the calling core. Returns `false`, and drops the flow, if there is no
+/// memory for a stack.
 pub type Spawn = Box<dyn Fn(Flow) -> bool>;
 
 /// See the module's header.
@@ -26,12 +26,18 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Says how coroutines are started. Once.
+    /// Sets the function that starts coroutines. Panics if called twice.
     pub fn set_spawn(&self, spawn: Spawn) {
         assert!(self.spawn.set(spawn).is_ok(), "set twice");
     }
 
-    /// Has this run as soon as it can.
+    /// How many flows run. If none does, none waits.
+    #[cfg(feature = "simulation")]
+    pub fn running(&self) -> usize {
+        self.running.get()
+    }
+
+    /// Runs the flow as soon as there is a free place.
     pub(super) fn run(&'static self, flow: Flow) {
         self.waiting.borrow_mut().push_back(flow);
         if self.running.get() == FLOWS_MAX {
@@ -44,7 +50,7 @@ impl Flows {
         }
         self.running.set(self.running.get() - 1);
         if self.running.get() == 0 {
-            // Nobody would ever come to it.
+            // No running flow is left to take these, so they would wait for ever.
             self.waiting.take().clear();
         }
     }
@@ -53,7 +59,7 @@ impl Flows {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some(flow) = next else { break };
-            // A panic costs those who wait for this one.
+            // A panic only affects the requests that wait for this flow.
             if catch_unwind(AssertUnwindSafe(flow)).is_err() {
                 tracing::error!("a search for units panicked");
             }
@@ -83,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_run_at_a_time_and_the_others_after_them() {
+    fn a_limited_number_of_flows_runs_at_a_time() {
         let seen = run(|| {
             let flows = flows(true);
             let (begun, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
@@ -106,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_can_not_run_is_dropped() {
+    fn a_flow_that_cannot_run_is_dropped() {
         let flows = flows(false);
         let waits = Rc::new(());
         let theirs = waits.clone();

@@ -1,7 +1,7 @@
-//! The parts of a split sale as a core knows them, and buying from them: at the part that the buyer
-//! belongs to, with units fetched from others when that has too few.
+//! Buying from the parts of a split sale: at the part to which the buyer belongs, with units
+//! fetched from other parts if it has too few.
 //!
-//! Sold out is the sale only when every part has said so and nothing is under way between them.
+//! The sale is sold out only when every part has said so and no units are in transit between them.
 //!
 //! Architecture invariant: knows no HTTP and no kind of ledger.
 
@@ -9,36 +9,41 @@ use std::rc::Rc;
 
 use super::seller::Seller;
 use super::slot::{Parts, SaleSlot};
-use crate::ledger::batch::{Answer, Asker, Ticket, TicketNumber};
+use crate::ledger::batch::{Answer, Ticket, TicketNumber, WaiterId};
 use crate::ledger::{Failure, Group};
 use crate::limits::REFUSAL_LOG_INTERVAL_MS;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView};
-use crate::splits::{self, Made, Search};
-use crate::stock::Refusal;
+use crate::splits::{self, PartsCreation, Search};
+use crate::stock::LatchReason;
 
-/// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
-/// before its deadline.
-struct SellerAsk<'a> {
+/// A core's access to the ledger, for a coroutine that may suspend. A step is sent only if it
+/// begins before the deadline.
+struct SellerAccess<'a> {
     seller: &'a Seller,
     until_ms: u64,
+    /// When the last step was sent: its answers were true no earlier.
+    asked_ms: u64,
 }
 
-impl<'a> SellerAsk<'a> {
-    /// For something that begins now and may take as long as a batch.
+impl<'a> SellerAccess<'a> {
+    /// With the deadline of a batch, counted from now.
     fn from_now(seller: &'a Seller) -> Self {
-        Self { seller, until_ms: seller.clock.now_ms() + seller.batcher.answer_deadline_ms() }
+        let now_ms = seller.clock.now_ms();
+        let until_ms = now_ms + seller.batcher.answer_deadline_ms();
+        Self { seller, until_ms, asked_ms: now_ms }
     }
 }
 
-impl splits::Ask for SellerAsk<'_> {
+impl splits::LedgerAccess for SellerAccess<'_> {
     type Error = Failure;
 
-    fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Failure> {
+    fn apply_groups(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Failure> {
         let seller = self.seller;
         let now_ms = seller.clock.now_ms();
         if now_ms >= self.until_ms {
             return Err(Failure::Busy);
         }
+        self.asked_ms = now_ms;
         let mut failure = None;
         let mut tickets = Vec::with_capacity(groups.len());
         for Group { sale, commands } in groups {
@@ -46,8 +51,8 @@ impl splits::Ask for SellerAsk<'_> {
             let submitted: Vec<_> = commands.into_iter().map(submit).collect();
             tickets.push(submitted);
         }
-        seller.batcher.kick();
-        // All are waited for: a ticket must be.
+        seller.batcher.wake_link();
+        // Waits for all: every ticket must be waited for.
         let mut outcomes = Vec::with_capacity(tickets.len());
         for group in tickets {
             let mut group_outcomes = Vec::with_capacity(group.len());
@@ -63,44 +68,49 @@ impl splits::Ask for SellerAsk<'_> {
     }
 }
 
-/// Looks at all parts of a split sale that was just met or made; makes the parts that are missing if
-/// `make` says so. In a coroutine that may suspend.
+/// Views all parts of a split sale that was just discovered or created. If `make` is set, creates
+/// the parts that are missing. Call it in a coroutine that may suspend.
 ///
 /// # Errors
-/// The ledger did not answer, or there is no such sale any more.
-pub fn gather(seller: &Seller, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
-    let ask = &mut SellerAsk::from_now(seller);
-    let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
+/// The ledger did not answer, or the sale no longer exists.
+pub fn view_or_create_parts(
+    seller: &Seller,
+    id: &SaleId,
+    parts: u32,
+    make: bool,
+) -> Result<SaleView, Failure> {
+    let access = &mut SellerAccess::from_now(seller);
+    let made = if make { splits::create_parts(access, id, parts)? } else { PartsCreation::Gone };
     let places = match made {
-        Made::Whole(places) => Some(*places),
-        Made::Missing(numbers) => {
+        PartsCreation::Whole(places) => Some(*places),
+        PartsCreation::Missing(numbers) => {
             tracing::error!(
                 sale = %id,
                 parts = ?numbers,
-                "parts of the sale are not there"
+                "parts of the sale not found"
             );
-            splits::look(ask, id, parts)?
+            splits::view_places(access, id, parts)?
         }
-        Made::Foreign(numbers) => {
+        PartsCreation::Foreign(numbers) => {
             tracing::error!(
                 sale = %id,
                 parts = ?numbers,
-                "parts of the sale are not its own"
+                "parts belong to another sale of this name"
             );
-            splits::look(ask, id, parts)?
+            splits::view_places(access, id, parts)?
         }
-        Made::Gone => splits::look(ask, id, parts)?,
+        PartsCreation::Gone => splits::view_places(access, id, parts)?,
     };
     places.map(|places| places.view()).ok_or(Failure::Unavailable)
 }
 
-/// Whether an answer about a purchase is not the last word if the sale is split.
-pub(super) fn leads_elsewhere(outcome: &Outcome) -> bool {
+/// Whether an outcome of a purchase is not final if the sale is split.
+pub(super) fn may_redirect(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::SoldOut { .. } | Outcome::Split { .. } | Outcome::UnknownSale)
 }
 
-/// One flow fetches units for a part while all who need them wait. However that ends, also by a
-/// panic, they are answered.
+/// One flow that fetches units for a part while all requests that need them wait. Dropping it
+/// answers them, however it ended, also by a panic.
 struct Fetching {
     seller: &'static Seller,
     slot: Rc<SaleSlot>,
@@ -114,7 +124,7 @@ impl Drop for Fetching {
         for waiter in waiters.into_iter().flatten() {
             self.seller.batcher.deliver(waiter, self.answer.clone());
         }
-        self.seller.batcher.kick();
+        self.seller.batcher.wake_link();
     }
 }
 
@@ -124,34 +134,41 @@ impl Fetching {
             return;
         };
         let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
-        let ask = &mut SellerAsk::from_now(self.seller);
-        let found = splits::search(ask, self.slot.id(), count, part_of.number, units);
-        self.answer = parts.judge(self.seller, &self.slot, found).map(|found| match found {
+        let mut access = SellerAccess::from_now(self.seller);
+        let found = splits::search(&mut access, self.slot.id(), count, part_of.number, units);
+        // A search that finds too few units ends with the views of all parts.
+        let asked_ms = access.asked_ms;
+        let judged = parts.judge(self.seller, &self.slot, found, asked_ms);
+        self.answer = judged.map(|found| match found {
             Found::Ready(takes) => {
                 for take in takes {
-                    // If they do not get there, the units are under way, and found again.
+                    // If these commands fail, the units stay in transit, and the next search finds
+                    // them.
                     let (batcher, now_ms) = (&self.seller.batcher, self.seller.clock.now_ms());
                     _ = batcher.submit_unattended(now_ms, self.part.id(), true, take);
                 }
-                Outcome::Took { units: 0 }
+                Outcome::Received { units: 0 }
             }
-            Found::TooFew { free } => Outcome::SoldOut { free },
+            Found::TooFew { free } => {
+                part_of.searched_ms.set(asked_ms);
+                Outcome::SoldOut { free }
+            }
         });
     }
 }
 
-/// Has units fetched for a part, at least so many. Whoever needs them meanwhile waits for what comes
-/// of it: the part has what it needs, once it has carried out what is in its queue; or
-/// [`Outcome::SoldOut`], of all parts together.
+/// Fetches at least `quantity` units for a part. All requests that need them meanwhile wait for the
+/// result: either the part has enough once it has carried out the commands in its queue, or
+/// [`Outcome::SoldOut`] for all parts together.
 pub(super) fn fetch(
     seller: &'static Seller,
     slot: &Rc<SaleSlot>,
     part: &Rc<SaleSlot>,
     quantity: u32,
-    asker: Asker,
+    waiter: WaiterId,
 ) -> Result<Ticket, Failure> {
     let Some(part_of) = &part.part_of else { return Err(Failure::Busy) };
-    let ticket = seller.batcher.new_ticket(part.id(), true, Some(asker))?;
+    let ticket = seller.batcher.new_ticket(part.id(), true, Some(waiter))?;
     let number = seller.batcher.number(&ticket);
     let mut waiters = part_of.waiters.borrow_mut();
     if let Some(waiters) = waiters.as_mut() {
@@ -166,74 +183,75 @@ pub(super) fn fetch(
     Ok(ticket)
 }
 
-/// What a search has brought.
+/// The result of a search.
 enum Found {
-    /// The part has enough once it has carried out these.
+    /// The part has enough once it has carried out these commands.
     Ready(Vec<Command>),
-    /// There are no more than so many.
+    /// All parts together have only this many.
     TooFew { free: u64 },
 }
 
 impl Parts {
-    /// What a search means for those who wait for it.
+    /// Translates the result of a search for the requests that wait for it. It was true no earlier
+    /// than `asked_ms`.
     fn judge(
         &self,
         seller: &Seller,
         slot: &Rc<SaleSlot>,
         found: Result<Search, Failure>,
+        asked_ms: u64,
     ) -> Result<Found, Failure> {
         let now_ms = seller.clock.now_ms();
         match found {
             Ok(Search::Ready(takes)) => Ok(Found::Ready(takes)),
             Ok(Search::TooFew { free, view }) => {
                 if free == 0 {
-                    slot.latch.borrow_mut().close(Refusal::SoldOut, now_ms, view.now_ms);
+                    slot.latch.borrow_mut().close(LatchReason::SoldOut, asked_ms, view.now_ms);
                     slot.note_refusal(seller, now_ms);
                 }
                 Ok(Found::TooFew { free })
             }
             Ok(Search::Missing(parts)) => {
-                if now_ms >= self.missing_told_ms.get() + REFUSAL_LOG_INTERVAL_MS {
-                    self.missing_told_ms.set(now_ms);
+                if now_ms >= self.missing_logged_ms.get() + REFUSAL_LOG_INTERVAL_MS {
+                    self.missing_logged_ms.set(now_ms);
                     tracing::warn!(sale = %slot.id(), ?parts, "parts of a split sale are missing");
                 }
                 Err(Failure::Unavailable)
             }
-            // It is another sale now, if it is one: the next who asks learns that.
+            // The sale is gone, or another one has its name: the next request finds out.
             Ok(Search::Gone) => {
                 seller.forget(slot);
                 Err(Failure::Unavailable)
             }
-            Ok(Search::Restless) => Err(Failure::Busy),
-            // What the search asked for took nothing from anybody: units that are under way are found
-            // again.
+            Ok(Search::Contended) => Err(Failure::Busy),
+            // The search itself took no units: units that are in transit are found again.
             Err(Failure::Busy) => Err(Failure::Busy),
             Err(_) => Err(Failure::Unavailable),
         }
     }
 }
 
-/// Confirms a reservation of a part that has expired, with units from other parts if its own are sold.
-/// The answer comes to the ticket.
+/// Confirms an expired reservation of a part, with units from other parts if its own are sold. The
+/// answer goes to the ticket.
 pub fn confirm_late(
     seller: &'static Seller,
     part: &SaleId,
     id: ReservationId,
-    asker: Asker,
+    waiter: WaiterId,
 ) -> Result<Ticket, Failure> {
-    let ticket = seller.batcher.new_ticket(part, true, Some(asker))?;
+    let ticket = seller.batcher.new_ticket(part, true, Some(waiter))?;
     let number = seller.batcher.number(&ticket);
     let confirming = Confirming { seller, number, answer: Err(Failure::Unavailable) };
     let part = part.clone();
     seller.flows.run(Box::new(move || {
         let mut confirming = { confirming };
-        let confirmed = splits::confirm_late(&mut SellerAsk::from_now(seller), &part, id);
+        let confirmed = splits::confirm_late(&mut SellerAccess::from_now(seller), &part, id);
         confirming.answer = confirmed.and_then(|outcome| outcome.ok_or(Failure::Unavailable));
     }));
     Ok(ticket)
 }
 
-/// One who waits for a flow is answered however that ends.
+/// Dropping it answers the request that waits for the confirmation, however the flow ended.
 struct Confirming {
     seller: &'static Seller,
     number: TicketNumber,

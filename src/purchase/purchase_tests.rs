@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::Clock;
 use crate::ledger::Failure;
-use crate::ledger::batch::{Asker, Batcher, Ticket};
+use crate::ledger::batch::{Batcher, Ticket, WaiterId};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
-use crate::patience::Patience;
+use crate::queue_limits::QueueLimits;
 use crate::sale::{
     Command, Creation, Details, Key, Lines, Machine, Outcome, SaleId, SaleSpec, Split, Types, User,
 };
@@ -19,20 +19,20 @@ use crate::stock::StockSetting;
 const DEADLINE_MS: u64 = 2_000;
 const START_MS: u64 = 1_000_000;
 const CORES: usize = 2;
-/// Whoever asks.
-const ASKER: Asker = Asker(0);
+/// The waiter of all requests.
+const ASKER: WaiterId = WaiterId(0);
 
 /// The seller of one core.
 fn core(index: usize, selling: &Arc<Selling>, clock: &Rc<Clock>) -> &'static Seller {
-    let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
+    let batcher = Batcher::new(QueueLimits::new(None, DEADLINE_MS).into());
     let seller = Seller::new(index, selling.clone(), clock.clone(), batcher, None);
     let seller: &'static Seller = Box::leak(Box::new(seller));
-    seller.batcher.set_settle(Box::new(Settler(seller)));
+    seller.batcher.set_observer(Box::new(SaleCacheUpdater(seller)));
     seller.batcher.set_available();
     seller
 }
 
-fn put(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Progress {
+fn put(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: PurchaseRequest) -> Progress {
     let (has_key, trace) = (ask.key.is_some(), ask.trace.clone());
     begin(seller, slot, (has_key, trace.as_ref()), || ask, ASKER)
 }
@@ -56,7 +56,7 @@ impl Shop {
 
     fn begin(&self, sale: &str, key: Option<&str>) -> Progress {
         let user = key.map(|_| User::new("ann").unwrap());
-        let ask = Ask {
+        let ask = PurchaseRequest {
             quantity: 1,
             user,
             key: key.map(|key| Key::new(key).unwrap()),
@@ -69,31 +69,31 @@ impl Shop {
         }
     }
 
-    /// One that goes to the ledger.
-    fn ask(&self, sale: &str, key: Option<&str>) -> Asked {
+    /// Begins a purchase that must wait for the ledger.
+    fn ask(&self, sale: &str, key: Option<&str>) -> PendingPurchase {
         match self.begin(sale, key) {
             Progress::Waits(asked) => asked,
-            Progress::Done(done) => panic!("decided: {:?}", done.verdict),
+            Progress::Done(done) => panic!("decided: {:?}", done.outcome),
         }
     }
 
-    /// One that doesn't.
-    fn decide(&self, sale: &str) -> Verdict {
+    /// Begins a purchase that must be decided without the ledger.
+    fn decide(&self, sale: &str) -> PurchaseOutcome {
         match self.begin(sale, None) {
             Progress::Waits(_) => panic!("the ledger is asked"),
-            Progress::Done(done) => done.verdict,
+            Progress::Done(done) => done.outcome,
         }
     }
 
-    /// The ledger answers a batch. What it was asked.
+    /// Has the ledger answer a batch. Returns the commands of the batch.
     fn serve(&mut self) -> Vec<Command> {
         self.ledger.serve(&self.seller.batcher, self.clock.now_ms())
     }
 
-    /// What became of a purchase that was answered.
-    fn told(&self, asked: Asked) -> Verdict {
-        match asked.go_on(self.seller, ASKER) {
-            Progress::Done(done) => done.verdict,
+    /// The outcome of an answered purchase.
+    fn done(&self, asked: PendingPurchase) -> PurchaseOutcome {
+        match asked.resume(self.seller, ASKER) {
+            Progress::Done(done) => done.outcome,
             Progress::Waits(_) => panic!("it waits on"),
         }
     }
@@ -103,98 +103,98 @@ impl Shop {
     }
 }
 
-fn sold_out(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Refused(Refused::SoldOut { free: 0 }))
+fn sold_out(verdict: &PurchaseOutcome) -> bool {
+    matches!(verdict, PurchaseOutcome::Rejected(RejectReason::SoldOut { free: 0 }))
 }
 
 #[test]
-fn the_ledger_is_asked_until_it_says_sold_out_and_then_only_about_keys() {
+fn after_sold_out_only_requests_with_keys_reach_the_ledger() {
     let mut shop = Shop::with("ticket", 2, StockSetting::Auto);
     for granted in [true, true, false] {
         let asked = shop.ask("ticket", None);
         assert_eq!(shop.serve().len(), 1);
-        let verdict = shop.told(asked);
-        assert_eq!(matches!(verdict, Verdict::Granted { .. }), granted, "{verdict:?}");
+        let verdict = shop.done(asked);
+        assert_eq!(matches!(verdict, PurchaseOutcome::Granted { .. }), granted, "{verdict:?}");
         assert_eq!(sold_out(&verdict), !granted);
     }
     assert!(sold_out(&shop.decide("ticket")));
     assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
     let asked = shop.ask("ticket", Some("again"));
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]), "it asks for nothing");
-    assert!(sold_out(&shop.told(asked)));
+    assert!(sold_out(&shop.done(asked)));
 }
 
 #[test]
-fn who_has_a_reservation_hears_of_it_whatever_the_latch_says() {
+fn a_repeated_key_finds_its_reservation_despite_the_latch() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let first = shop.ask("ticket", Some("k"));
     shop.serve();
-    let Verdict::Granted(granted) = shop.told(first) else { panic!("not granted") };
+    let PurchaseOutcome::Granted(granted) = shop.done(first) else { panic!("not granted") };
     let other = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(other)));
+    assert!(sold_out(&shop.done(other)));
     let again: Vec<_> = ["k", "other"].map(|key| shop.ask("ticket", Some(key))).into();
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..), Command::FindClaim(..)]));
-    let mut again = again.into_iter().map(|asked| asked.go_on(shop.seller, ASKER));
+    let mut again = again.into_iter().map(|asked| asked.resume(shop.seller, ASKER));
     let Some(Progress::Waits(replayed)) = again.next() else { panic!("its status is not known") };
     let Some(Progress::Done(refused)) = again.next() else { panic!("nothing more is to be asked") };
-    assert!(sold_out(&refused.verdict));
+    assert!(sold_out(&refused.outcome));
     drop(again);
     assert_eq!(shop.serve(), [Command::ShowReservation(granted.id)]);
-    let Verdict::Replayed(replayed) = shop.told(replayed) else { panic!("not replayed") };
+    let PurchaseOutcome::Replayed(replayed) = shop.done(replayed) else { panic!("not replayed") };
     assert_eq!(*replayed, granted);
     assert_eq!(shop.seller.batcher.waiting(), 0);
 }
 
 #[test]
-fn a_key_of_another_request_is_refused_whatever_the_latch_says() {
+fn a_reused_key_is_refused_before_and_after_sold_out() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let other = |shop: &Shop| {
         let slot = shop.seller.sale_to_buy("ticket").expect("a sale");
         let (user, key) = (User::new("ann").ok(), Key::new("k").ok());
-        let ask = Ask { quantity: 2, user, key, trace: None, details: None };
+        let ask = PurchaseRequest { quantity: 2, user, key, trace: None, details: None };
         match put(shop.seller, &slot, ask) {
             Progress::Waits(asked) => asked,
-            Progress::Done(done) => panic!("{:?}", done.verdict),
+            Progress::Done(done) => panic!("{:?}", done.outcome),
         }
     };
     let first = shop.ask("ticket", Some("k"));
     shop.serve();
-    assert!(matches!(shop.told(first), Verdict::Granted(_)));
+    assert!(matches!(shop.done(first), PurchaseOutcome::Granted(_)));
     let reused = other(&shop);
     assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
-    let verdict = shop.told(reused);
-    assert!(matches!(verdict, Verdict::Refused(Refused::KeyReused)), "{verdict:?}");
+    let verdict = shop.done(reused);
+    assert!(matches!(verdict, PurchaseOutcome::Rejected(RejectReason::KeyReused)), "{verdict:?}");
     let keyless = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(keyless)));
+    assert!(sold_out(&shop.done(keyless)));
     let reused = other(&shop);
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    let Progress::Waits(reused) = reused.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    let Progress::Waits(reused) = reused.resume(shop.seller, ASKER) else { panic!("it has one") };
     shop.serve();
-    let verdict = shop.told(reused);
-    assert!(matches!(verdict, Verdict::Refused(Refused::KeyReused)), "{verdict:?}");
+    let verdict = shop.done(reused);
+    assert!(matches!(verdict, PurchaseOutcome::Rejected(RejectReason::KeyReused)), "{verdict:?}");
     assert_eq!(shop.seller.batcher.waiting(), 0);
 }
 
 #[test]
-fn who_looks_for_a_claim_names_the_making_if_that_was_seen_on_sale_a_moment_ago() {
+fn a_claim_lookup_names_the_creation_if_recently_seen_on_sale() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let mut machine = Machine::of_making(SaleSpec::with_total(0), Creation(5));
     machine.apply(START_MS, &Command::Show);
     shop.ledger.sales.insert("ticket".to_owned(), machine);
     let first = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(first)));
+    assert!(sold_out(&shop.done(first)));
     let named = |shop: &mut Shop| {
         let asked = shop.ask("ticket", Some("k"));
         let commands = shop.serve();
         let [Command::FindClaim(_, made)] = commands[..] else { panic!("{commands:?}") };
-        (made, shop.told(asked))
+        (made, shop.done(asked))
     };
     let look = |shop: &mut Shop| {
         shop.seller.tick();
-        assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+        assert!(matches!(shop.serve()[..], [Command::Peek { .. }]));
     };
     assert_eq!(named(&mut shop).0, Creation::UNKNOWN, "it has seen none yet");
     look(&mut shop);
@@ -206,68 +206,76 @@ fn who_looks_for_a_claim_names_the_making_if_that_was_seen_on_sale_a_moment_ago(
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::Close);
     let (made, verdict) = named(&mut shop);
-    assert!(made == Creation(5) && matches!(verdict, Verdict::Refused(Refused::Closed)));
+    assert!(
+        made == Creation(5) && matches!(verdict, PurchaseOutcome::Rejected(RejectReason::Closed))
+    );
     look(&mut shop);
     assert_eq!(named(&mut shop).0, Creation::UNKNOWN, "it is over");
 }
 
 #[test]
-fn who_looks_for_a_claim_as_stock_comes_back_buys() {
+fn a_claim_lookup_that_finds_stock_again_becomes_a_purchase() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let first = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(first)));
+    assert!(sold_out(&shop.done(first)));
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::AddStock(1));
     let asked = shop.ask("ticket", Some("k"));
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has to buy") };
+    let Progress::Waits(asked) = asked.resume(shop.seller, ASKER) else { panic!("it has to buy") };
     assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
-    assert!(matches!(shop.told(asked), Verdict::Granted(_)));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Granted(_)));
     let next = shop.ask("ticket", None);
     assert!(matches!(shop.serve()[..], [Command::Reserve(_)]), "the latch is open");
-    assert!(sold_out(&shop.told(next)));
+    assert!(sold_out(&shop.done(next)));
 }
 
 #[test]
-fn the_end_of_a_sale_makes_looks_of_purchases_with_keys_and_answers_the_others() {
+fn sold_out_turns_queued_purchases_with_keys_into_lookups() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Fixed(3));
     let sent = shop.ask("ticket", None);
     let flight = shop.seller.batcher.take_batch(START_MS);
     let (keyed, keyless) = (shop.ask("ticket", Some("k")), shop.ask("ticket", None));
     assert_eq!(shop.seller.selling.allowance_left(), 0);
     shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
-    assert!(sold_out(&shop.told(sent)) && sold_out(&shop.told(keyless)));
+    assert!(sold_out(&shop.done(sent)) && sold_out(&shop.done(keyless)));
     assert_eq!(shop.seller.selling.allowance_left(), 3);
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    assert!(sold_out(&shop.told(keyed)));
+    assert!(sold_out(&shop.done(keyed)));
     assert_eq!(shop.seller.selling.allowance_left(), 3, "and no more");
 }
 
 #[test]
-fn a_key_is_looked_for_though_the_allowance_is_used_up() {
+fn a_key_is_looked_up_although_the_allowance_is_exhausted() {
     let mut shop = Shop::with("ticket", 2, StockSetting::Fixed(1));
     let first = shop.ask("ticket", Some("k"));
     shop.serve();
-    assert!(matches!(shop.told(first), Verdict::Granted(_)));
+    assert!(matches!(shop.done(first), PurchaseOutcome::Granted(_)));
     let asked = shop.ask("ticket", Some("new"));
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    let verdict = shop.told(asked);
-    assert!(matches!(verdict, Verdict::Refused(Refused::AllowanceExhausted)), "{verdict:?}");
+    let verdict = shop.done(asked);
+    assert!(
+        matches!(verdict, PurchaseOutcome::Rejected(RejectReason::AllowanceExhausted)),
+        "{verdict:?}"
+    );
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::Close);
     let asked = shop.ask("ticket", Some("new"));
     shop.serve();
-    assert!(matches!(shop.told(asked), Verdict::Refused(Refused::Closed)), "the sale's own word");
+    assert!(
+        matches!(shop.done(asked), PurchaseOutcome::Rejected(RejectReason::Closed)),
+        "the sale's own word"
+    );
     let asked = shop.ask("ticket", Some("k"));
     shop.serve();
-    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    let Progress::Waits(asked) = asked.resume(shop.seller, ASKER) else { panic!("it has one") };
     shop.serve();
-    assert!(matches!(shop.told(asked), Verdict::Replayed(_)));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Replayed(_)));
 }
 
 #[test]
-fn what_became_of_a_purchase_is_counted_though_nobody_hears_of_it() {
+fn an_abandoned_purchase_that_was_sent_is_still_counted() {
     let mut shop = Shop::with("ticket", 9, StockSetting::Fixed(2));
     let sent = shop.ask("ticket", Some("k"));
     let flight = shop.seller.batcher.take_batch(START_MS);
@@ -281,80 +289,84 @@ fn what_became_of_a_purchase_is_counted_though_nobody_hears_of_it() {
 }
 
 #[test]
-fn all_who_come_to_an_old_latch_wait_for_one_question() {
+fn requests_at_a_stale_latch_share_one_ledger_query() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let first = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(first)));
-    // Nobody has ticked, so nobody has asked since.
+    assert!(sold_out(&shop.done(first)));
+    // No tick has asked the ledger since, so the latch is stale.
     shop.wait_ms(60_000);
     let asked: Vec<_> = (0..5).map(|_| shop.ask("ticket", None)).collect();
     let commands = shop.serve();
-    assert!(matches!(commands[..], [Command::Glance { .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::Peek { .. }]), "{commands:?}");
     for asked in asked {
-        assert!(sold_out(&shop.told(asked)));
+        assert!(sold_out(&shop.done(asked)));
     }
 }
 
 #[test]
-fn a_latch_opens_with_what_a_tick_asks() {
+fn a_tick_opens_the_latch_after_stock_is_added() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let first = shop.ask("ticket", None);
     shop.serve();
-    assert!(sold_out(&shop.told(first)));
+    assert!(sold_out(&shop.done(first)));
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::AddStock(1));
     assert!(sold_out(&shop.decide("ticket")), "it does not know yet");
     shop.wait_ms(TICK_INTERVAL_MS);
     shop.seller.tick();
-    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+    assert!(matches!(shop.serve()[..], [Command::Peek { .. }]));
     let asked = shop.ask("ticket", None);
     shop.serve();
-    assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Granted { .. }));
 }
 
 #[test]
-fn an_allowance_that_is_used_up_refuses_and_comes_back_with_what_is_not_granted() {
+fn an_exhausted_allowance_refuses_and_a_failure_returns_it() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Fixed(1));
     let asked = shop.ask("ticket", None);
     let exhausted = shop.decide("ticket");
-    assert!(matches!(exhausted, Verdict::Refused(Refused::AllowanceExhausted)), "{exhausted:?}");
+    assert!(
+        matches!(exhausted, PurchaseOutcome::Rejected(RejectReason::AllowanceExhausted)),
+        "{exhausted:?}"
+    );
     assert_eq!(shop.seller.sales.wanted.borrow().len(), 1, "it may be another sale by now");
-    // Nothing was sent, so it is nobody's fault but the ledger's.
+    // Nothing was sent, so the outcome is `Unavailable`.
     shop.seller.batcher.set_unavailable();
-    let verdict = shop.told(asked);
-    assert!(matches!(verdict, Verdict::Failed(Failure::Unavailable)), "{verdict:?}");
+    let verdict = shop.done(asked);
+    assert!(matches!(verdict, PurchaseOutcome::Failed(Failure::Unavailable)), "{verdict:?}");
     shop.seller.batcher.set_available();
     let asked = shop.ask("ticket", None);
     shop.serve();
-    assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Granted { .. }));
     assert_eq!(shop.seller.selling.allowance_left(), 0);
 }
 
 #[test]
-fn a_name_that_a_client_invents_is_forgotten_with_the_ledgers_answer() {
+fn an_unknown_sale_name_is_forgotten_after_the_answer() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let asked = shop.ask("nothing", None);
     shop.serve();
-    let verdict = shop.told(asked);
-    assert!(matches!(verdict, Verdict::Refused(Refused::UnknownSale)), "{verdict:?}");
+    let verdict = shop.done(asked);
+    assert!(matches!(verdict, PurchaseOutcome::Rejected(RejectReason::UnknownSale)), "{verdict:?}");
     assert!(!shop.seller.sales.exists(&SaleId::new("nothing").unwrap()));
-    // Nor does one stay of which the ledger could say nothing.
+    // A name is also forgotten if the ledger could not answer.
     let asked = shop.ask("something", None);
     shop.seller.batcher.set_unavailable();
-    assert!(matches!(shop.told(asked), Verdict::Failed(Failure::Unavailable)));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Failed(Failure::Unavailable)));
     for forgotten in ["nothing", "something"] {
         assert!(shop.seller.sale(forgotten).is_err(), "{forgotten} has to be asked anew");
     }
 }
 
-/// A view of the sale, which the ledger has still to give.
-fn look_at(shop: &Shop, sale: &str) -> Ticket {
-    super::ask(shop.seller, &shop.seller.sale(sale).unwrap(), ASKER).expect("it can be asked")
+/// Asks for a view of the sale, which the ledger still has to answer.
+fn ask_for_view(shop: &Shop, sale: &str) -> Ticket {
+    super::sales::fetch_view(shop.seller, &shop.seller.sale(sale).unwrap(), ASKER)
+        .expect("it can be asked")
 }
 
-/// What the ledger has of a sale in parts.
-fn make_in_parts(shop: &mut Shop, parts: u32, units: u64, making: u64) {
+/// Creates a split sale in the ledger.
+fn create_in_parts(shop: &mut Shop, parts: u32, units: u64, making: u64) {
     let head = SaleId::new("ticket").unwrap();
     for number in 0..=parts as usize {
         let (split, total) = match number {
@@ -368,37 +380,37 @@ fn make_in_parts(shop: &mut Shop, parts: u32, units: u64, making: u64) {
 }
 
 #[test]
-fn one_reply_that_tells_twice_of_a_sale_made_again_in_parts_leaves_nobody_waiting() {
+fn a_reply_that_reveals_a_recreated_split_twice_answers_all() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let machine = Machine::of_making(SaleSpec::with_total(10), Creation(1));
     shop.ledger.sales.insert("ticket".to_owned(), machine);
-    let seen = look_at(&shop, "ticket");
+    let seen = ask_for_view(&shop, "ticket");
     shop.serve();
     assert!(shop.seller.batcher.take(seen).is_ok());
-    make_in_parts(&mut shop, 2, 10, 2);
+    create_in_parts(&mut shop, 2, 10, 2);
     shop.seller.sales.want(&shop.seller.sale("ticket").unwrap());
     shop.seller.tick();
-    assert!(matches!(shop.serve()[..], [Command::Glance { parts: 0 }]));
+    assert!(matches!(shop.serve()[..], [Command::Peek { parts: 0 }]));
     let asked = shop.ask("ticket", None);
     // The first shows another sale of this name, the second says that it is split.
     assert!(matches!(shop.serve()[..], [Command::Show, Command::Reserve(_)]));
-    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has to buy") };
-    let seen = look_at(&shop, "ticket");
+    let Progress::Waits(asked) = asked.resume(shop.seller, ASKER) else { panic!("it has to buy") };
+    let seen = ask_for_view(&shop, "ticket");
     shop.serve();
-    assert!(matches!(shop.told(asked), Verdict::Granted(_)));
+    assert!(matches!(shop.done(asked), PurchaseOutcome::Granted(_)));
     let (answer, _) = shop.seller.batcher.take(seen).expect("it is answered");
     let Ok(Outcome::Sale(view)) = answer else { panic!("{answer:?}") };
     assert_eq!(view.spec.total, 20);
 }
 
 #[test]
-fn a_look_at_parts_that_are_no_split_sale_together_is_answered() {
+fn a_view_of_inconsistent_parts_is_answered_unavailable() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
-    make_in_parts(&mut shop, 2, 10, 1);
+    create_in_parts(&mut shop, 2, 10, 1);
     let spoilt = Machine::of_making(SaleSpec::with_total(10), Creation(1));
     shop.ledger.sales.insert("ticket~2of2".to_owned(), spoilt);
     for _ in 0..2 {
-        let seen = look_at(&shop, "ticket");
+        let seen = ask_for_view(&shop, "ticket");
         while shop.seller.batcher.has_more() {
             shop.serve();
         }
@@ -408,10 +420,10 @@ fn a_look_at_parts_that_are_no_split_sale_together_is_answered() {
 }
 
 #[test]
-fn how_often_a_sale_was_asked_about_says_nothing_of_the_one_that_has_its_name_now() {
+fn a_recreated_sale_does_not_inherit_the_view_count() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
-    make_in_parts(&mut shop, 2, 0, 1);
-    let seen = look_at(&shop, "ticket");
+    create_in_parts(&mut shop, 2, 0, 1);
+    let seen = ask_for_view(&shop, "ticket");
     while shop.seller.batcher.has_more() {
         shop.serve();
     }
@@ -420,17 +432,17 @@ fn how_often_a_sale_was_asked_about_says_nothing_of_the_one_that_has_its_name_no
     slot.views_asked.set(1_000_000);
     let mut asked = shop.ask("ticket", Some("k"));
     shop.serve();
-    asked = match asked.go_on(shop.seller, ASKER) {
+    asked = match asked.resume(shop.seller, ASKER) {
         Progress::Waits(asked) => asked,
         Progress::Done(_) => panic!("its part is to be asked for its claim"),
     };
     shop.ledger.sales.clear();
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    make_in_parts(&mut shop, 2, 0, 2);
+    create_in_parts(&mut shop, 2, 0, 2);
     for _ in 0..9 {
-        asked = match asked.go_on(shop.seller, ASKER) {
+        asked = match asked.resume(shop.seller, ASKER) {
             Progress::Waits(asked) => asked,
-            Progress::Done(done) => return assert!(sold_out(&done.verdict), "{:?}", done.verdict),
+            Progress::Done(done) => return assert!(sold_out(&done.outcome), "{:?}", done.outcome),
         };
         shop.serve();
     }
@@ -438,19 +450,19 @@ fn how_often_a_sale_was_asked_about_says_nothing_of_the_one_that_has_its_name_no
 }
 
 #[test]
-fn a_slot_that_is_forgotten_asks_nothing_and_nobody_waits_for_it() {
+fn a_forgotten_slot_sends_no_query_and_takes_no_waiter() {
     let shop = Shop::with("ticket", 1, StockSetting::Auto);
     let slot = shop.seller.sale("ticket").unwrap();
     shop.seller.sales.want(&slot);
     shop.seller.forget(&slot);
-    let asked = super::ask(shop.seller, &slot, ASKER);
+    let asked = super::sales::fetch_view(shop.seller, &slot, ASKER);
     assert_eq!(asked.err(), Some(Failure::Unavailable), "nobody would ever be told");
     shop.seller.tick();
     assert!(!shop.seller.batcher.has_more());
 }
 
 #[test]
-fn a_sale_that_is_made_anew_has_one_allowance_for_all_cores() {
+fn a_recreated_sale_has_one_allowance_for_all_cores() {
     const ALLOWANCE: u64 = 4;
     let mut shop = Shop::with("ticket", 100, StockSetting::Fixed(ALLOWANCE));
     let cores = [shop.seller, core(1, &shop.seller.selling, &shop.clock)];
@@ -464,27 +476,31 @@ fn a_sale_that_is_made_anew_has_one_allowance_for_all_cores() {
             let slot = seller.sale("ticket").expect("it can be asked");
             seller.sales.want(&slot);
             seller.tick();
-            assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+            assert!(matches!(shop.serve()[..], [Command::Peek { .. }]));
         }
         for buyer in 0..ALLOWANCE as usize {
             shop.seller = cores[buyer % CORES];
             let asked = shop.ask("ticket", None);
             shop.serve();
-            assert!(matches!(shop.told(asked), Verdict::Granted { .. }), "{buyer} of {making}");
+            assert!(
+                matches!(shop.done(asked), PurchaseOutcome::Granted { .. }),
+                "{buyer} of {making}"
+            );
         }
         for seller in cores {
             shop.seller = seller;
             let exhausted = shop.decide("ticket");
-            let refused = matches!(exhausted, Verdict::Refused(Refused::AllowanceExhausted));
+            let refused =
+                matches!(exhausted, PurchaseOutcome::Rejected(RejectReason::AllowanceExhausted));
             assert!(refused, "{making}: {exhausted:?}");
         }
     }
 }
 
 /// A request for one unit of a ticket type.
-fn of_type(shop: &Shop, name: &str, key: Option<&str>) -> Progress {
+fn buy_type(shop: &Shop, name: &str, key: Option<&str>) -> Progress {
     let lines = Lines::from_text(&format!("{name}:1"));
-    let ask = Ask {
+    let ask = PurchaseRequest {
         quantity: 1,
         user: User::new("ann").ok(),
         key: key.and_then(|key| Key::new(key).ok()),
@@ -494,73 +510,185 @@ fn of_type(shop: &Shop, name: &str, key: Option<&str>) -> Progress {
     put(shop.seller, &shop.seller.sale("ticket").expect("a sale"), ask)
 }
 
-fn waits(progress: Progress) -> Asked {
+fn must_wait(progress: Progress) -> PendingPurchase {
     match progress {
         Progress::Waits(asked) => asked,
-        Progress::Done(done) => panic!("decided: {:?}", done.verdict),
+        Progress::Done(done) => panic!("decided: {:?}", done.outcome),
     }
 }
 
-fn adults_are_gone(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Lines(LinesRefused::SoldOut { name, free: 0 }) if name.as_str() == "adult")
+fn adult_is_sold_out(verdict: &PurchaseOutcome) -> bool {
+    matches!(verdict, PurchaseOutcome::Lines(LinesReason::SoldOut { name, free: 0 }) if name.as_str() == "adult")
 }
 
 #[test]
-fn a_ticket_type_that_is_gone_is_refused_from_memory_and_the_others_are_not() {
+fn only_a_sold_out_ticket_type_is_refused_from_memory() {
     let mut shop = Shop::with("ticket", 9, StockSetting::Auto);
     let types = Types::from_text("adult:1,child:8").unwrap();
     let spec = SaleSpec { types, ..SaleSpec::with_total(9) };
     shop.ledger.sales.insert("ticket".to_owned(), Machine::new(spec));
-    let first = waits(of_type(&shop, "adult", Some("k")));
+    let first = must_wait(buy_type(&shop, "adult", Some("k")));
     shop.serve();
-    let Verdict::Granted(granted) = shop.told(first) else { panic!("not granted") };
-    let second = waits(of_type(&shop, "adult", None));
+    let PurchaseOutcome::Granted(granted) = shop.done(first) else { panic!("not granted") };
+    let second = must_wait(buy_type(&shop, "adult", None));
     assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
-    assert!(adults_are_gone(&shop.told(second)));
+    assert!(adult_is_sold_out(&shop.done(second)));
 
-    let Progress::Done(known) = of_type(&shop, "adult", None) else { panic!("it is known") };
-    assert!(adults_are_gone(&known.verdict));
+    let Progress::Done(known) = buy_type(&shop, "adult", None) else { panic!("it is known") };
+    assert!(adult_is_sold_out(&known.outcome));
     assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
-    let child = waits(of_type(&shop, "child", None));
+    let child = must_wait(buy_type(&shop, "child", None));
     shop.serve();
-    assert!(matches!(shop.told(child), Verdict::Granted { .. }));
-    // A key that has nothing is told so once that is known, and asks for nothing.
-    let new = waits(of_type(&shop, "adult", Some("new")));
+    assert!(matches!(shop.done(child), PurchaseOutcome::Granted { .. }));
+    // A new key is refused after its claim lookup, without a purchase.
+    let new = must_wait(buy_type(&shop, "adult", Some("new")));
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
-    assert!(adults_are_gone(&shop.told(new)));
-    let again = waits(of_type(&shop, "adult", Some("k")));
+    assert!(adult_is_sold_out(&shop.done(new)));
+    let again = must_wait(buy_type(&shop, "adult", Some("k")));
     shop.serve();
-    let Progress::Waits(again) = again.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    let Progress::Waits(again) = again.resume(shop.seller, ASKER) else { panic!("it has one") };
     shop.serve();
-    assert!(matches!(shop.told(again), Verdict::Replayed(first) if first.id == granted.id));
+    assert!(matches!(shop.done(again), PurchaseOutcome::Replayed(first) if first.id == granted.id));
 
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::Cancel(granted.id));
     shop.wait_ms(TICK_INTERVAL_MS);
     shop.seller.tick();
-    // A core that glances is told that it takes more to tell, and asks for that.
-    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+    // The answer to a peek says that the types need a whole view, so the core asks for one.
+    assert!(matches!(shop.serve()[..], [Command::Peek { .. }]));
     assert!(matches!(shop.serve()[..], [Command::Show]));
-    let back = waits(of_type(&shop, "adult", None));
+    let back = must_wait(buy_type(&shop, "adult", None));
     shop.serve();
-    assert!(matches!(shop.told(back), Verdict::Granted { .. }));
+    assert!(matches!(shop.done(back), PurchaseOutcome::Granted { .. }));
 }
 
 #[test]
-fn who_asks_for_a_type_that_was_gone_a_while_ago_waits_for_one_question() {
+fn requests_for_a_stale_sold_out_type_share_one_query() {
     let mut shop = Shop::with("ticket", 9, StockSetting::Auto);
     let types = Types::from_text("adult:1,child:8").unwrap();
     let spec = SaleSpec { types, ..SaleSpec::with_total(9) };
     shop.ledger.sales.insert("ticket".to_owned(), Machine::new(spec));
     for _ in 0..2 {
-        let asked = waits(of_type(&shop, "adult", None));
+        let asked = must_wait(buy_type(&shop, "adult", None));
         shop.serve();
-        drop(shop.told(asked));
+        drop(shop.done(asked));
     }
     shop.wait_ms(1_000);
-    let both = [(); 2].map(|()| waits(of_type(&shop, "adult", None)));
-    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]), "one for both");
+    let both = [(); 2].map(|()| must_wait(buy_type(&shop, "adult", None)));
+    assert!(matches!(shop.serve()[..], [Command::Peek { .. }]), "one for both");
     assert!(matches!(shop.serve()[..], [Command::Show]));
-    assert!(both.into_iter().all(|asked| adults_are_gone(&shop.told(asked))));
+    assert!(both.into_iter().all(|asked| adult_is_sold_out(&shop.done(asked))));
     assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+fn show(shop: &Shop) -> ViewProgress {
+    view(shop.seller, shop.seller.sale("ticket").unwrap(), ASKER)
+}
+
+fn must_wait_for_view(progress: ViewProgress) -> PendingView {
+    match progress {
+        ViewProgress::Waits(asked) => asked,
+        ViewProgress::Done(_, answer) => panic!("{:?}", answer.map(|seen| seen.is_some())),
+    }
+}
+
+fn shown_total(progress: ViewProgress) -> u64 {
+    match progress {
+        ViewProgress::Done(_, Ok(Some(seen))) => seen.view.spec.total,
+        ViewProgress::Done(..) => panic!("it is not shown"),
+        ViewProgress::Waits(_) => panic!("it waits on"),
+    }
+}
+
+#[test]
+fn no_view_is_shown_that_is_older_than_its_bound() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let first = must_wait_for_view(show(&shop));
+    let flight = shop.seller.batcher.take_batch(shop.clock.now_ms());
+    shop.wait_ms(VIEW_AGE_MS_MAX);
+    let second = must_wait_for_view(show(&shop));
+    shop.wait_ms(1);
+    let third = must_wait_for_view(show(&shop));
+    assert!(!shop.seller.batcher.has_more(), "they share a query");
+    shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
+    shop.ledger.sales.get_mut("ticket").unwrap().apply(START_MS, &Command::AddStock(1));
+    for asked in [first, second] {
+        assert_eq!(shown_total(asked.resume(shop.seller, ASKER)), 1);
+    }
+    let third = must_wait_for_view(third.resume(shop.seller, ASKER));
+    assert!(matches!(shop.serve()[..], [Command::Peek { .. }]));
+    assert_eq!(shown_total(third.resume(shop.seller, ASKER)), 2);
+    assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+#[test]
+fn whoever_waits_for_a_view_of_a_recreated_sale_is_shown_the_new_one() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let machine = Machine::of_making(SaleSpec::with_total(1), Creation(1));
+    shop.ledger.sales.insert("ticket".to_owned(), machine);
+    let asked = must_wait_for_view(show(&shop));
+    shop.serve();
+    assert_eq!(shown_total(asked.resume(shop.seller, ASKER)), 1);
+    shop.wait_ms(VIEW_AGE_MS_MAX + 1);
+    let machine = Machine::of_making(SaleSpec::with_total(7), Creation(2));
+    shop.ledger.sales.insert("ticket".to_owned(), machine);
+    let asked = must_wait_for_view(show(&shop));
+    shop.serve();
+    assert_eq!(shown_total(asked.resume(shop.seller, ASKER)), 7);
+}
+
+#[test]
+fn a_search_answers_nobody_who_came_long_after_it_began() {
+    fn buy(shop: &Shop, quantity: u32) -> PendingPurchase {
+        let user = User::new("ann").ok();
+        let ask = PurchaseRequest { quantity, user, key: None, trace: None, details: None };
+        must_wait(put(shop.seller, &shop.seller.sale("ticket").unwrap(), ask))
+    }
+    fn must_go_on(shop: &Shop, asked: PendingPurchase) -> PendingPurchase {
+        must_wait(asked.resume(shop.seller, ASKER))
+    }
+    crate::test_coroutines::run(|| {
+        let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+        shop.seller.flows.set_spawn(Box::new(|flow| {
+            crate::test_coroutines::beside(flow, |flow| flow());
+            true
+        }));
+        create_in_parts(&mut shop, 2, 1, 1);
+        let first = buy(&shop, 3);
+        shop.serve();
+        // The head says that it is split, and then the part that it has too few.
+        let first = must_go_on(&shop, first);
+        shop.serve();
+        let first = must_go_on(&shop, first);
+        let searching = shop.seller.batcher.take_batch(shop.clock.now_ms());
+        assert_eq!(searching.groups().len(), 3);
+        shop.wait_ms(VIEW_AGE_MS_MAX + 1);
+        let second = buy(&shop, 3);
+        shop.serve();
+        let second = must_go_on(&shop, second);
+        assert!(!shop.seller.batcher.has_more(), "it waits for the search under way");
+        shop.ledger.answer(&shop.seller.batcher, searching, START_MS);
+        may::coroutine::yield_now();
+        let few = |outcome: &PurchaseOutcome| {
+            matches!(outcome, PurchaseOutcome::Rejected(RejectReason::SoldOut { free: 2 }))
+        };
+        assert!(few(&shop.done(first)));
+        // Another search, whose result is true for it.
+        let second = must_go_on(&shop, second);
+        shop.serve();
+        may::coroutine::yield_now();
+        assert!(few(&shop.done(second)));
+
+        // A search that finds nothing refuses from memory only as long as it is recent.
+        create_in_parts(&mut shop, 2, 0, 1);
+        let third = buy(&shop, 1);
+        shop.serve();
+        let third = must_go_on(&shop, third);
+        let searching = shop.seller.batcher.take_batch(shop.clock.now_ms());
+        shop.wait_ms(VIEW_AGE_MS_MAX + 1);
+        shop.ledger.answer(&shop.seller.batcher, searching, START_MS);
+        may::coroutine::yield_now();
+        assert!(sold_out(&shop.done(third)));
+        buy(&shop, 1).give_up(shop.seller);
+    });
 }

@@ -1,8 +1,9 @@
-//! Sales that are removed and made again, in as many parts or others, while buyers ask at two cores.
-//! Whatever the order in which the ledger's steps, its answers and the requests come, every request is
-//! answered, and afterwards each core shows the sale that is there.
+//! A sale is removed and recreated, with the same or another number of parts, while buyers ask at
+//! two cores. In every order of ledger steps, answers and requests, each request is answered, and
+//! afterwards each core shows the current sale.
 //!
-//! The orders come from a seed, which a failure names; `ONE_SEED` in the environment runs that alone.
+//! A seed determines the order. A failure prints the seed; `ONE_SEED` in the environment runs that
+//! seed alone.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use may::coroutine;
 
 use super::*;
 use crate::clock::Clock;
-use crate::ledger::batch::{Asker, Batcher, Ticket};
+use crate::ledger::batch::{Batcher, WaiterId};
 use crate::ledger::fake::FakeLedger;
-use crate::ledger::flight::Flight;
+use crate::ledger::in_flight::InFlightBatch;
 use crate::ledger::{Failure, GroupReply};
 use crate::limits::TICK_INTERVAL_MS;
-use crate::patience::Patience;
+use crate::queue_limits::QueueLimits;
 use crate::sale::{Command, Creation, Key, Machine, Outcome, SaleId, SaleSpec, Split, User};
 use crate::splits::place_id;
 use crate::stock::StockSetting;
@@ -26,11 +27,11 @@ const SEEDS: u64 = 1_000;
 const STEPS: usize = 300;
 const CORES: usize = 2;
 const DEADLINE_MS: u64 = 2_000;
-/// Rounds within which whoever waits is answered: each is a round trip to the ledger.
+/// Every waiting request is answered within this many round trips to the ledger.
 const ROUNDS: usize = 40;
-/// Groups under way at which no further batch leaves.
+/// The most groups in flight at which another batch leaves.
 const SENT_MAX: usize = 12;
-const ASKER: Asker = Asker(0);
+const ASKER: WaiterId = WaiterId(0);
 
 /// SplitMix64.
 struct Chance(u64);
@@ -46,8 +47,8 @@ impl Chance {
 }
 
 enum Question {
-    View(Ticket),
-    Purchase(Asked),
+    View(PendingView),
+    Purchase(PendingPurchase),
 }
 
 /// What a request does.
@@ -62,13 +63,13 @@ impl Kind {
     const ALL: [Self; 3] = [Self::Look, Self::Buy, Self::BuyWithKey];
 }
 
-/// One group that was sent. `None`: the ledger has not come to it.
-type Sent = (Flight, Option<GroupReply>);
+/// One group that was sent. `None`: the ledger has not processed it.
+type Sent = (InFlightBatch, Option<GroupReply>);
 
 struct OnCore {
     seller: &'static Seller,
     sent: Vec<Sent>,
-    /// With their names.
+    /// With the names of their requests.
     waiting: Vec<(String, Question)>,
 }
 
@@ -91,7 +92,7 @@ struct World {
     making: u64,
     parts: u32,
     units: u64,
-    /// Still to do, the next one last.
+    /// The remaining steps, the next one last.
     steps: Vec<Step>,
     requests: usize,
     trace: Vec<String>,
@@ -103,10 +104,10 @@ impl World {
         clock.set(1_000_000);
         let selling = Arc::new(Selling::new(CORES, StockSetting::Auto, 50, Arc::default()));
         let core = |index| {
-            let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
+            let batcher = Batcher::new(QueueLimits::new(None, DEADLINE_MS).into());
             let seller = Seller::new(index, selling.clone(), clock.clone(), batcher, None);
             let seller: &'static Seller = Box::leak(Box::new(seller));
-            seller.batcher.set_settle(Box::new(Settler(seller)));
+            seller.batcher.set_observer(Box::new(SaleCacheUpdater(seller)));
             seller.batcher.set_available();
             seller.flows.set_spawn(Box::new(|flow| {
                 beside(flow, |flow| flow());
@@ -131,7 +132,7 @@ impl World {
             requests: 0,
             trace: Vec::new(),
         };
-        world.make_again();
+        world.plan_recreation();
         world.finish_steps();
         world
     }
@@ -140,8 +141,8 @@ impl World {
         self.trace.push(what);
     }
 
-    /// Plans what operators do: the parts are removed first and made last.
-    fn make_again(&mut self) {
+    /// Plans a removal and a recreation: parts are removed before the head and created after it.
+    fn plan_recreation(&mut self) {
         let head = SaleId::new("ticket").unwrap();
         let places = |parts: u32| 0..Split::into_parts(parts).places().max(1);
         let name = |number, parts| place_id(&head, number, parts).to_string();
@@ -190,7 +191,7 @@ impl World {
         }
     }
 
-    /// A batch leaves, unless one is under way. Of several nodes each has its own.
+    /// Sends a batch, unless one is in flight. With several nodes, each has its own.
     fn send(&mut self, at: usize) {
         let core = &mut self.cores[at];
         let most = if self.one_by_one { SENT_MAX } else { 0 };
@@ -204,7 +205,7 @@ impl World {
         self.note(sent);
     }
 
-    /// The ledger comes to what was sent: to all of it, or to one group.
+    /// The ledger processes everything that was sent, or one group of it.
     fn carry_out(&mut self, at: usize) {
         let now_ms = self.clock.now_ms();
         for index in self.choose(at, |reply| reply.is_none()) {
@@ -221,7 +222,7 @@ impl World {
         }
     }
 
-    /// Answers that are there reach the core.
+    /// Delivers the ledger's answers to the core.
     fn deliver(&mut self, at: usize) {
         let chosen = self.choose(at, |_| true);
         let sent = &mut self.cores[at].sent;
@@ -235,12 +236,12 @@ impl World {
             let reply = reply.ok_or(Failure::Unknown);
             self.cores[at].seller.batcher.complete(flight, vec![reply]);
         }
-        // Whoever searches for units goes on.
+        // Coroutines that search for units continue.
         coroutine::yield_now();
         coroutine::yield_now();
     }
 
-    /// All that was sent, or the first group about some place of which this is true.
+    /// The indices of everything that was sent, or of the first group of a random place that fits.
     fn choose(&mut self, at: usize, is: impl Fn(&Option<GroupReply>) -> bool) -> Vec<usize> {
         let sent = &self.cores[at].sent;
         if !self.one_by_one || sent.is_empty() {
@@ -251,7 +252,7 @@ impl World {
         sent.iter().position(about).into_iter().collect()
     }
 
-    /// What was sent is lost, and the ledger is away for a moment.
+    /// Loses what was sent. The ledger is unavailable for a moment.
     fn lose(&mut self, at: usize) {
         self.note(format!("{at} loses its ledger"));
         let core = &mut self.cores[at];
@@ -272,27 +273,33 @@ impl World {
         let user = || User::new(&format!("user{}", self.requests % 8)).ok();
         let key = || Key::new(&self.requests.to_string()).ok();
         let buy = |key| {
-            let ask = Ask { quantity: 1, user: user(), key, trace: None, details: None };
+            let ask =
+                PurchaseRequest { quantity: 1, user: user(), key, trace: None, details: None };
             match begin(seller, &slot, (ask.key.is_some(), None), || ask, ASKER) {
                 Progress::Waits(asked) => Some(Question::Purchase(asked)),
                 Progress::Done(_) => None,
             }
         };
         let question = match kind {
-            Kind::Look if look(seller, &slot).is_some() => None,
-            Kind::Look => super::ask(seller, &slot, ASKER).ok().map(Question::View),
+            Kind::Look => match view(seller, slot, ASKER) {
+                ViewProgress::Waits(asked) => Some(Question::View(asked)),
+                ViewProgress::Done(..) => None,
+            },
             Kind::Buy => buy(None),
             Kind::BuyWithKey => buy(key()),
         };
         self.cores[at].waiting.extend(question.map(|question| (name, question)));
     }
 
-    fn go_on(&mut self, at: usize) {
+    fn resume_waiting(&mut self, at: usize) {
         let seller = self.cores[at].seller;
         for (name, question) in std::mem::take(&mut self.cores[at].waiting) {
             let left = match question {
-                Question::View(ticket) => seller.batcher.take(ticket).err().map(Question::View),
-                Question::Purchase(asked) => match asked.go_on(seller, ASKER) {
+                Question::View(asked) => match asked.resume(seller, ASKER) {
+                    ViewProgress::Waits(asked) => Some(Question::View(asked)),
+                    ViewProgress::Done(..) => None,
+                },
+                Question::Purchase(asked) => match asked.resume(seller, ASKER) {
                     Progress::Waits(asked) => Some(Question::Purchase(asked)),
                     Progress::Done(_) => None,
                 },
@@ -304,12 +311,12 @@ impl World {
         }
     }
 
-    /// A client goes away.
+    /// A client disconnects.
     fn give_up(&mut self, at: usize) {
         let seller = self.cores[at].seller;
         if let Some((name, question)) = self.cores[at].waiting.pop() {
             match question {
-                Question::View(ticket) => _ = seller.batcher.give_up(ticket),
+                Question::View(asked) => asked.give_up(seller),
                 Question::Purchase(asked) => asked.give_up(seller),
             }
             self.note(format!("{name} is given up"));
@@ -322,7 +329,7 @@ impl World {
         self.cores[at].seller.tick();
     }
 
-    fn anything(&mut self) {
+    fn random_step(&mut self) {
         let at = self.chance.below(CORES);
         match self.chance.below(64) {
             0 => self.lose(at),
@@ -335,15 +342,15 @@ impl World {
             14..=24 => self.send(at),
             25..=35 => self.carry_out(at),
             36..=46 => self.deliver(at),
-            47..=54 => self.go_on(at),
+            47..=54 => self.resume_waiting(at),
             _ if !self.steps.is_empty() => self.step(),
-            55 => self.make_again(),
+            55 => self.plan_recreation(),
             _ => {}
         }
     }
 
-    /// Nothing stands in the way any more: all are answered.
-    fn end_well(&mut self) {
+    /// Runs without faults until all requests are answered.
+    fn settle(&mut self) {
         for _ in 0..ROUNDS {
             for at in 0..CORES {
                 self.tick(at);
@@ -352,43 +359,43 @@ impl World {
                     self.carry_out(at);
                     self.deliver(at);
                 }
-                self.go_on(at);
+                self.resume_waiting(at);
             }
         }
         let waiting = self.cores.iter().flat_map(|core| &core.waiting);
         let waiting: Vec<_> = waiting.map(|(name, _)| name).collect();
-        assert!(waiting.is_empty(), "{waiting:?} wait for ever: {}", self.told());
+        assert!(waiting.is_empty(), "{waiting:?} wait for ever: {}", self.dump());
     }
 
-    fn told(&self) -> String {
+    fn dump(&self) -> String {
         format!("ONE_SEED={}\n{}", self.seed, self.trace.join("\n"))
     }
 }
 
-fn try_out(seed: u64) {
+fn run_seed(seed: u64) {
     let mut world = World::new(seed);
     for _ in 0..STEPS {
-        world.anything();
+        world.random_step();
     }
     world.finish_steps();
-    world.end_well();
+    world.settle();
     for at in 0..CORES {
         Kind::ALL.into_iter().for_each(|kind| world.ask(at, kind));
     }
-    world.end_well();
+    world.settle();
     let is = (world.units * u64::from(world.parts), Split::into_parts(world.parts));
     for core in &world.cores {
         let seen = core.seller.sale("ticket").ok().and_then(|slot| slot.last_view());
         let seen = seen.map(|seen| (seen.view.spec.total, seen.view.spec.split));
-        assert_eq!(seen, Some(is), "what is shown: {}", world.told());
+        assert_eq!(seen, Some(is), "what is shown: {}", world.dump());
     }
-    assert!(world.cores.iter().all(|core| core.seller.batcher.waiting() == 0), "{}", world.told());
+    assert!(world.cores.iter().all(|core| core.seller.batcher.waiting() == 0), "{}", world.dump());
 }
 
 #[test]
-fn whoever_asks_for_a_sale_that_is_made_again_is_answered_whatever_comes_first() {
+fn every_request_about_a_recreated_sale_is_answered() {
     let one = std::env::var("ONE_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in one.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
-        run(move || try_out(seed));
+        run(move || run_seed(seed));
     }
 }

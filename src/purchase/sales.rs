@@ -1,8 +1,9 @@
-//! What a core remembers of each sale (latch, view, allowance), kept true by every answer of the
+//! The cache of a core: latch, view and allowance of each sale, updated by every answer of the
 //! ledger.
 //!
-//! What is done at every tick depends on the sales that requests met since the last one, not on how
-//! many there are. Names that clients invent are forgotten with the ledger's answer.
+//! The work per tick depends on the number of sales that requests used since the last tick, not on
+//! the number of sales. A name that a client invented is dropped when the ledger answers that it
+//! does not exist.
 //!
 //! Architecture invariant: knows no HTTP and no kind of ledger.
 
@@ -10,85 +11,99 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::counts::Counted;
+use super::outcome::{PurchaseOutcome, RejectReason};
 use super::seller::Seller;
-use super::slot::{PartOf, Parts, SaleSlot, SeenView};
-use super::vanished;
-use super::verdict::{Refused, Verdict};
-use crate::ledger::batch::{Answer, Asker, Entry, Settle, Ticket};
+use super::slot::{CachedView, PartOf, Parts, SaleSlot};
+use crate::ledger::batch::{Answer, SentCommand, Ticket, WaiterId};
 use crate::ledger::{Failure, GroupReply};
-use crate::limits::{
-    LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
-};
-use crate::sale::{Command, Creation, Lines, Outcome, SaleId, SaleView, Split, State};
+use crate::limits::{LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEWS_PER_TICK_MAX};
+use crate::planted::{self, Bug};
+use crate::sale::{Command, Creation, Lines, Outcome, SaleId, SaleState, SaleView, Split};
 use crate::splits;
-use crate::stock::{Refusal, TypeWord, Word};
+use crate::stock::{LatchDecision, LatchReason, TypeDecision};
 
 impl SaleSlot {
-    /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
+    /// Decides by the latch. If the latch refuses, the core keeps querying the sale in the
+    /// background.
     #[inline(always)]
-    pub(super) fn word(self: &Rc<Self>, seller: &Seller) -> Word {
+    pub(super) fn decide(self: &Rc<Self>, seller: &Seller) -> LatchDecision {
         let now_ms = seller.clock.now_ms();
-        let word = self.latch.borrow().check(now_ms, self.view_asked_ms.get());
-        self.note(seller, word, now_ms)
+        let decision = self.latch.borrow().check(now_ms, self.view_asked_ms.get());
+        self.note(seller, decision, now_ms)
     }
 
-    /// The same for a request that came at `came_ms` and has waited for a view of the sale.
-    pub(super) fn word_after_view(self: &Rc<Self>, seller: &Seller, came_ms: u64) -> Word {
+    /// The same for a request that arrived at `came_ms` and has waited for a view of the sale.
+    pub(super) fn decide_after_view(
+        self: &Rc<Self>,
+        seller: &Seller,
+        came_ms: u64,
+    ) -> LatchDecision {
         let now_ms = seller.clock.now_ms();
-        let word = self.latch.borrow().check_after_view(now_ms, came_ms);
-        self.note(seller, word, now_ms)
+        let decision = self.latch.borrow().check_after_view(now_ms, came_ms);
+        self.note(seller, decision, now_ms)
     }
 
-    /// What the ledger has said of it last: why it refuses, if it does.
-    pub(super) fn last_word(self: &Rc<Self>, seller: &Seller) -> Option<Refusal> {
+    /// Why the ledger's last answer refuses, if it does, however old that answer is.
+    pub(super) fn last_reason(self: &Rc<Self>, seller: &Seller) -> Option<LatchReason> {
         let now_ms = seller.clock.now_ms();
-        let word = self.latch.borrow().check_after_view(now_ms, 0);
-        match self.note(seller, word, now_ms) {
-            Word::Refuse(refusal) => Some(refusal),
-            Word::Doubt | Word::Ask => None,
+        let decision = self.latch.borrow().check_after_view(now_ms, 0);
+        match self.note(seller, decision, now_ms) {
+            LatchDecision::Refuse(reason) => Some(reason),
+            LatchDecision::Stale | LatchDecision::AskLedger => None,
         }
     }
 
-    /// What the core knows of the ticket types that a request names.
-    pub(super) fn type_word(self: &Rc<Self>, seller: &Seller, lines: &Lines) -> TypeWord {
+    /// Decides by the latches of the ticket types that a request names.
+    pub(super) fn decide_types(self: &Rc<Self>, seller: &Seller, lines: &Lines) -> TypeDecision {
         let now_ms = seller.clock.now_ms();
-        let word = self.types.borrow().check(lines, now_ms, self.view_asked_ms.get());
-        self.note_type(seller, word, now_ms)
+        let decision = self.types.borrow().check(lines, now_ms, self.view_asked_ms.get());
+        self.note_type(seller, decision, now_ms)
     }
 
-    /// The same for a request that came at `came_ms` and has waited for a view of the sale.
-    pub(super) fn type_word_after_view(
+    /// The same for a request that arrived at `came_ms` and has waited for a view of the sale.
+    pub(super) fn decide_types_after_view(
         self: &Rc<Self>,
         seller: &Seller,
         lines: &Lines,
         came_ms: u64,
-    ) -> TypeWord {
+    ) -> TypeDecision {
         let now_ms = seller.clock.now_ms();
-        let word = self.types.borrow().check_after_view(lines, now_ms, came_ms);
-        self.note_type(seller, word, now_ms)
+        let decision = self.types.borrow().check_after_view(lines, now_ms, came_ms);
+        self.note_type(seller, decision, now_ms)
     }
 
-    fn note_type(self: &Rc<Self>, seller: &Seller, word: TypeWord, now_ms: u64) -> TypeWord {
-        if let TypeWord::Refuse(_) = word {
+    fn note_type(
+        self: &Rc<Self>,
+        seller: &Seller,
+        decision: TypeDecision,
+        now_ms: u64,
+    ) -> TypeDecision {
+        if let TypeDecision::Refuse(_) = decision {
             self.note_refusal(seller, now_ms);
         }
-        word
+        decision
     }
 
-    fn note(self: &Rc<Self>, seller: &Seller, word: Word, now_ms: u64) -> Word {
-        if let Word::Refuse(_) = word {
+    fn note(
+        self: &Rc<Self>,
+        seller: &Seller,
+        decision: LatchDecision,
+        now_ms: u64,
+    ) -> LatchDecision {
+        if let LatchDecision::Refuse(_) = decision {
             self.note_refusal(seller, now_ms);
         }
-        word
+        decision
     }
 
-    /// Which making of the sale is on sale, in one piece, as the ledger showed it a moment ago.
-    /// [`UNKNOWN`](Creation::UNKNOWN) if it did not, or gives makings no number.
-    pub(super) fn making_on_sale(&self, seller: &Seller) -> Creation {
+    /// Which creation of the sale is open and unsplit, by a recent view.
+    /// [`UNKNOWN`](Creation::UNKNOWN) if there is no such view, or if the sale's creations are not
+    /// numbered.
+    pub(super) fn creation_on_sale(&self, seller: &Seller) -> Creation {
         let view = self.view.borrow();
-        let is_new = |seen: &SeenView| seller.clock.now_ms() <= seen.asked_at_ms + VIEW_AGE_MS_MAX;
-        match view.as_ref().filter(|seen| is_new(seen)).map(|seen| &seen.view) {
-            Some(view) if view.state() == State::Open && view.spec.split == Split::Whole => {
+        let now_ms = seller.clock.now_ms();
+        match view.as_ref().filter(|seen| seen.is_recent(now_ms)).map(|seen| &seen.view) {
+            Some(view) if view.state() == SaleState::Open && view.spec.split == Split::Whole => {
                 view.creation
             }
             _ => Creation::UNKNOWN,
@@ -102,19 +117,19 @@ impl SaleSlot {
 }
 
 impl Seller {
-    /// What is known of a sale, from when it is first asked for. A sale that turns out not to exist
-    /// is forgotten again, so that what a client invents does not stay.
-    pub fn sale(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
+    /// Returns the slot of a sale, a new one at the first request. A sale that turns out not to
+    /// exist is forgotten again, so invented names do not stay.
+    pub fn sale(&self, id: &str) -> Result<Rc<SaleSlot>, PurchaseOutcome> {
         let now_ms = self.clock.now_ms();
         if let Some(slot) = self.sales.find(id, now_ms) {
             return Ok(slot);
         }
-        let id = SaleId::new(id).map_err(|_| Verdict::Refused(Refused::UnknownSale))?;
+        let id = SaleId::new(id).map_err(|_| PurchaseOutcome::from(RejectReason::UnknownSale))?;
         if !self.batcher.is_available() {
-            return Err(Verdict::Failed(Failure::Unavailable));
+            return Err(PurchaseOutcome::Failed(Failure::Unavailable));
         }
         if !self.sales.has_room(now_ms) {
-            return Err(Verdict::Failed(Failure::Busy));
+            return Err(PurchaseOutcome::Failed(Failure::Busy));
         }
         let slot =
             Rc::new(SaleSlot::new(id.clone(), self.selling.allowances.of(id.as_str()), None));
@@ -122,22 +137,22 @@ impl Seller {
         Ok(slot)
     }
 
-    /// The same for a purchase, which is counted if that is all there is to it.
+    /// The same for a purchase. Records the purchase if it ends here.
     #[inline(always)]
-    pub fn sale_to_buy(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
-        self.sale(id).inspect_err(|verdict| {
-            self.counts.strangers.add(Counted::of(verdict));
-            if let Verdict::Failed(failure) = verdict {
+    pub fn sale_to_buy(&self, id: &str) -> Result<Rc<SaleSlot>, PurchaseOutcome> {
+        self.sale(id).inspect_err(|outcome| {
+            self.counts.unknown_sales.add(Counted::of(outcome));
+            if let PurchaseOutcome::Failed(failure) = outcome {
                 self.note_failure(*failure);
             }
         })
     }
 
-    /// Asks the ledger in the background about the sales that were refused or shown from memory
-    /// since the last tick: a latch opens and a view is renewed without anybody waiting for it.
+    /// Queries the ledger in the background about the sales that were refused or shown from memory
+    /// since the last tick. So latches open and views are renewed without a waiting request.
     ///
-    /// A few that were refused lately are asked about also while nobody comes: a crowd that returns
-    /// all at once must find what the core knows, and not go to the ledger one by one.
+    /// A few sales that refused recently are queried even if there are no requests: a crowd that
+    /// returns all at once then meets a fresh latch and does not go to the ledger one by one.
     pub(super) fn refresh_sales(&self) {
         let now_ms = self.clock.now_ms();
         let mut wanted = self.sales.wanted.take();
@@ -151,7 +166,7 @@ impl Seller {
             }
             asked += 1;
             slot.record_ages(self, now_ms);
-            slot.ask_view(self);
+            slot.request_view(self);
             let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
             let keep = kept < LATCHES_KEPT_MAX && lately && slot.is_closed();
             kept += usize::from(keep);
@@ -161,12 +176,13 @@ impl Seller {
         self.sales.wanted.replace(wanted);
     }
 
-    /// Forgets a sale because another one has its name now, or it is kept otherwise. Gives the slot of
-    /// that one; whoever waited for a view of the old one waits for its view.
+    /// Replaces the slot of a sale, because another sale has its name now or because it is split
+    /// differently. Returns the new slot. Requests that waited for a view of the old slot wait for
+    /// a view of the new one.
     fn renew(&self, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
         let waiters = slot.view_waiters.take();
         slot.view_asked_ms.set(None);
-        // Whoever waits still has the old slot, and is not to be shown its view.
+        // A waiting request still has the old slot, and must not be shown its view.
         slot.view.take();
         self.forget(slot);
         self.selling.allowances.renew(slot.id.as_str(), &slot.shards);
@@ -183,8 +199,8 @@ impl Seller {
         }
     }
 
-    /// Forgets a sale, with its parts: what is known of them is no longer so. What the ledger answers
-    /// from now on does not find it, so who waits for its view is told.
+    /// Forgets a sale with its parts: the cached state is no longer true. Later answers of the
+    /// ledger do not find the slot, so the requests that wait for its view are answered now.
     pub(super) fn forget(&self, slot: &Rc<SaleSlot>) {
         slot.answer_view(self, &Err(Failure::Unavailable));
         if !self.sales.remove(slot) {
@@ -194,20 +210,21 @@ impl Seller {
     }
 }
 
-/// Shows a sale from memory if what is there is young enough. It is renewed in the background
-/// while it is asked for, so that nobody waits.
-pub fn look(seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
+/// Returns the cached view of a sale if it is recent enough. The core renews it in the background
+/// while requests use it, so no request waits.
+pub(super) fn cached_view(seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<CachedView>> {
     let view = slot.view.borrow();
-    let seen = view.as_ref()?;
-    if seller.clock.now_ms() > seen.asked_at_ms + VIEW_AGE_MS_MAX {
-        return None;
-    }
+    let seen = view.as_ref().filter(|seen| seen.is_recent(seller.clock.now_ms()))?;
     seller.sales.want(slot);
     Some(seen.clone())
 }
 
-/// Asks the ledger to show a sale; those who ask meanwhile share the question.
-pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Failure> {
+/// Queries the view of a sale. Requests that arrive meanwhile share the query.
+pub(super) fn fetch_view(
+    seller: &Seller,
+    slot: &SaleSlot,
+    waiter: WaiterId,
+) -> Result<Ticket, Failure> {
     if !seller.batcher.is_available() {
         return Err(Failure::Unavailable);
     }
@@ -215,36 +232,36 @@ pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Fai
     if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
         return Err(Failure::Unknown);
     }
-    // It is told nothing any more.
+    // A forgotten slot gets no answers.
     if slot.forgotten.get() {
         return Err(Failure::Unavailable);
     }
-    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists(), Some(asker))?;
+    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists(), Some(waiter))?;
     slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
-    seller.counts.questions.waiters.add(1);
-    slot.ask_view(seller);
+    seller.counts.queries.waiters.add(1);
+    slot.request_view(seller);
     Ok(ticket)
 }
 
 impl SaleSlot {
     fn record_ages(&self, seller: &Seller, now_ms: u64) {
-        let questions = &seller.counts.questions;
+        let queries = &seller.counts.queries;
         if let Some(age_ms) = self.latch.borrow().age_ms(now_ms) {
-            questions.latch_age_ms.record(age_ms);
+            queries.latch_age_ms.record(age_ms);
         }
         if let Some(seen) = &*self.view.borrow() {
-            questions.view_age_ms.record(now_ms.saturating_sub(seen.asked_at_ms));
+            queries.view_age_ms.record(now_ms.saturating_sub(seen.asked_at_ms));
         }
     }
 
-    fn ask_view(&self, seller: &Seller) {
+    fn request_view(&self, seller: &Seller) {
         if self.view_asked_ms.get().is_none() {
             let now_ms = seller.clock.now_ms();
             let known = self.exists();
             let parts = self.parts.get();
             let count = parts.map_or(0, |parts| parts.slots().len() as u32);
             let show = |id| {
-                let glance = Command::Glance { parts: count };
+                let glance = Command::Peek { parts: count };
                 seller.batcher.submit_unattended(now_ms, id, known, glance)
             };
             parts.inspect(|parts| parts.forget_views());
@@ -252,10 +269,10 @@ impl SaleSlot {
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
                 self.views_asked.set(self.views_asked.get() + 1);
-                let questions = &seller.counts.questions;
+                let queries = &seller.counts.queries;
                 match self.view_waiters.borrow().is_empty() {
-                    true => questions.background.add(1),
-                    false => questions.awaited.add(1),
+                    true => queries.background.add(1),
+                    false => queries.awaited.add(1),
                 }
             } else {
                 self.answer_view(seller, &Err(Failure::Unavailable));
@@ -269,33 +286,46 @@ impl SaleSlot {
         }
     }
 
-    /// A view of one place has come: of a sale that is not split that is all.
-    fn see_place(self: &Rc<Self>, seller: &Seller, number: usize, view: &SaleView) {
+    /// Handles the view of the sale (number 0) or of one part. Without parts, the view is complete.
+    /// It was true no earlier than `asked_ms`.
+    fn on_part_view(
+        self: &Rc<Self>,
+        seller: &Seller,
+        number: usize,
+        view: &SaleView,
+        asked_ms: u64,
+    ) {
         let parts = self.parts.get().map(|parts| parts.slots().len());
         let is_kept_so = parts.is_none_or(|parts| view.spec.split.places() == parts + 1);
         if number == 0 && !(is_kept_so && self.shards.is_of(view.creation.0)) {
-            // Another sale has its name.
+            // Another sale has this name now.
             if let Some(fresh) = seller.renew(self) {
                 fresh.shards.is_of(view.creation.0);
-                fresh.see_place(seller, 0, view);
+                // Requests of the old slot wait for this view.
+                fresh.view_asked_ms.set(Some(asked_ms));
+                fresh.on_part_view(seller, 0, view, asked_ms);
             }
             return;
         }
         if view.spec.split == Split::Whole && self.parts.get().is_none() {
-            return self.see(seller, view);
+            return self.on_view(seller, view, asked_ms);
         }
         if let Split::Head { parts } = view.spec.split {
             self.become_split(seller, parts);
         }
         let Some(parts) = self.parts.get() else { return };
         if !parts.are_asked() {
-            // Whoever waits for the view waits on, for that of all.
+            // The waiting requests keep waiting, for the view of all parts.
             self.view_asked_ms.set(None);
-            self.ask_view(seller);
+            self.request_view(seller);
             return;
         }
-        match parts.seen(number, view) {
-            Some(Some(view)) => self.see(seller, &view),
+        // The query under way gets a later view of this place.
+        if self.view_asked_ms.get().is_some_and(|queried_ms| asked_ms < queried_ms) {
+            return;
+        }
+        match parts.on_view(number, view, asked_ms) {
+            Some(Some((view, asked_ms))) => self.on_view(seller, &view, asked_ms),
             Some(None) => {
                 self.view_asked_ms.set(None);
                 self.answer_view(seller, &Err(Failure::Unavailable));
@@ -304,38 +334,47 @@ impl SaleSlot {
         }
     }
 
-    fn see(&self, seller: &Seller, view: &SaleView) {
-        let now_ms = seller.clock.now_ms();
-        self.renewed.set(false);
+    /// Handles a view of the whole sale that was true no earlier than `asked_ms`.
+    fn on_view(&self, seller: &Seller, view: &SaleView, asked_ms: u64) {
+        self.replaced_broken.set(false);
         self.shards.note_free(view.free());
-        let asked_at_ms = self.view_asked_ms.take();
-        self.latch.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
-        self.types.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
-        if let Some(asked_at_ms) = asked_at_ms {
-            self.views_seen.set(self.views_asked.get());
-            let seen = SeenView { asked_at_ms, view: view.clone(), written: OnceCell::new() };
+        self.latch.borrow_mut().on_view(view, asked_ms);
+        self.types.borrow_mut().on_view(view, asked_ms);
+        let is_newer = |seen: &Rc<CachedView>| seen.asked_at_ms <= asked_ms;
+        if self.view.borrow().as_ref().is_none_or(is_newer) {
+            let seen =
+                CachedView { asked_at_ms: asked_ms, view: view.clone(), encoded: OnceCell::new() };
             *self.view.borrow_mut() = Some(Rc::new(seen));
         }
+        // A view that was sent before the query under way does not answer it.
+        let Some(queried_ms) = self.view_asked_ms.get().filter(|ms| *ms <= asked_ms) else {
+            return;
+        };
+        self.view_asked_ms.set(None);
+        self.views_seen.set(self.views_asked.get());
         self.answer_view(seller, &Ok(Outcome::Sale(Box::new(view.clone()))));
-        // The answer took longer than a tick, which found the question still open.
-        let overdue = asked_at_ms.is_some_and(|ms| now_ms >= ms + TICK_INTERVAL_MS);
+        // The answer took longer than a tick, and that tick found the query still open.
+        let overdue = seller.clock.now_ms() >= queried_ms + TICK_INTERVAL_MS;
         if overdue && self.wanted.get() {
-            self.ask_view(seller);
+            self.request_view(seller);
         }
     }
 
-    /// Takes in what became of one command to this place. It is the sale itself, unless that is split.
-    fn learn(
+    /// Handles the outcome of one command. `number` is 0 for the sale itself, otherwise the number
+    /// of the part.
+    pub(super) fn on_outcome(
         self: &Rc<Self>,
         seller: &Seller,
         number: usize,
-        entry: &Entry,
+        entry: &SentCommand,
         outcome: &Outcome,
         reply: &GroupReply,
         asked_ms: u64,
     ) {
-        let close = |refusal| {
-            self.latch.borrow_mut().close(refusal, asked_ms, reply.now_ms);
+        let is_dated_now = planted::is(Bug::LateAnswerDatedNow);
+        let asked_ms = if is_dated_now { seller.clock.now_ms() } else { asked_ms };
+        let close = |reason| {
+            self.latch.borrow_mut().close(reason, asked_ms, reply.now_ms);
             self.note_refusal(seller, seller.clock.now_ms());
         };
         match outcome {
@@ -343,43 +382,47 @@ impl SaleSlot {
                 self.latch.borrow_mut().open();
                 return;
             }
-            // An answer before this one in the same reply has put another slot in its place, which asks
-            // for itself. This one must not enter its parts again, where those of the other are.
+            // An earlier answer in the same reply has replaced this slot. The new slot sends its
+            // own queries. This one must not enter its parts again, over those of the new one.
             _ if self.forgotten.get() => {}
-            // Units are left, and it sells.
+            // Units are left, and the sale is open.
             Outcome::NotClaimed if number == 0 && reply.free > Some(0) => {
                 self.latch.borrow_mut().open();
             }
-            // A part that is sold out says nothing of the others.
-            Outcome::SoldOut { free: 0 } if number == 0 => close(Refusal::SoldOut),
+            // A part that is sold out says nothing about the other parts.
+            Outcome::SoldOut { free: 0 } if number == 0 => close(LatchReason::SoldOut),
             Outcome::NotOpen { opens_at_ms } => {
-                close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
+                close(LatchReason::NotOpen { opens_at_ms: *opens_at_ms })
             }
-            Outcome::Closed => close(Refusal::Closed),
+            Outcome::Closed => close(LatchReason::Closed),
             Outcome::TypeSoldOut { name, free: 0 } => {
                 self.types.borrow_mut().close(name, asked_ms, reply.now_ms);
                 self.note_refusal(seller, seller.clock.now_ms());
             }
-            Outcome::Sale(view) | Outcome::Created(view) => self.see_place(seller, number, view),
+            Outcome::Sale(view) | Outcome::Created(view) => {
+                self.on_part_view(seller, number, view, asked_ms);
+            }
             Outcome::Split { parts } => self.become_split(seller, *parts),
             Outcome::Unclear => {
-                // What was asked first still waits for this. If the ledger is away, all are told.
+                // The first query is still unanswered and waits for this one. If the ledger is
+                // away, all waiting requests are answered.
                 let (now_ms, parts) = (seller.clock.now_ms(), self.parts.get());
                 let part = parts.zip(number.checked_sub(1)).map(|(all, at)| &all.slots()[at].id);
-                let place = part.unwrap_or(&self.id);
-                if !seller.batcher.submit_unattended(now_ms, place, true, Command::Show) {
+                let target = part.unwrap_or(&self.id);
+                if !seller.batcher.submit_unattended(now_ms, target, true, Command::Show) {
                     self.view_asked_ms.set(None);
                     self.answer_view(seller, &Err(Failure::Unavailable));
                 }
             }
             Outcome::UnknownSale if number > 0 => {
                 self.view_asked_ms.set(None);
-                if self.renewed.get() || self.view_waiters.borrow().is_empty() {
+                if self.replaced_broken.get() || self.view_waiters.borrow().is_empty() {
                     self.answer_view(seller, &Err(Failure::Unavailable));
                 } else if let Some(fresh) = seller.renew(self) {
-                    // The sale is gone, or another one has its name: the head says which.
-                    fresh.renewed.set(true);
-                    fresh.ask_view(seller);
+                    // The sale is gone, or another one has its name: a view of the head shows
+                    // which.
+                    fresh.replaced_broken.set(true);
+                    fresh.request_view(seller);
                 }
             }
             Outcome::UnknownSale => {
@@ -393,7 +436,7 @@ impl SaleSlot {
 }
 
 impl SaleSlot {
-    /// The ledger says that the sale is split.
+    /// Handles the answer that the sale is split.
     fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
         debug_assert!(!self.forgotten.get(), "its parts would take the places of another's");
         if let Some(known) = self.parts.get() {
@@ -404,8 +447,12 @@ impl SaleSlot {
             return;
         }
         let part = |number: u32| {
-            let waiters = RefCell::new(None);
-            let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
+            let part_of = PartOf {
+                whole: Rc::downgrade(self),
+                number: number as usize,
+                waiters: RefCell::new(None),
+                searched_ms: Cell::new(0),
+            };
             let id = splits::place_id(self.id(), number as usize, parts);
             Rc::new(SaleSlot::new(id, self.shards.clone(), Some(Box::new(part_of))))
         };
@@ -413,106 +460,7 @@ impl SaleSlot {
         seller.sales.add_parts(&slots);
         let views = RefCell::default();
         let turn = Cell::new(seller.index % slots.len());
-        let parts = Parts { slots, views, turn, missing_told_ms: Cell::new(0) };
+        let parts = Parts { slots, views, turn, missing_logged_ms: Cell::new(0) };
         let _ = self.parts.set(Box::new(parts));
-    }
-}
-
-/// Keeps a core's knowledge true: told of every answer of the ledger.
-pub struct Settler(pub &'static Seller);
-
-impl Settle for Settler {
-    fn give_back(&self, sale: &SaleId, units: u64) {
-        if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
-            slot.shards.give_back(self.0.index, units);
-        }
-    }
-
-    fn told_to_all(&self, sale: &SaleId) -> Option<Outcome> {
-        let (slot, number) = self.0.sales.known(sale).and_then(PartOf::resolve)?;
-        let word = slot.latch.borrow().check(self.0.clock.now_ms(), None);
-        match word {
-            // A part says nothing of the others.
-            _ if number > 0 => None,
-            Word::Refuse(Refusal::SoldOut) => Some(Outcome::SoldOut { free: 0 }),
-            Word::Refuse(Refusal::NotOpen { opens_at_ms }) => {
-                Some(Outcome::NotOpen { opens_at_ms })
-            }
-            Word::Refuse(Refusal::Closed) => Some(Outcome::Closed),
-            Word::Doubt | Word::Ask => None,
-        }
-    }
-
-    fn nobody_waits(&self, sale: &SaleId, outcome: &Outcome) {
-        let slot = self.0.sales.known(sale).and_then(PartOf::resolve).map(|(slot, _)| slot);
-        let granted = matches!(outcome, Outcome::Granted { .. });
-        self.0.record(
-            slot.as_deref(),
-            if granted { Counted::Granted } else { Counted::Abandoned },
-            None,
-        );
-    }
-
-    fn give_up(&self, sale: &SaleId) {
-        if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
-            slot.answer_view(self.0, &Err(Failure::Unknown));
-        }
-    }
-
-    fn settle(
-        &self,
-        sale: &SaleId,
-        entries: &[Entry],
-        result: Result<&GroupReply, Failure>,
-        asked_ms: u64,
-    ) {
-        let seller = self.0;
-        let Some((slot, number)) = seller.sales.known(sale).and_then(PartOf::resolve) else {
-            return;
-        };
-        match result {
-            Ok(reply) => {
-                for (entry, outcome) in entries.iter().zip(&reply.outcomes) {
-                    slot.learn(seller, number, entry, outcome, reply, asked_ms);
-                }
-                match reply.free {
-                    Some(_) if slot.forgotten.get() => {
-                        // Another sale has its name, and is there.
-                        if let Some((fresh, _)) = seller.sales.known(sale).and_then(PartOf::resolve)
-                            && fresh.note_exists(&seller.selling.sales)
-                        {
-                            seller.sales.want(&fresh);
-                        }
-                    }
-                    Some(free) => {
-                        if slot.note_exists(&seller.selling.sales) {
-                            // Which sale of that name it is, a view says.
-                            seller.sales.want(&slot);
-                        }
-                        slot.shards.note_free(free);
-                        if free > 0 {
-                            slot.latch.borrow_mut().stock_is_back();
-                        }
-                    }
-                    None => {
-                        if slot.exists() {
-                            vanished::log(&slot);
-                        }
-                        seller.forget(&slot);
-                    }
-                }
-            }
-            Err(failure) => {
-                if failure != Failure::Unknown {
-                    let units = entries.iter().map(|entry| u64::from(entry.allowance)).sum();
-                    slot.shards.give_back(seller.index, units);
-                }
-                slot.view_asked_ms.set(None);
-                slot.answer_view(seller, &Err(failure));
-                if !slot.exists() {
-                    seller.forget(&slot);
-                }
-            }
-        }
     }
 }

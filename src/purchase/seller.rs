@@ -1,6 +1,6 @@
-//! What a core sells with: its queues to the ledger, what it knows of the sales, ids, allowances.
+//! What a core needs to sell: its ledger queues, its cache of the sales, its allowances.
 //!
-//! Architecture invariant: it needs a clock and no core, so that a test can make one.
+//! Architecture invariant: needs a clock and no core, so that a test can create one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,28 +15,29 @@ use crate::ledger::Failure;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;
 use crate::stat_log::StatLogBuffer;
-use crate::stock::{Allowances, Fleet, Refusal, StockSetting};
+use crate::stock::{Allowances, Fleet, LatchReason, StockSetting};
 use crate::trace::Trace;
 
-/// What the cores of an instance share of selling: settings, and counters that each core writes on a
-/// cache line of its own.
+/// What the cores of an instance share for selling: settings, and counters that each core writes on
+/// its own cache line.
 pub struct Selling {
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
-    /// What the allowances are shares of.
+    /// The fleet of which the allowances are shares.
     pub fleet: Arc<Fleet>,
-    /// The sales that the ledger refuses for what is stored of them.
+    /// Sales that the ledger refuses because of their stored data.
     pub refused_sales: Arc<RefusedSales>,
-    /// What it may ask for.
+    /// The allowances of this instance.
     pub(super) allowances: Allowances,
-    /// What became of purchases, by sale.
+    /// Outcomes of purchases, by sale.
     pub sales: Arc<SaleCounts>,
-    /// What each core counts beside that.
+    /// What each core counts, apart from the outcomes by sale.
     pub counts: Box<[Arc<CoreCounts>]>,
 }
 
 impl Selling {
-    /// For so many cores, with as many percent more than their share of what is left.
+    /// For this many cores. `buffer_percent`: how much more than its fair share the instance may
+    /// take.
     pub fn new(
         cores: usize,
         stock: StockSetting,
@@ -54,39 +55,45 @@ impl Selling {
         }
     }
 
-    /// Number of cores.
+    /// The number of cores.
     pub fn cores(&self) -> usize {
         self.counts.len()
     }
 
-    /// Grants of this instance so far.
+    /// Reservations that this instance has granted so far.
     pub fn grants_total(&self) -> u64 {
         self.counts.iter().map(|core| core.grants.get()).sum()
     }
 
-    /// What this instance may still ask for, over all sales that it was asked for.
+    /// The allowance that is left, over all sales that this instance knows.
     pub fn allowance_left(&self) -> u64 {
         self.allowances.left()
+    }
+
+    /// The allowance of a sale that is left. `None`: this instance does not know the sale.
+    #[cfg(feature = "simulation")]
+    pub fn allowance_of(&self, sale: &str) -> Option<u64> {
+        self.allowances.left_of(sale)
     }
 }
 
 /// See the module's header.
 pub struct Seller {
-    /// Number of its core within the instance, from 0.
+    /// The number of its core within the instance, from 0.
     pub index: usize,
-    /// What it shares with the others.
+    /// What it shares with the other cores.
     pub selling: Arc<Selling>,
-    /// Its core's clock.
+    /// The clock of its core.
     pub clock: Rc<Clock>,
     /// Its ledger queues.
     pub batcher: Batcher,
-    /// What it knows of the sales.
+    /// Its cache of the sales.
     pub sales: Sales,
-    /// What takes several steps.
+    /// Its flows of several steps.
     pub flows: Flows,
-    /// What it counts beside what becomes of purchases of sales that exist.
+    /// What it counts, apart from the outcomes of sales that exist.
     pub(super) counts: Arc<CoreCounts>,
-    /// Lines for `stat.log`, if there is one.
+    /// The buffer of `stat.log`, if there is one.
     stat_log: RefCell<Option<StatLogBuffer>>,
     pub(super) last_tick_ms: Cell<u64>,
 }
@@ -115,7 +122,7 @@ impl Seller {
         }
     }
 
-    /// Notes what became of a purchase: one line of `stat.log` for each.
+    /// Counts the outcome of a purchase and writes its line of `stat.log`.
     pub(super) fn record(&self, slot: Option<&SaleSlot>, counted: Counted, trace: Option<&Trace>) {
         let granted = counted == Counted::Granted;
         self.count(slot, counted);
@@ -128,14 +135,19 @@ impl Seller {
         self.log_attempt(granted, trace);
     }
 
-    /// The same of what the core knew by itself.
+    /// The same for a rejection that the core decided by itself.
     #[inline(always)] // Most of what a sold-out sale is asked ends here.
-    pub(super) fn record_known(&self, slot: &SaleSlot, refusal: &Refusal, trace: Option<&Trace>) {
-        self.count(Some(slot), Counted::known(refusal));
+    pub(super) fn record_known(
+        &self,
+        slot: &SaleSlot,
+        reason: &LatchReason,
+        trace: Option<&Trace>,
+    ) {
+        self.count(Some(slot), Counted::known(reason));
         self.log_attempt(false, trace);
     }
 
-    /// A request that is no purchase, or is none yet, could not be asked, or was not answered.
+    /// Counts a failed request that is not a purchase, or not yet one.
     pub fn note_failure(&self, failure: Failure) {
         if failure == Failure::Busy {
             self.counts.busy.add(1);
@@ -145,7 +157,7 @@ impl Seller {
     #[inline(always)]
     fn count(&self, slot: Option<&SaleSlot>, counted: Counted) {
         let entered = slot.and_then(|slot| slot.counted.get());
-        entered.map_or(&self.counts.strangers, |entered| &entered.outcomes).add(counted);
+        entered.map_or(&self.counts.unknown_sales, |entered| &entered.outcomes).add(counted);
     }
 
     #[inline]
@@ -155,14 +167,14 @@ impl Seller {
         }
     }
 
-    /// Gives the lines of `stat.log` to their writer.
+    /// Passes the lines of `stat.log` to their writer.
     pub(super) fn flush_stat_log(&self) {
         if let Some(log) = self.stat_log.borrow_mut().as_mut() {
             log.flush();
         }
     }
 
-    /// Nothing more is sold. The last lines of `stat.log` go to their writer.
+    /// Ends selling: passes the last lines of `stat.log` to their writer.
     pub fn finish(&self) {
         drop(self.stat_log.borrow_mut().take());
     }

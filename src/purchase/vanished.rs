@@ -1,5 +1,5 @@
-//! A sale that the ledger knew a moment ago and that it no longer knows: either somebody removed it, or
-//! the ledger has lost data. Buyers get the same answer in both cases, so the log tells which.
+//! Logs a sale that the ledger no longer knows: either somebody removed it, or the ledger has lost
+//! data. Buyers get the same answer in both cases, so the log keeps them apart.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::slot::SaleSlot;
 use crate::limits::{SALES_MAX, VANISHED_LOG_INTERVAL_MS};
-use crate::sale::State;
+use crate::sale::SaleState;
 use crate::sync::lock;
 
-/// When each was logged last, by any core.
+/// When each sale was last logged, by any core.
 static LOGGED: Mutex<Option<HashMap<String, Instant>>> = Mutex::new(None);
 
 fn is_due(id: &str) -> bool {
@@ -25,16 +25,16 @@ fn is_due(id: &str) -> bool {
     true
 }
 
-/// Logs that a sale is gone, unless that was logged lately.
+/// Logs that a sale is gone, unless it was logged recently.
 pub(super) fn log(slot: &SaleSlot) {
     if !is_due(slot.id().as_str()) {
         return;
     }
-    let ended = slot.last_view().is_some_and(|seen| seen.view.state() == State::Closed);
+    let ended = slot.last_view().is_some_and(|seen| seen.view.state() == SaleState::Closed);
     if ended || slot.latch.borrow().is_over() {
         tracing::info!(sale = %slot.id(), "closed sale is gone from the ledger");
     } else {
-        // Unless somebody removed it, the ledger has lost data, and perhaps that of other sales.
+        // If nobody removed it, the ledger has lost data, and perhaps that of other sales.
         tracing::error!(sale = %slot.id(), "open sale is gone from the ledger");
     }
 }

@@ -1,22 +1,23 @@
-//! Who the client behind proxies is, by the list to which each proxy adds the one before it.
+//! The client's address behind proxies, from the list to which each proxy appends the hop before
+//! it.
 //!
-//! Each proxy adds at the end, so the list is read from there: past the proxies that are trusted, to the
-//! first that is not. What stands before that the client may have written himself. Two headers have such
-//! a list: `X-Forwarded-For` (addresses) and `Forwarded` (RFC 7239).
+//! Each proxy appends at the end, so the list is read backwards: past the trusted proxies, to the
+//! first hop that is not trusted. The client may have written everything before that. Two headers
+//! have such a list: `X-Forwarded-For` (addresses) and `Forwarded` (RFC 7239).
 
 use core::net::{IpAddr, SocketAddr};
 use std::borrow::Cow;
 
-/// One that a request has come by.
+/// A hop of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
-    /// With this address.
+    /// A hop with this address.
     Address(IpAddr),
-    /// One whose address is not said, or not readable.
+    /// A hop whose address is missing or not readable.
     Unknown,
 }
 
-/// The last hop that is no proxy, of header lines in their order. `None`: there is none.
+/// The last hop that is not a proxy, of header lines in their order. `None`: there is none.
 pub fn client<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     read: impl Fn(&[u8]) -> Hop,
@@ -34,12 +35,12 @@ pub fn client<'a>(
             }
         }
     }
-    // All are proxies: the first of them asks for itself.
+    // All are proxies: the first of them sent the request itself.
     last
 }
 
-/// The elements of a list between commas that no quotes hold. Empty ones are none (RFC 9110, section
-/// 5.6.1.2).
+/// The elements of a list, separated by commas outside of quotes, without empty ones (RFC 9110,
+/// section 5.6.1.2).
 fn elements(line: &[u8]) -> Vec<&[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = line.split(|&byte| {
@@ -60,7 +61,7 @@ pub fn listed(element: &[u8]) -> Hop {
     str::from_utf8(element).ok().and_then(address).map_or(Hop::Unknown, Hop::Address)
 }
 
-/// An element of `Forwarded`: pairs between semicolons, of which `for` says who.
+/// An element of `Forwarded`: pairs separated by semicolons, of which `for` has the address.
 pub fn element(element: &[u8]) -> Hop {
     let Ok(text) = str::from_utf8(element) else { return Hop::Unknown };
     let mut named = text.split(';').filter_map(|pair| {
@@ -73,10 +74,10 @@ pub fn element(element: &[u8]) -> Hop {
     }
 }
 
-/// What stands in quotes.
+/// The text in quotes.
 fn unquoted(value: &str) -> Cow<'_, str> {
     match value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        // No address has anything to be escaped: what is escaped is none.
+        // No address needs an escape: an escaped text is not one.
         Some(inner) => Cow::Borrowed(inner),
         None => Cow::Borrowed(value),
     }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_that_is_no_proxy_is_the_client() {
+    fn the_last_address_that_is_no_proxy_is_the_client() {
         for (lines, wanted) in [
             (&[][..], "none"),
             (&[""], "none"),
@@ -128,7 +129,7 @@ mod tests {
             (&["[2001:db8::1]:5"], "2001:db8::1"),
             (&["2001:db8::1"], "2001:db8::1"),
             (&["::ffff:1.2.3.4"], "1.2.3.4"),
-            // What the client has written himself stands before.
+            // The client has written the address before it.
             (&["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             (&["6.6.6.6, 1.2.3.4, 10.0.0.1"], "1.2.3.4"),
             (&["6.6.6.6", "1.2.3.4, 10.0.0.1", "10.0.0.2"], "1.2.3.4"),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_says_the_same_in_pairs() {
+    fn the_forwarded_header_names_the_client_likewise() {
         for (lines, wanted) in [
             (&["for=1.2.3.4"][..], "1.2.3.4"),
             (&["For=\"[2001:db8::1]:47\";proto=https"], "2001:db8::1"),

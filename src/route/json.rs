@@ -1,13 +1,13 @@
 //! The JSON body of `POST /v1/sales/{sale}/reservations`.
 //!
-//! Taken by the letter: a member that we don't know, or that stands there twice, is refused rather
-//! than passed over, since `quantitty: 2` would otherwise buy one in silence.
+//! The parser is strict: an unknown or repeated member is rejected, not ignored, since `quantitty:
+//! 2` would otherwise silently reserve one unit.
 //!
-//! Nothing here recurses into what the client nests: a coroutine's stack is small, and the core's
-//! worker would go with it.
+//! Nothing here recurses into nested values of the client: a coroutine's stack is small, and an
+//! overflow would end the core's worker.
 
 mod members;
-mod plain;
+mod fast_path;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,41 +16,42 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 
 use self::members::{Members, Numbers, Scalar};
-use super::user::{Namer, USER_FIELD, USER_HEADER, user_not_trusted};
+use super::user::{USER_FIELD, USER_HEADER, UserSources, user_not_trusted};
 use crate::engine::http::{Kind, Media, Problem};
 use crate::limits::{QUANTITY_MAX, TYPES_MAX};
 use crate::sale::{Details, IdError, Lines, Note, Remaining, TypeName, TypesError, User};
 
-/// What the client wants to reserve.
+/// A request for a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationRequest {
-    /// For whom.
+    /// The user.
     pub user: User,
-    /// Units, 1 to [`QUANTITY_MAX`]; the sale's own maximum is the ledger's to check.
+    /// Units, 1 to [`QUANTITY_MAX`]; the ledger checks the sale's own maximum.
     pub quantity: u32,
-    /// What few requests have: the same by ticket type, and what the shop wants to find again with it.
+    /// Rare parts: units by ticket type, and the note.
     pub details: Option<Box<Details>>,
 }
 
-/// Reads `{"user": "…", "quantity": 1, "note": "…"}`, where quantity and note may be left out, and
-/// `"lines": {"adult": 2}` may stand in place of the quantity. The header `X-User-Id`
-/// decides who buys, if it is there: then the user may be left out, and must not be another. 415 for
-/// what is not said to be JSON, 400 for what is none, 403 for a user that nobody names whose word counts,
-/// 422 naming the field for anything else.
+/// Parses `{"user": "…", "quantity": 1, "note": "…"}`. Quantity and note may be left out, and
+/// `"lines": {"adult": 2}` may replace the quantity. If there is a header `X-User-Id`, it names the
+/// user; then the member `user` may be left out, and must not name another one.
+///
+/// Errors: 415 for a body that is not declared as JSON, 400 for a body that is not JSON, 403 for a
+/// user that no trusted source names, 422 with the field for anything else.
 pub fn parse_reservation_request(
     body: &[u8],
     media: Media,
     user_header: Option<&[u8]>,
-    namer: Namer,
+    user_sources: UserSources,
 ) -> Result<ReservationRequest, Problem> {
-    // Who may not name users learns nothing of what the body lacks.
-    if user_header.is_some() && !namer.header {
+    // A caller who may not name users learns nothing about missing members.
+    if user_header.is_some() && !user_sources.header {
         return Err(user_not_trusted(USER_HEADER));
     }
-    members(body, media)?.check(user_header, namer)
+    members(body, media)?.check(user_header, user_sources)
 }
 
-/// The same where a token says who buys: the body needs no user, and whom else it names is not believed.
+/// The same if a token names the user: the body needs no user, and another user in it is rejected.
 pub fn parse_admitted_request(
     body: &[u8],
     media: Media,
@@ -62,7 +63,7 @@ pub fn parse_admitted_request(
 #[inline(always)] // Nearly every body is read in the first way.
 fn members(body: &[u8], media: Media) -> Result<Members<'_>, Problem> {
     media.check_json()?;
-    match plain::members(body) {
+    match fast_path::members(body) {
         Some(members) => {
             debug_assert!(read(body).is_ok_and(|other| other == members), "read in two ways");
             Ok(members)
@@ -71,8 +72,9 @@ fn members(body: &[u8], media: Media) -> Result<Members<'_>, Problem> {
     }
 }
 
-/// Reads `{"remaining": 1}`, or `{"remaining": {"adult": 1}}`: what of a reservation is to remain. `None`:
-/// nothing is said of it, or there is no body. Errors as for [`parse_reservation_request`].
+/// Parses `{"remaining": 1}`, or `{"remaining": {"adult": 1}}`: the part of a reservation that is
+/// to remain. `None`: the member or the body is missing. Errors as for
+/// [`parse_reservation_request`].
 pub fn parse_remaining(body: &[u8], media: Media) -> Result<Option<Remaining>, Problem> {
     if body.is_empty() {
         return Ok(None);
@@ -108,8 +110,8 @@ pub fn parse_remaining(body: &[u8], media: Media) -> Result<Option<Remaining>, P
     }
 }
 
-/// What is to remain is named in the wrong way: without lines where the sale has ticket types, or the other
-/// way round.
+/// The problem for `remaining` in the wrong form: a number for a sale with ticket types, or the
+/// other way round.
 pub fn wrong_remaining(has_types: bool) -> Problem {
     let detail = match has_types {
         true => "The sale has ticket types: remaining must say how many units of each, or 0.",
@@ -118,7 +120,7 @@ pub fn wrong_remaining(has_types: bool) -> Problem {
     Problem::invalid(REMAINING_FIELD, detail)
 }
 
-/// How many units of which ticket type a member names.
+/// The units per ticket type in a member.
 fn lines(field: &'static str, numbers: Numbers<'_>) -> Result<Lines, Problem> {
     let invalid = |error: TypesError| Problem::invalid(field, error.to_string());
     let mut list = Vec::with_capacity(numbers.len());
@@ -133,7 +135,7 @@ fn lines(field: &'static str, numbers: Numbers<'_>) -> Result<Lines, Problem> {
     Lines::new(list).map_err(invalid)
 }
 
-/// Reads any body.
+/// Parses any body.
 fn read(body: &[u8]) -> Result<Members<'_>, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let members = json.deserialize_any(MembersVisitor).and_then(|members| {
@@ -158,10 +160,10 @@ impl Members<'_> {
     fn check(
         mut self,
         user_header: Option<&[u8]>,
-        namer: Namer,
+        user_sources: UserSources,
     ) -> Result<ReservationRequest, Problem> {
         self.check_stray()?;
-        if user_header.is_none() && self.user.is_some() && !namer.client {
+        if user_header.is_none() && self.user.is_some() && !user_sources.client {
             return Err(user_not_trusted(USER_FIELD));
         }
         let user = buyer(self.user.as_ref(), user_header)?;
@@ -181,7 +183,7 @@ impl Members<'_> {
         Ok(ReservationRequest { user: user.clone(), quantity, details })
     }
 
-    /// How many units are asked for, and what few requests have beyond that.
+    /// The number of units, and the rare parts.
     #[inline(always)]
     fn units_and_details(&mut self) -> Result<(u32, Option<Box<Details>>), Problem> {
         let Some(more) = self.more.take() else {
@@ -194,7 +196,7 @@ impl Members<'_> {
         Ok((quantity, Details { lines, note, ..Details::default() }.boxed()))
     }
 
-    /// How many units are asked for, and of which ticket types, if they are named.
+    /// The number of units, and their ticket types if they are named.
     fn units(&self, named: Option<Scalar<'_>>) -> Result<(u32, Option<Lines>), Problem> {
         let lines = match named {
             None => return self.quantity().map(|quantity| (quantity, None)),
@@ -224,7 +226,7 @@ impl Members<'_> {
         }
     }
 
-    /// An error if there is a member that no request has, or one that stands there twice.
+    /// An error if there is an unknown or a repeated member.
     fn check_stray(&self) -> Result<(), Problem> {
         match &self.stray {
             Some(stray) => Err(Problem::invalid(stray.0.clone(), stray.1)),
@@ -245,7 +247,7 @@ fn invalid_note(error: IdError) -> Problem {
     Problem::invalid(NOTE_FIELD, error.to_string())
 }
 
-/// Who buys, by the member of the body and the header.
+/// The user, from the member of the body and the header.
 fn buyer(member: Option<&Scalar<'_>>, header: Option<&[u8]>) -> Result<User, Problem> {
     let user = |text: &str, field| {
         User::new(text).map_err(|error| Problem::invalid(field, error.to_string()))
@@ -322,7 +324,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
         let mut numbers = Vec::new();
         while let Some((name, number)) = map.next_entry::<Text<'de>, Number>()? {
-            // One more than can be right says that there are too many.
+            // One more than allowed is enough to reject the list.
             if numbers.len() <= TYPES_MAX {
                 numbers.push((name.0, number.0));
             }
@@ -335,7 +337,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A whole number, or `None` for any other value. It looks into none.
+/// A whole number, or `None` for any other value, which is not parsed further.
 struct Number(Option<u64>);
 
 impl<'de> Deserialize<'de> for Number {
@@ -388,13 +390,13 @@ impl<'de> Visitor<'de> for NumberVisitor {
     }
 }
 
-/// A number without a fraction, as far as a double tells it exactly.
+/// A number without a fraction, if a double represents it exactly.
 pub fn whole_number(number: f64) -> Option<u64> {
     const EXACT_MAX: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
     ((0.0..=EXACT_MAX).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// What a member is called.
+/// The name of a member.
 enum Name {
     User,
     Quantity,
@@ -446,7 +448,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
         f.write_str("an object")
     }
 
-    /// Takes everything: syntax is complained about first, values after.
+    /// Accepts all members: syntax errors are reported before wrong values.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
         while let Some(name) = map.next_key::<Name>()? {
@@ -483,11 +485,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(body: &str) -> Result<ReservationRequest, Problem> {
-        parse_reservation_request(body.as_bytes(), Media::Json, None, Namer::ANYONE)
+        parse_reservation_request(body.as_bytes(), Media::Json, None, UserSources::ANYONE)
     }
 
     #[test]
-    fn takes_what_is_right() {
+    fn valid_bodies_are_parsed() {
         for (body, user, quantity) in [
             (r#"{"user":"u"}"#, "u", 1),
             (r#" {"quantity": 3 , "user": "张三"} "#, "张三", 3),
@@ -543,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_taken_within_its_bounds() {
+    fn a_note_is_accepted_within_its_bounds() {
         let read = |note: &str| parse(&format!(r#"{{"user":"u","note":{note}}}"#));
         let note =
             |text: &str| read(text).unwrap().details.unwrap().note.unwrap().as_str().to_owned();
@@ -558,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_in_place_of_a_quantity() {
+    fn lines_replace_a_quantity() {
         let read = |members: &str| parse(&format!(r#"{{"user":"u",{members}}}"#));
         let taken = read(r#""lines":{"child":1.0,"adult":2,"d\u006fg":0}"#).unwrap();
         let lines = taken.details.unwrap().lines.unwrap();
@@ -587,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_remain_is_a_whole_number() {
+    fn remaining_is_a_whole_number() {
         let read = |body: &str| parse_remaining(body.as_bytes(), Media::Json);
         let none = parse_remaining(b"", Media::Other);
         assert_eq!(
@@ -614,9 +616,14 @@ mod tests {
     }
 
     #[test]
-    fn the_header_decides_who_buys() {
+    fn the_header_names_the_buyer() {
         let parse = |body: &str, header: &[u8]| {
-            parse_reservation_request(body.as_bytes(), Media::Json, Some(header), Namer::ANYONE)
+            parse_reservation_request(
+                body.as_bytes(),
+                Media::Json,
+                Some(header),
+                UserSources::ANYONE,
+            )
         };
         let user = User::new("张三").unwrap();
         for body in ["{}", r#"{"quantity":1}"#, r#"{"user":"张三"}"#, r#"{"user":"\u5f20三"}"#] {
@@ -643,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_a_bad_request() {
+    fn malformed_json_is_a_bad_request() {
         let deep = format!(r#"{{"user":{}"#, "[".repeat(10_000));
         for body in [
             "",
@@ -663,24 +670,29 @@ mod tests {
         ] {
             assert_eq!(parse(body).unwrap_err().kind, Kind::BAD_REQUEST, "{body}");
         }
-        let not_utf8 =
-            parse_reservation_request(b"{\"user\":\"\xff\"}", Media::Json, None, Namer::ANYONE);
+        let not_utf8 = parse_reservation_request(
+            b"{\"user\":\"\xff\"}",
+            Media::Json,
+            None,
+            UserSources::ANYONE,
+        );
         assert_eq!(not_utf8.unwrap_err().kind, Kind::BAD_REQUEST);
     }
 
     #[test]
-    fn only_what_is_said_to_be_json_is_read() {
+    fn only_json_content_types_are_read() {
         for media in [Media::Other, Media::Encoded] {
-            let problem = parse_reservation_request(br#"{"user":"u"}"#, media, None, Namer::ANYONE)
-                .unwrap_err();
+            let problem =
+                parse_reservation_request(br#"{"user":"u"}"#, media, None, UserSources::ANYONE)
+                    .unwrap_err();
             assert_eq!(problem.kind, Kind::UNSUPPORTED_MEDIA_TYPE);
         }
     }
 
     proptest! {
         #[test]
-        fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_reservation_request(&body, Media::Json, None, Namer::ANYONE);
+        fn parsing_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_reservation_request(&body, Media::Json, None, UserSources::ANYONE);
         }
     }
 }

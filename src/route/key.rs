@@ -30,7 +30,8 @@ fn key(bytes: &[u8]) -> Result<Key, Problem> {
     Key::new(&text).map_err(invalid)
 }
 
-/// What stands in quotes (RFC 9651, section 4.2.5), from behind the first one to the end of the header.
+/// The text in quotes (RFC 9651, section 4.2.5), from the byte after the first quote to the end of
+/// the header.
 fn unquoted(rest: &str) -> Option<Cow<'_, str>> {
     let inner = rest.strip_suffix('"')?;
     let is_legal = |byte: u8| (b' '..=b'~').contains(&byte);
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_key_is_the_bare_one() {
+    fn a_quoted_key_equals_the_bare_key() {
         for (sent, key) in [
             (r#""k-1""#, "k-1"),
             (r#"k"1"#, r#"k"1"#),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_quoted_key_is_none() {
+    fn a_malformed_quoted_key_is_refused() {
         for bad in [
             "\"",
             "\"k",

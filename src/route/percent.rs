@@ -1,4 +1,4 @@
-//! Percent-decoding (RFC 3986, section 2.1), of paths and of queries.
+//! Percent-decoding (RFC 3986, section 2.1) of paths and queries.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ pub fn decode(text: &str) -> Option<Cow<'_, str>> {
     if text.contains('%') { decode_owned(text).map(Cow::Owned) } else { Some(Cow::Borrowed(text)) }
 }
 
-/// The path as everybody writes it, if it is written otherwise: with no unreserved character encoded
-/// (RFC 3986, section 6.2.2.2). A `/` that is encoded separates nothing, and stays so.
+/// The normal form of a path, if the path is not in it: no unreserved character is encoded (RFC
+/// 3986, section 6.2.2.2). An encoded `/` is not a separator and stays encoded.
 pub fn normalized(path: &str) -> Option<String> {
     if !path.contains('%') {
         return None;
@@ -33,8 +33,8 @@ pub fn normalized(path: &str) -> Option<String> {
     (normal != path).then_some(normal)
 }
 
-/// The parameters of a query: names, decoded where they can be, and values as sent. One that is not
-/// there at all, as in `a&&b`, is none.
+/// The parameters of a query: names, decoded where possible, and values as sent. Empty ones, as in
+/// `a&&b`, are skipped.
 pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_brought_to_one_form_and_no_further() {
+    fn unreserved_characters_are_decoded_exactly_once() {
         for (path, normal) in [
             ("/buy/%74icket", Some("/buy/ticket")),
             ("/%62uy/ticke%74", Some("/buy/ticket")),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_decoded() {
+    fn parameter_names_are_decoded() {
         let names = |query| -> Vec<_> { parameters(query).collect() };
         let one = |name: &'static str, value: &'static str| vec![(Cow::from(name), value)];
         assert_eq!(names("us%65r=a%20b"), one("user", "a%20b"));

@@ -1,7 +1,7 @@
-//! What can be asked, at which port and by whom: one table for both ports.
+//! The endpoints of both ports, and the rights that they need: one table.
 //!
-//! The routes of both ports, the rights that a caller needs and `/openapi.json` come from these rows.
-//! Whoever adds an endpoint begins here; the compiler then names the places that must learn of it.
+//! Routing at both ports, the rights of callers and `/openapi.json` come from these rows. Add an
+//! endpoint here first; the compiler then names the other places to change.
 //!
 //! Architecture invariant: knows paths, methods and rights, and nothing of what an endpoint does.
 
@@ -40,10 +40,12 @@ pub enum Operation {
     Livez,
     Readyz,
     Metrics,
+    LivePage,
+    Live,
 }
 
 impl Operation {
-    /// Whether it may take longer than a few questions to the ledger.
+    /// Whether it may take longer than a few ledger queries.
     pub fn may_take_long(self) -> bool {
         matches!(
             self,
@@ -56,49 +58,49 @@ impl Operation {
     }
 }
 
-/// What a caller must be allowed to do.
+/// A right of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
-    /// Nothing: whoever reaches the port may ask. At the public port that is every buyer.
+    /// None: every caller of the port. At the public port that is every buyer.
     Open,
-    /// To look at sales: the shop, and the holder of the read token.
+    /// To read sales: the shop, and the holder of the read token.
     SeeSales,
-    /// To look at the server: the holder of the read token.
+    /// To read the state of the server: the holder of the read token.
     SeeServer,
-    /// To settle reservations of any buyer: the shop.
+    /// To change reservations of any buyer: the shop.
     Shop,
-    /// To do anything: operators alone.
+    /// Everything: operators alone.
     Operate,
 }
 
 /// One of the two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Port {
-    /// The buyers'.
+    /// The port for buyers.
     Public,
-    /// The operators'.
+    /// The port for operators.
     Control,
 }
 
 /// A row of the table: some methods of one path.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// What it does.
+    /// What the endpoint does.
     pub operation: Operation,
-    /// Methods that ask for it. HEAD goes with GET.
+    /// Its methods. HEAD goes with GET.
     pub methods: &'static [Method],
     /// The path. One segment may be `{sale}` or `{id}`.
     pub path: &'static str,
-    /// The right that it takes at the public port. `None`: the port does not have it.
+    /// The right that it needs at the public port. `None`: the port does not have it.
     pub public: Option<Right>,
     /// The same at the control port.
     pub control: Option<Right>,
-    /// Parameters that a query may have. `None`: any, which change nothing.
+    /// Parameters that a query may have. `None`: any, which are ignored.
     pub parameters: Option<&'static [&'static str]>,
 }
 
 impl Endpoint {
-    /// The right that it takes at a port, if that port has it.
+    /// The right that it needs at a port, if that port has it.
     pub fn right(&self, port: Port) -> Option<Right> {
         match port {
             Port::Public => self.public,
@@ -138,7 +140,7 @@ const SEE_SERVER: Option<Right> = Some(Right::SeeServer);
 const SHOP: Option<Right> = Some(Right::Shop);
 const OPERATE: Option<Right> = Some(Right::Operate);
 
-/// The table. What is asked most comes first.
+/// The table, the most frequent endpoints first.
 #[rustfmt::skip]
 pub static ENDPOINTS: &[Endpoint] = &[
     row(Operation::Reserve, POST, "/v1/sales/{sale}/reservations", OPEN, None),
@@ -170,13 +172,14 @@ pub static ENDPOINTS: &[Endpoint] = &[
     row(Operation::Livez, GET, "/livez", None, OPEN).takes_any(),
     row(Operation::Readyz, GET, "/readyz", None, OPEN).takes_any(),
     row(Operation::Metrics, GET, "/metrics", None, SEE_SERVER).takes_any(),
+    row(Operation::LivePage, GET, "/", None, OPEN).takes_any(),
+    row(Operation::Live, GET, "/v1/live", None, SEE_SERVER).takes(&["after", "limit", "search", "sale"]),
 ];
 
-/// What a method and a path ask for.
+/// The result of looking up a method and a path.
 #[derive(Debug)]
 pub enum Found<'a> {
-    /// An endpoint, and the segment of the path that stands for its name, as it was sent. Empty: its
-    /// path has no name.
+    /// An endpoint, and the name in the path as it was sent. Empty: its path has no name.
     Endpoint(&'static Endpoint, &'a str),
     /// The port has the path, but not for this method.
     Path(&'static Methods),
@@ -184,23 +187,23 @@ pub enum Found<'a> {
     Nothing,
 }
 
-/// What a port takes at a path.
+/// The methods of a path at a port.
 #[derive(Debug)]
 pub struct Methods {
-    /// Its methods, as in the header `Allow`.
+    /// As in the header `Allow`.
     pub allow: String,
-    /// The right that most callers have of those that its endpoints take.
+    /// The least right that one of its endpoints needs.
     pub least: Right,
-    /// Something can be seen there, not only done.
+    /// Whether the path can be read, not only acted on.
     pub shows: bool,
     endpoints: Vec<&'static Endpoint>,
 }
 
 /// All rows with one path.
 struct PathRows {
-    /// What stands before the name, or all of it.
+    /// The path before the name, or all of it.
     before: &'static str,
-    /// What follows the name. `None`: there is no name.
+    /// The path after the name. `None`: there is no name.
     after: Option<&'static str>,
     public: Option<Methods>,
     control: Option<Methods>,
@@ -227,7 +230,7 @@ impl PathRows {
         Self { before, after, public, control: Methods::of(Port::Control, endpoints) }
     }
 
-    /// The name in a path that is one of these.
+    /// The name in a path that matches this one.
     fn name_in<'a>(&self, path: &'a str) -> Option<&'a str> {
         let Some(after) = self.after else { return (path == self.before).then_some("") };
         let name = path.strip_prefix(self.before)?.strip_suffix(after)?;
@@ -269,7 +272,7 @@ fn path_at(port: Port, path: &str) -> Option<(&'static Methods, &str)> {
     })
 }
 
-/// Finds what is asked at a port. The path is in its normal form
+/// Looks up a method and a path at a port. The path is in its normal form
 /// ([`percent::normalized`](super::percent::normalized)).
 pub fn find(port: Port, method: Method, path: &str) -> Found<'_> {
     let Some((methods, name)) = path_at(port, path) else { return Found::Nothing };
@@ -280,8 +283,8 @@ pub fn find(port: Port, method: Method, path: &str) -> Found<'_> {
     }
 }
 
-/// Whether a path of a port only does something, and has nothing to show.
-pub fn only_does(port: Port, path: &str) -> bool {
+/// Whether a path of a port can only be acted on, not read.
+pub fn is_action_only(port: Port, path: &str) -> bool {
     path_at(port, path).is_some_and(|(methods, _)| !methods.shows)
 }
 
@@ -290,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_rows_of_a_port_answer_the_same() {
+    fn no_two_endpoints_of_a_port_overlap() {
         for (at, one) in ENDPOINTS.iter().enumerate() {
             for other in &ENDPOINTS[..at] {
                 let both = |port| one.right(port).is_some() && other.right(port).is_some();
@@ -303,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_segment() {
+    fn a_name_is_one_path_segment() {
         let name = |path: &str| match find(Port::Public, Method::Get, path) {
             Found::Endpoint(endpoint, name) => Some((endpoint.operation, name.to_owned())),
             _ => None,
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn allow_names_what_a_port_takes() {
+    fn allow_lists_the_methods_of_the_port() {
         let allow = |port, path| match find(port, Method::Trace, path) {
             Found::Path(methods) => methods.allow.as_str(),
             _ => "",
@@ -337,12 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_does_has_nothing_to_show() {
+    fn action_only_paths_are_recognised() {
         for path in ["/v1/sales/a/open", "/v1/reservations/a~1/confirm"] {
-            assert!(only_does(Port::Control, path), "{path}");
+            assert!(is_action_only(Port::Control, path), "{path}");
         }
         for path in ["/v1/sales/a", "/v1/audit", "/nothing", "/v1/sales/a/open/b"] {
-            assert!(!only_does(Port::Control, path), "{path}");
+            assert!(!is_action_only(Port::Control, path), "{path}");
         }
     }
 }

@@ -1,72 +1,76 @@
-//! Who a request is for, as its header and its parameter name him.
+//! The user of a request, from its header and its parameter.
 
 use std::borrow::Cow;
 
 use super::percent;
-use crate::code::Code;
+use crate::code::ErrorCode;
 use crate::engine::http::{Head, Problem};
 
-/// The header that names the buyer, set by whoever knows him.
+/// The header that names the user, set by a proxy that knows him.
 pub const USER_HEADER: &str = "X-User-Id";
 
-/// The buyer's own name for himself: a parameter of `/buy/ticket`, a member of a body.
+/// The user as the client names him: a parameter of `/buy/ticket`, a member of a body.
 pub const USER_FIELD: &str = "user";
 
-/// Whose word counts for the user of a request.
+/// Which sources may name the user of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Namer {
-    /// That of the header `X-User-Id`.
+pub struct UserSources {
+    /// The header `X-User-Id`.
     pub header: bool,
-    /// The client's own, in a body or a parameter.
+    /// The client, in a body or a parameter.
     pub client: bool,
 }
 
-impl Namer {
-    /// Everybody names himself.
+impl UserSources {
+    /// Any caller may name any user.
     pub const ANYONE: Self = Self { header: true, client: true };
 }
 
-/// Why a request tells no user that counts. With the header, parameter or member that is at fault.
+/// Why a request has no valid user. With the header, parameter or member at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Misnamed<'a> {
-    /// It names nobody, or two users, or is not known.
+pub enum UserFieldError<'a> {
+    /// It is invalid, repeated or unknown.
     Wrong(Cow<'a, str>),
-    /// It names a user, and whoever wrote it is not trusted to.
+    /// It names a user, but its source is not trusted.
     NotTrusted(&'static str),
 }
 
-/// Says so of this header, parameter or member.
+/// The problem for an untrusted header, parameter or member.
 pub fn user_not_trusted(field: &'static str) -> Problem {
-    Problem { field: Some(field.into()), ..Problem::of(Code::UserNotTrusted) }
+    Problem { field: Some(field.into()), ..Problem::of(ErrorCode::UserNotTrusted) }
 }
 
-/// The user of `/buy/ticket`, decoded and still to be checked by [`User::new`](crate::sale::User::new);
-/// `Ok(None)` is anonymous. The header `X-User-Id` decides, and a parameter `user` beside it must name
-/// the same; else the parameter. There is no other parameter: a misspelt `user` would be an anonymous
-/// purchase in silence.
+/// The user of `/buy/ticket`, decoded; the caller validates it with
+/// [`User::new`](crate::sale::User::new). `Ok(None)` is anonymous. The header `X-User-Id` takes
+/// precedence; a parameter `user` beside it must name the same user. Any other parameter is an
+/// error: a misspelt `user` would silently be an anonymous purchase.
 #[inline]
-pub fn buyer<'a>(head: &Head<'a>, namer: Namer) -> Result<Option<Cow<'a, str>>, Misnamed<'a>> {
+pub fn buyer<'a>(
+    head: &Head<'a>,
+    user_sources: UserSources,
+) -> Result<Option<Cow<'a, str>>, UserFieldError<'a>> {
     let own = match head.query {
-        Some(query) => user_parameter(query).map_err(Misnamed::Wrong)?,
+        Some(query) => user_parameter(query).map_err(UserFieldError::Wrong)?,
         None => None,
     };
     let Some(user) = head.user else {
         return match own {
-            Some(_) if !namer.client => Err(Misnamed::NotTrusted(USER_FIELD)),
+            Some(_) if !user_sources.client => Err(UserFieldError::NotTrusted(USER_FIELD)),
             own => Ok(own),
         };
     };
-    if !namer.header {
-        return Err(Misnamed::NotTrusted(USER_HEADER));
+    if !user_sources.header {
+        return Err(UserFieldError::NotTrusted(USER_HEADER));
     }
-    let user = str::from_utf8(user).map_err(|_| Misnamed::Wrong(Cow::Borrowed(USER_HEADER)))?;
+    let user =
+        str::from_utf8(user).map_err(|_| UserFieldError::Wrong(Cow::Borrowed(USER_HEADER)))?;
     match own {
-        Some(other) if other != user => Err(Misnamed::Wrong(Cow::Borrowed(USER_FIELD))),
+        Some(other) if other != user => Err(UserFieldError::Wrong(Cow::Borrowed(USER_FIELD))),
         _ => Ok(Some(Cow::Borrowed(user))),
     }
 }
 
-/// Two parameters would name two users: neither counts.
+/// Two parameters are an error, since they could name two users.
 fn user_parameter(query: &str) -> Result<Option<Cow<'_, str>>, Cow<'_, str>> {
     let wrong = || Cow::Borrowed(USER_FIELD);
     let mut user = None;
@@ -86,10 +90,10 @@ mod tests {
     use super::*;
     use crate::engine::http::parse_head;
 
-    fn ask(query: &str, headers: &str, namer: Namer) -> String {
+    fn ask(query: &str, headers: &str, user_sources: UserSources) -> String {
         let input = format!("GET /buy/ticket{query} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let head = parse_head(input.as_bytes()).unwrap().unwrap();
-        format!("{:?}", buyer(&head, namer))
+        format!("{:?}", buyer(&head, user_sources))
     }
 
     #[test]
@@ -103,7 +107,7 @@ mod tests {
             ("?user=u1", "X-User-Id: u1\r\n", &user("u1")),
             ("?&user=%E5%BC%A0%e4%b8%89&", "x-user-id: 张三\r\n", &user("张三")),
             ("", "X-User-Id:\r\n", &user("")),
-            // Nobody can be somebody else.
+            // Two sources must not name different users.
             ("?user=u2", "X-User-Id: u1\r\n", bad),
             ("?user=U1", "X-User-Id: u1\r\n", bad),
             ("?user=", "X-User-Id: u1\r\n", bad),
@@ -127,7 +131,7 @@ mod tests {
             ("?user=a&us%65r=a", "", bad),
             ("?", "", nobody),
             ("?&", "", nobody),
-            // A name that is not known is not passed over.
+            // An unknown parameter is an error.
             ("?users=a", "", &unknown("users")),
             ("?USER=a", "", &unknown("USER")),
             ("?user%3Da", "", &unknown("user=a")),
@@ -136,19 +140,24 @@ mod tests {
             ("?%zz=1", "", &unknown("%zz")),
             ("?=1", "", &unknown("")),
         ] {
-            assert_eq!(ask(query, header, Namer::ANYONE), *want, "{query} {header}");
+            assert_eq!(ask(query, header, UserSources::ANYONE), *want, "{query} {header}");
         }
         let head = b"GET /buy/ticket HTTP/1.0\r\nX-User-Id: \xff\r\n\r\n";
         let head = parse_head(head).unwrap().unwrap();
-        assert_eq!(buyer(&head, Namer::ANYONE), Err(Misnamed::Wrong(USER_HEADER.into())));
+        assert_eq!(
+            buyer(&head, UserSources::ANYONE),
+            Err(UserFieldError::Wrong(USER_HEADER.into()))
+        );
     }
 
     #[test]
-    fn only_who_is_trusted_names_a_user() {
-        let (by_header, by_nobody) =
-            (Namer { header: true, client: false }, Namer { header: false, client: false });
+    fn only_trusted_sources_name_a_user() {
+        let (by_header, by_nobody) = (
+            UserSources { header: true, client: false },
+            UserSources { header: false, client: false },
+        );
         let not_trusted = |name: &str| format!("Err(NotTrusted({name:?}))");
-        for (query, header, namer, want) in [
+        for (query, header, user_sources, want) in [
             ("", "", by_nobody, "Ok(None)".to_owned()),
             ("", "X-User-Id: u1\r\n", by_nobody, not_trusted("X-User-Id")),
             ("?user=u1", "", by_nobody, not_trusted("user")),
@@ -159,7 +168,7 @@ mod tests {
             ("?user=u2", "X-User-Id: u1\r\n", by_header, "Err(Wrong(\"user\"))".to_owned()),
             ("?a=b", "", by_nobody, "Err(Wrong(\"a\"))".to_owned()),
         ] {
-            assert_eq!(ask(query, header, namer), want, "{query} {header} {namer:?}");
+            assert_eq!(ask(query, header, user_sources), want, "{query} {header} {user_sources:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to a reservation, for those who keep orders.
+//! A change of a reservation, for the orders.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use super::reservation::Reservation;
 use crate::trace::Trace;
 
 /// A reservation as one change left it. Every change of a reservation (held, confirmed, cancelled,
-/// expired, refunded) is one, or is contained in a later one of the same reservation.
+/// expired, refunded) is reported as one of these, or is contained in a later one of the same
+/// reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The sale.
@@ -16,11 +17,12 @@ pub struct Change {
     pub reservation: Reservation,
     /// The idempotency key that it was made with.
     pub key: Option<Key>,
-    /// How the request that made it is found again, if it said so and this change comes soon enough after
-    /// it for that to be known.
+    /// The trace of the request that made the reservation, if it had one and this change follows
+    /// soon enough for the trace to be known.
     pub trace: Option<Arc<Trace>>,
     /// When, by the ledger's clock, in ms since 1970.
     pub at_ms: u64,
-    /// Grows with every change of the same reservation: of two, the larger is the later one.
+    /// Grows with every change of the same reservation: of two changes, the greater version is the
+    /// later one.
     pub version: u64,
 }

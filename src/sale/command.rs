@@ -1,17 +1,17 @@
-//! What can be asked of a sale, and what it can answer.
+//! The commands to a sale, and their outcomes.
 
 use std::sync::Arc;
 
 use super::details::Details;
 use super::id::{Key, ReservationId, User};
 use super::reservation::Reservation;
-use super::spec::{Creation, SaleSpec, State};
-use super::split::Moves;
+use super::spec::{Creation, SaleSpec, SaleState};
+use super::split::Transfers;
 use super::terms::Terms;
 use super::types::{Lines, Remaining, TypeName, TypeUnits};
 use crate::trace::Trace;
 
-/// A request for units. The id is made by the one who asks; it becomes the reservation's if the
+/// A request for units. The sender creates the id, which becomes the reservation's id if the
 /// request is granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserve {
@@ -20,18 +20,18 @@ pub struct Reserve {
     /// Units wanted, at least 1, of all ticket types together. The sale's own maximum is checked by the
     /// ledger.
     pub quantity: u32,
-    /// For whom. `None`: anonymous.
+    /// The buyer. `None`: anonymous.
     pub user: Option<User>,
     /// The idempotency key, if the client gave one.
     pub key: Option<Key>,
-    /// What the reservation is to have beyond that.
+    /// Further properties of the reservation.
     pub details: Option<Box<Details>>,
-    /// How the client's request is found again. It decides nothing, and only the orders keep it.
+    /// The trace of the client's request. It decides nothing, and only the orders keep it.
     pub trace: Option<Arc<Trace>>,
 }
 
 impl Reserve {
-    /// The user as ledgers write it: empty if nobody is named.
+    /// The user as ledgers write it: empty if none is named.
     pub fn user_text(&self) -> &str {
         self.user.as_ref().map_or("", User::as_str)
     }
@@ -41,7 +41,7 @@ impl Reserve {
         self.key.as_ref().map_or("", Key::as_str)
     }
 
-    /// Units wanted by ticket type, if it names any.
+    /// The wanted units by ticket type, if it names any.
     pub fn lines(&self) -> Option<&Lines> {
         self.details.as_ref()?.lines.as_ref()
     }
@@ -50,30 +50,34 @@ impl Reserve {
 /// A command to one sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Take units for a user.
+    /// Take units.
     Reserve(Reserve),
-    /// Look whether such a request has its reservation already, and if not, whether the sale tells
-    /// everybody the same; take nothing. For a core that knows no better, but must not refuse whoever
-    /// has a reservation.
+    /// Query whether such a request has its reservation already, and if not, whether the sale
+    /// refuses every request; take nothing. A core sends it when it must not refuse a request that
+    /// may have a reservation.
     ///
-    /// With the number of a making, the core knows that this one has opened and is in one piece, and
-    /// asks less. Of another making it hears [`NotClaimed`](Outcome::NotClaimed).
+    /// With the number of a creation, the core knows that this creation has opened and is not
+    /// split, and the query is cheaper. If the sale is another creation, the outcome is
+    /// [`NotClaimed`](Outcome::NotClaimed).
     FindClaim(Reserve, Creation),
     /// Pay: a held reservation becomes confirmed.
     Confirm(ReservationId),
-    /// Give back a held reservation.
+    /// Cancel a held reservation.
     Cancel(ReservationId),
-    /// Pay back: the units of a confirmed reservation return to stock.
+    /// Refund: the units of a confirmed reservation return to stock.
     Refund(ReservationId),
-    /// Hold for longer: until so many ms from now, by default the sale's hold time. Never for less.
+    /// Extend the hold until this many ms from now, by default the sale's hold time. Never shortens
+    /// it.
     Extend(ReservationId, Option<u64>),
-    /// Give back what a held reservation has beyond that; if nothing is to remain, it is cancelled.
+    /// Cancel the part of a held reservation that exceeds this; if nothing is to remain, it is
+    /// cancelled as a whole.
     CancelTo(ReservationId, Remaining),
-    /// Pay back what a confirmed reservation has beyond that; if nothing is to remain, it is refunded.
+    /// Refund the part of a confirmed reservation that exceeds this; if nothing is to remain, it is
+    /// refunded as a whole.
     RefundTo(ReservationId, Remaining),
-    /// Return to stock what was held past its deadline, about `batch_max` reservations at the most.
+    /// Return expired units to stock, of about `batch_max` reservations at most.
     Expire {
-        /// About how many reservations to look at.
+        /// About how many reservations to read.
         batch_max: u32,
     },
     /// Add units to the total.
@@ -82,80 +86,83 @@ pub enum Command {
     TakeStock {
         /// Units.
         units: u64,
-        /// If fewer are free, as many as are. Otherwise it takes none then.
+        /// If fewer are free, take those. Otherwise take none.
         at_most: bool,
     },
-    /// Change what the sale sells by from now on.
+    /// Change the terms from now on.
     ChangeTerms(Terms),
-    /// Sell from now on: the opening is now if it was later, and a past closing is lifted.
+    /// Open the sale: the opening time becomes now if it is later, and a past closing time is
+    /// removed.
     Open,
-    /// Stop selling now.
+    /// Close the sale now.
     Close,
-    /// Forget the sale and all its reservations: only one that is closed and holds nothing.
+    /// Remove the sale and all its reservations: only if it is closed and holds nothing.
     Remove,
-    /// Define the sale if it does not exist; never change one that does.
+    /// Create the sale if it does not exist; never changes one that does.
     Create(SaleSpec),
-    /// Define a part of a split sale if it does not exist, or is what an earlier making of the sale
-    /// left and nobody ever gave anything.
+    /// Create a part of a split sale if it does not exist, or replace what an earlier creation of
+    /// the sale left, if it never received units.
     CreatePart {
-        /// What it is defined as.
+        /// Its definition.
         spec: SaleSpec,
-        /// Of which making its head is.
+        /// The creation of its head.
         creation: Creation,
     },
-    /// Begin the sale anew, as if it had just been made. A place of a split sale is only forgotten.
+    /// Begin the sale anew, as if it had just been created. A place of a split sale is only
+    /// removed.
     Reset {
-        /// The new total. `None`: the one it has.
+        /// The new total. `None`: the present one.
         total: Option<u64>,
-        /// Forget what is held, confirmed, and not yet in the orders.
+        /// Also drop units that are held, confirmed, or not yet in the orders.
         force: bool,
     },
-    /// The sale as it stands.
+    /// Show the sale.
     Show,
-    /// The same for a core that looks often, as far as a ledger can tell with little effort.
-    Glance {
-        /// In how many parts the sale is, as the core knows. 0: it knows of none.
+    /// The same for a core that asks often, answered only as far as the ledger can tell cheaply.
+    Peek {
+        /// The number of parts of the sale, as the core knows it. 0: it knows of none.
         parts: u32,
     },
-    /// One reservation as it stands.
+    /// Show one reservation.
     ShowReservation(ReservationId),
-    /// A place of a split sale gives up free units, which another is to take.
-    Give {
-        /// The number of that other place.
+    /// A place of a split sale sends free units to another place.
+    TransferOut {
+        /// The number of the other place.
         to: u32,
-        /// All that it ever gave to it, as the asker knows: if that is another number, it gives
-        /// nothing.
+        /// All units that it ever sent to it, as the sender of the command knows. If the number
+        /// differs, it sends nothing.
         gave: u64,
-        /// Units, as far as that many are free.
+        /// The units to send, as far as they are free.
         units: u64,
     },
-    /// A place of a split sale takes what another gave.
-    Take {
-        /// The number of that other place.
+    /// A place of a split sale receives the units that another has sent.
+    TransferIn {
+        /// The number of the other place.
         from: u32,
-        /// All that the other ever gave to this one: what of it was taken before is not taken again.
+        /// All units that the other ever sent to this one: those received before are not received
+        /// again.
         gave: u64,
     },
 }
 
 impl Command {
-    /// Whether it changes nothing, whatever it finds.
+    /// Whether it never changes anything.
     pub fn only_looks(&self) -> bool {
         self.may_overtake() || matches!(self, Self::FindClaim(..))
     }
 
-    /// Whether it may overtake what was asked before. Not who looks for a claim, which a purchase before
-    /// it may be about to make.
+    /// Whether it may overtake earlier commands. A claim query may not: an earlier purchase may be
+    /// about to make that claim.
     pub fn may_overtake(&self) -> bool {
-        matches!(self, Self::Show | Self::Glance { .. } | Self::ShowReservation(_))
+        matches!(self, Self::Show | Self::Peek { .. } | Self::ShowReservation(_))
     }
 
-    /// Whether it costs a ledger next to nothing beside what it answers.
+    /// Whether it costs a ledger next to nothing apart from its answer.
     pub fn is_cheap(&self) -> bool {
-        matches!(self, Self::Glance { .. } | Self::FindClaim(..))
+        matches!(self, Self::Peek { .. } | Self::FindClaim(..))
     }
 
-    /// The only reservation that it is about, if it is about one that there is.
+    /// The id of the one existing reservation that it concerns, if there is one.
     pub fn reservation(&self) -> Option<ReservationId> {
         match self {
             Self::Confirm(id)
@@ -169,9 +176,8 @@ impl Command {
         }
     }
 
-    /// Whether a ledger can carry out this command and the next one in one step: purchases go together,
-    /// looks for claims in the same making do, and so do looks at single reservations and changes of
-    /// them.
+    /// Whether a ledger can carry out this command and the next one in one step: purchases with
+    /// purchases, claim queries for the same creation, and commands about single reservations.
     pub fn joins(&self, next: &Self) -> bool {
         let about_one = |command: &Self| command.reservation().is_some();
         match (self, next) {
@@ -182,7 +188,7 @@ impl Command {
     }
 }
 
-/// A sale as it stands.
+/// A sale at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleView {
     /// Its definition.
@@ -195,19 +201,20 @@ pub struct SaleView {
     pub by_type: Vec<TypeUnits>,
     /// The ledger's time, in ms since 1970.
     pub now_ms: u64,
-    /// What it has given to other places of a split sale, and taken from them.
-    pub moves: Moves,
-    /// Which making of the sale it is.
+    /// The units that it has sent to and received from other places of a split sale.
+    pub transfers: Transfers,
+    /// The creation of the sale.
     pub creation: Creation,
 }
 
 impl SaleView {
-    /// Units left. 0 also where the total was lowered by hand below what is sold.
+    /// Units left. 0 also if the total was lowered by hand below the sold units.
     pub fn free(&self) -> u64 {
         self.spec.total.saturating_sub(self.held + self.confirmed)
     }
 
-    /// The ticket types: name, cap, what is sold, and how many units are left: no more than the sale has.
+    /// The ticket types: name, cap, sold units, and units left, which are no more than the sale has
+    /// left.
     pub fn types(&self) -> impl Iterator<Item = (&TypeName, u64, TypeUnits, u64)> {
         let free = self.free();
         self.spec.types.iter().zip(&self.by_type).map(move |((name, cap), units)| {
@@ -215,22 +222,22 @@ impl SaleView {
         })
     }
 
-    /// Units that it had if nothing had ever been moved to or from it. Only stock that is added
-    /// changes that.
+    /// The units that it would have without transfers. Only added stock changes this number.
     pub fn owned(&self) -> u64 {
-        let [gave, took] = [&self.moves.gave, &self.moves.took].map(|m| m.iter().sum::<u64>());
+        let [gave, took] =
+            [&self.transfers.sent, &self.transfers.received].map(|m| m.iter().sum::<u64>());
         (self.spec.total + gave).saturating_sub(took)
     }
 
-    /// Whether it sells at the ledger's time.
-    pub fn state(&self) -> State {
+    /// The state at the ledger's time.
+    pub fn state(&self) -> SaleState {
         self.spec.state(self.now_ms)
     }
 }
 
 impl Outcome {
-    /// Why a sale can't be defined so by these terms: one of them, with what the sale has else, leaves no
-    /// quantity that a reservation may have.
+    /// Why these terms can't be applied to the sale: together with its other terms they would allow
+    /// no quantity.
     pub fn refusal_of_quantities(terms: &Terms, defined: &SaleSpec) -> Option<Self> {
         let (quantity_min, quantity_max) = (defined.rules.quantity_min, defined.quantity_max);
         if quantity_min <= quantity_max {
@@ -243,182 +250,190 @@ impl Outcome {
     }
 }
 
-/// The answer to one [`Command`].
+/// The outcome of one [`Command`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Reserve: the units are held until then.
+    /// Reserve: the units are held.
     Granted {
         /// The end of the hold time, in ms since 1970.
         expires_at_ms: u64,
     },
-    /// Reserve: this (user, key) has this reservation already, whatever became of it.
+    /// Reserve: this (user, key) has this reservation already, whatever its status.
     Replayed(Box<Reservation>),
-    /// Reserve: this (user, key) was used for a request of another quantity, or of other lines.
+    /// Reserve: this (user, key) was used for a request of another quantity, or with other lines.
     KeyReused,
     /// Find claim: this (user, key) has this reservation.
     Claimed(ReservationId),
-    /// Find claim: this (user, key) has none, and nothing is known that speaks against asking for one.
+    /// Find claim: this (user, key) has no reservation, and nothing is known against requesting
+    /// one.
     NotClaimed,
-    /// Reserve, late confirm: the user would have more than this many units.
+    /// Reserve, late confirm: the user would exceed the limit per user.
     LimitReached {
         /// The sale's limit per user.
         limit_per_user: u32,
     },
-    /// Reserve: fewer units are left than were asked for. Find claim: none is.
+    /// Reserve: fewer units are left than requested. Find claim: none is left.
     SoldOut {
-        /// Units left: not 0 when more than one was asked for.
+        /// Units left: may be above 0 if more than one was requested.
         free: u64,
     },
-    /// Reserve: the sale has units left, but fewer of this ticket type than were asked for.
+    /// Reserve: the sale has units left, but fewer of this ticket type than requested.
     TypeSoldOut {
-        /// The first of those that are short, in the order of their names.
+        /// The first such type, in the order of names.
         name: TypeName,
-        /// Units of it that are left.
+        /// Units of this type that are left.
         free: u64,
     },
-    /// Reserve: the sale has ticket types, and none was named. Cancel or refund a part: the same.
+    /// Reserve: the sale has ticket types, and the request names none. Also when cancelling or
+    /// refunding a part.
     LinesRequired,
-    /// Reserve: ticket types were named, and the sale has none. Cancel or refund a part: the same.
+    /// Reserve: the request names ticket types, and the sale has none. Also when cancelling or
+    /// refunding a part.
     LinesUnexpected,
     /// Reserve: the sale has no such ticket type.
     UnknownType {
-        /// The first of those that it has not, in the order of their names.
+        /// The first unknown type, in the order of names.
         name: TypeName,
     },
-    /// Reserve, find claim: the sale opens then.
+    /// Reserve, find claim: the sale is not open yet.
     NotOpen {
-        /// In ms since 1970.
+        /// When it opens, in ms since 1970.
         opens_at_ms: u64,
     },
     /// Reserve, find claim: the sale is over.
     Closed,
     /// Reserve: the sale has a limit or a bound per user, so the request must name the user.
     UserRequired,
-    /// Reserve: more units than one reservation may have.
+    /// Reserve: above the maximum per reservation.
     QuantityTooLarge {
         /// The sale's maximum.
         quantity_max: u32,
     },
-    /// Reserve: fewer units than one reservation must have.
+    /// Reserve: below the minimum per reservation.
     QuantityTooSmall {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// Reserve: as many reservations were made, or came back, as the sale ever allows.
+    /// Reserve: the sale has reached its maximum number of reservations, counting those that came
+    /// back.
     ReservationsExhausted {
-        /// How many.
+        /// The sale's maximum.
         reservations_max: u64,
     },
-    /// Reserve: as many reservations were made for this user as the sale ever allows.
+    /// Reserve: the user has reached the maximum number of reservations per user.
     UserReservationsExhausted {
-        /// How many.
+        /// The sale's maximum per user.
         reservations_per_user_max: u32,
     },
-    /// Confirm, cancel, refund, show: the reservation as it stands now.
+    /// Confirm, cancel, refund, show: the reservation as it is now.
     Reservation(Box<Reservation>),
-    /// Confirm, cancel, refund: it has expired (and, for confirm, nothing is left to take it up again).
+    /// Confirm, cancel, refund: it has expired (for confirm: and its units are sold).
     Expired,
-    /// Cancel: it is paid.
+    /// Cancel: it is confirmed.
     AlreadyConfirmed,
     /// Confirm, cancel, refund: it was cancelled.
     AlreadyCancelled,
     /// Confirm, cancel: it was refunded.
     AlreadyRefunded,
-    /// Refund: it is held, and not paid.
+    /// Refund: it is held, not confirmed.
     NotConfirmed,
-    /// Extend: it would be held for longer than the sale allows.
+    /// Extend: the hold would become longer than the sale allows.
     ExtensionLimit {
-        /// Until when it may be held, in ms since 1970.
+        /// The latest possible end of the hold, in ms since 1970.
         expires_at_ms_max: u64,
     },
-    /// Cancel or refund a part: more units are to remain, of all or of a type, than it was made with.
+    /// Cancel or refund a part: more units are to remain, in all or of a type, than the reservation
+    /// was made with.
     RemainingTooLarge {
-        /// Those that it has.
+        /// The units that it has.
         quantity: u32,
     },
     /// Expire: units that returned to stock.
     Released {
         /// How many units.
         units: u64,
-        /// More reservations are past their deadline: ask again.
+        /// More reservations are past their deadline: send the command again.
         more: bool,
-        /// No later than the earliest deadline of anything still held, in ms since 1970; `None`:
-        /// nothing is. Before it, and before a reservation made from now on ends, nothing is due.
+        /// A lower bound of the earliest deadline of the held reservations, in ms since 1970;
+        /// `None`: none is held. Nothing is due before it, unless a reservation made from now on
+        /// ends earlier.
         next_due_ms: Option<u64>,
     },
-    /// Add stock, change terms, open, close, show, glance: the sale as it stands now. Create: it existed, like this.
+    /// Add stock, change terms, open, close, show, peek: the sale as it is now. Create: it existed,
+    /// like this.
     Sale(Box<SaleView>),
-    /// Glance: it takes more than that to tell.
+    /// Peek: a plain read can't tell.
     Unclear,
-    /// Create: it did not exist and does now, like this.
+    /// Create: it did not exist, and was created like this.
     Created(Box<SaleView>),
-    /// The total would be larger than any sale may have; nothing changed.
+    /// The total would exceed the maximum of any sale; nothing changed.
     TotalTooLarge,
-    /// Take stock: these units are no longer in the sale.
+    /// Take stock: the units were taken out of the sale.
     StockTaken {
         /// How many.
         units: u64,
-        /// The sale as it stands now.
+        /// The sale as it is now.
         view: Box<SaleView>,
     },
-    /// Take stock: fewer are free; nothing changed.
+    /// Take stock: fewer units are free; nothing changed.
     TooFewFree {
-        /// How many are.
+        /// Free units.
         free: u64,
     },
-    /// Change terms: the sale would be over before it opens; nothing changed.
+    /// Change terms: the sale would close before it opens; nothing changed.
     ClosesTooEarly {
         /// When it opens, in ms since 1970.
         opens_at_ms: u64,
     },
-    /// Change terms: a reservation of this sale has more units at the least; nothing changed.
+    /// Change terms: below the sale's minimum per reservation; nothing changed.
     QuantityMaxTooSmall {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// Change terms: a reservation of this sale has no more units; nothing changed.
+    /// Change terms: above the sale's maximum per reservation; nothing changed.
     QuantityMinTooLarge {
         /// The sale's maximum.
         quantity_max: u32,
     },
-    /// Change terms: only a sale in one part bounds how many reservations are made in it; nothing changed.
+    /// Change terms: only an unsplit sale can bound the number of its reservations; nothing
+    /// changed.
     BoundOfParts,
-    /// Change terms: the sale did not bound this, and too many units are held or confirmed, or too many
-    /// reservations were made, to count them; nothing changed.
+    /// Change terms: the sale did not bound this before, and has too many held or confirmed units,
+    /// or too many reservations, to count them now; nothing changed.
     TooManyToCount {
         /// How many units.
         units: u64,
     },
-    /// Remove: the sale is no more.
+    /// Remove: the sale was removed.
     Removed,
-    /// Remove: it still sells or will; nothing changed.
+    /// Remove: the sale is open or will open; nothing changed.
     NotClosed,
     /// Remove: units are still held; nothing changed.
     StillHeld {
         /// How many units.
         held: u64,
     },
-    /// Reset: units would be forgotten; nothing changed.
+    /// Reset: reservations would be dropped; nothing changed.
     HasSold {
         /// Units held.
         held: u64,
         /// Units confirmed.
         confirmed: u64,
     },
-    /// Reset: the total that the sale has can't be read, and none was given; nothing changed.
+    /// Reset: the present total can't be read, and no other was given; nothing changed.
     TotalRequired,
     /// Reserve, find claim: this is the head of a split sale, which sells in its parts.
     Split {
-        /// How many there are.
+        /// The number of parts.
         parts: u32,
     },
-    /// Give: all that this place ever gave to that one, by now.
-    Gave {
+    /// Give: all units that this place has ever sent to the other.
+    Sent {
         /// Units.
         gave: u64,
     },
-    /// Take: this many units are here now and were under way before.
-    Took {
+    /// Take: this many units arrived.
+    Received {
         /// Units.
         units: u64,
     },

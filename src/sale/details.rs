@@ -1,10 +1,10 @@
-//! What few reservations have beyond what all have: ticket types, a note, a longer hold, units that were
-//! given back.
+//! Properties that only few reservations have: ticket types, a note, an extended hold, a part that
+//! was given back.
 //!
-//! Ledgers keep it as one text behind user and key, of fields separated by tabs, in this order, each of
-//! them only where there is something to say: `asked=5`, `first=1700000000000`, `lines=adult:2`,
-//! `made=adult:2,child:3`, `note=row 7`. None of the values has a control character. The text is the same
-//! in a row of the machine and in a line of Redis.
+//! Ledgers keep them as one text after user and key, of fields separated by tabs, in this order,
+//! each only if it is set: `asked=5`, `first=1700000000000`, `lines=adult:2`,
+//! `made=adult:2,child:3`, `note=row 7`. No value has a control character. The text is the same in
+//! a row of the machine and in a line of Redis.
 
 use std::fmt::Write;
 
@@ -12,13 +12,13 @@ use super::id::IdError;
 use super::types::Lines;
 use crate::limits::{NOTE_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX};
 
-/// What the shop wants to find again with a reservation: 1 to 200 bytes of UTF-8 without control
+/// A text that the shop attaches to a reservation: 1 to 200 bytes of UTF-8 without control
 /// characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Note(Box<str>);
 
 impl Note {
-    /// Checks and takes a note.
+    /// Validates a note.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let legal =
             !text.is_empty() && text.len() <= NOTE_BYTES_MAX && !text.chars().any(char::is_control);
@@ -31,22 +31,22 @@ impl Note {
     }
 }
 
-/// See the module's header. Most reservations have none of it.
+/// The details of a reservation. Most reservations have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
-    /// Units that the request asked for which made it, if some of them were given back since.
+    /// The units of the original request, if a part was given back since.
     pub asked: Option<u32>,
-    /// The end of the hold time that it was made with, in ms since 1970, if that was extended since.
+    /// The original end of the hold time, in ms since 1970, if it was extended since.
     pub first_expires_at_ms: Option<u64>,
-    /// Its units by ticket type, in a sale that has such. Never empty.
+    /// Its units by ticket type, in a sale with ticket types. Never empty.
     pub lines: Option<Lines>,
-    /// Those that the request asked for which made it, if some of them were given back since.
+    /// The lines of the original request, if a part was given back since.
     pub asked_lines: Option<Lines>,
     /// The note of the request.
     pub note: Option<Note>,
 }
 
-/// Between two fields.
+/// The separator of fields.
 const SEPARATOR: char = '\t';
 const ASKED: &str = "asked=";
 const FIRST: &str = "first=";
@@ -55,12 +55,12 @@ const MADE: &str = "made=";
 const NOTE: &str = "note=";
 
 impl Details {
-    /// These, or nothing if there is nothing to say.
+    /// Boxes the details, or returns `None` if nothing is set.
     pub fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 
-    /// As ledgers keep it. Never empty, for what [`boxed`](Self::boxed) gives.
+    /// The text that ledgers keep. Not empty if [`boxed`](Self::boxed) returns `Some`.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let mut field = |name: &str, value: &dyn std::fmt::Display| {
@@ -88,7 +88,7 @@ impl Details {
         text
     }
 
-    /// Reads [`to_text`](Self::to_text). `None`: it is nothing that it writes.
+    /// Parses the output of [`to_text`](Self::to_text). `None`: it is no such output.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut details = Self::default();
         let mut fields = text.split(SEPARATOR).peekable();
@@ -113,7 +113,7 @@ impl Details {
     }
 }
 
-/// A whole number as it is written: one number has one text.
+/// A whole number in its only accepted form.
 fn whole(text: &str, max: u64) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|number| (plain || text == "0") && *number <= max)
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_what_it_writes(details in details()) {
+        fn details_round_trip(details in details()) {
             match details.clone().boxed() {
                 Some(some) => prop_assert_eq!(Details::from_text(&some.to_text()), Some(details)),
                 None => prop_assert_eq!(details.to_text(), ""),
@@ -158,7 +158,7 @@ mod tests {
         }
 
         #[test]
-        fn what_it_reads_it_would_write(text in "(asked=|first=|lines=|made=|note=|0|5|a|a:5|\t|=| ){0,8}") {
+        fn parsed_text_is_written_back_unchanged(text in "(asked=|first=|lines=|made=|note=|0|5|a|a:5|\t|=| ){0,8}") {
             if let Some(details) = Details::from_text(&text) {
                 prop_assert_eq!(details.to_text(), text);
             }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_not_read() {
+    fn damaged_details_are_rejected() {
         for text in [
             "",
             "\t",

@@ -1,4 +1,4 @@
-//! The names of things: sale, reservation, user, idempotency key. Each is valid by construction.
+//! The ids of sale, reservation, user and idempotency key. Each is valid by construction.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,7 +10,7 @@ use hashbrown::DefaultHashBuilder;
 use super::split::home_part;
 use crate::limits::{KEY_BYTES_MAX, NOTE_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
 
-/// Why a text is not a valid id. Says what would be right.
+/// Why a text is not a valid id. The message says what would be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Empty, too long, or with a character that isn't allowed.
@@ -30,13 +30,14 @@ pub enum IdError {
     Reservation,
 }
 
-/// What stands between the id of a sale and the number of one of its parts. No id of a sale has it.
+/// The separator of a sale's id and the number of a part. No id of a sale contains it.
 const PART_MARK: char = '~';
 
-/// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. Behind it, for one part of a split sale, stands
-/// which one it is: `ticket~2of4`; that is for ledgers, and no name that a client can give.
-/// Cheap to clone, but within one core only: a reference count shared by several cores would bounce
-/// between their caches. Cheap to look up: a purchase is looked up by its sale at every step.
+/// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. For one part of a split sale, the number of
+/// the part follows: `ticket~2of4`; only ledgers use such an id, a client can't.
+///
+/// Cheap to clone, but only within one core: a reference count shared by several cores would bounce
+/// between their caches. Cheap to look up: every step of a purchase looks up its sale.
 #[derive(Clone)]
 pub struct SaleId(Arc<Name>);
 
@@ -46,22 +47,22 @@ struct Name {
     text: Box<str>,
 }
 
-/// Clients choose names, and must not know which have like hashes.
+/// Seeded at random: clients choose names, and must not know which ones collide.
 static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
 
 impl SaleId {
-    /// A name that is legal.
+    /// From a valid name.
     fn of(text: impl Into<Box<str>>) -> Self {
         let text = text.into();
         Self(Arc::new(Name { hash: Self::hash_of(&text), text }))
     }
 
-    /// What an id with this text is hashed by.
+    /// The hash of an id with this text.
     pub fn hash_of(text: &str) -> u64 {
         HASHER.hash_one(text)
     }
 
-    /// Checks and takes a sale id.
+    /// Validates a sale id.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
         if text.is_empty() || text.len() > SALE_ID_BYTES_MAX || !text.bytes().all(legal) {
@@ -70,7 +71,7 @@ impl SaleId {
         Ok(Self::of(text))
     }
 
-    /// The id of a sale or of a part, as a ledger knows it.
+    /// Validates the id of a sale or of a part, as a ledger has it.
     pub fn from_ledger(text: &str) -> Result<Self, IdError> {
         let Some((sale, place)) = text.split_once(PART_MARK) else { return Self::new(text) };
         let part = Self::new(sale)?;
@@ -79,17 +80,17 @@ impl SaleId {
             return Err(IdError::Sale);
         };
         let part = part.part(number, of).ok_or(IdError::Sale)?;
-        // One part has one name.
+        // Each part has exactly one valid id.
         (part.as_str() == text).then_some(part).ok_or(IdError::Sale)
     }
 
-    /// The id of the part of this number, from 1, of this many. `None`: there is none.
+    /// The id of the part of this number, from 1, of this many. `None`: there is no such part.
     pub fn part(&self, number: u32, of: u32) -> Option<Self> {
         let legal = (2..=SPLITS_MAX).contains(&of) && (1..=of).contains(&number);
         legal.then(|| Self::of(format!("{}{PART_MARK}{number}of{of}", self.whole_str())))
     }
 
-    /// The id of the part to which a user belongs, or for one who is anonymous the key. `None`: the
+    /// The id of the part to which a user belongs, or an anonymous buyer by the key. `None`: the
     /// sale can't have that many parts.
     pub fn part_of_owner(&self, owner: &str, of: u32) -> Option<Self> {
         self.part(home_part(owner, of), of)
@@ -100,19 +101,19 @@ impl SaleId {
         self.as_str().contains(PART_MARK)
     }
 
-    /// Which part it is, from 1, of how many.
+    /// The number of the part, from 1, and the number of parts.
     pub fn part_number(&self) -> Option<(u32, u32)> {
         let (_, place) = self.as_str().split_once(PART_MARK)?;
         let (number, of) = place.split_once("of")?;
         Some((number.parse().ok()?, of.parse().ok()?))
     }
 
-    /// The sale as people know it: of a part, the one that it is a part of.
+    /// The id of the whole sale, as text.
     pub fn whole_str(&self) -> &str {
         self.as_str().split_once(PART_MARK).map_or(self.as_str(), |(whole, _)| whole)
     }
 
-    /// The same as an id.
+    /// The id of the whole sale.
     pub fn whole(&self) -> Self {
         if self.is_part() { Self::of(self.whole_str()) } else { self.clone() }
     }
@@ -122,7 +123,7 @@ impl SaleId {
         &self.0.text
     }
 
-    /// The same id with a reference count of its own, for another core.
+    /// The same id with its own reference count, for another core.
     pub fn detached(&self) -> Self {
         Self::of(self.as_str())
     }
@@ -167,17 +168,17 @@ impl fmt::Debug for SaleId {
 }
 
 fn is_name(text: &str, bytes_max: usize) -> bool {
-    // Nearly all are visible ASCII, which takes no look at characters.
+    // Nearly all are visible ASCII, which needs no decoding.
     let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     !text.is_empty() && text.len() <= bytes_max && (plain || !text.chars().any(char::is_control))
 }
 
-/// Who a reservation is for: 1 to 128 bytes of UTF-8 without control characters.
+/// The user who has a reservation: 1 to 128 bytes of UTF-8 without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct User(Box<str>);
 
 impl User {
-    /// Checks and takes a user.
+    /// Validates a user.
     pub fn new(text: &str) -> Result<Self, IdError> {
         if !is_name(text, USER_BYTES_MAX) {
             return Err(IdError::User);
@@ -191,13 +192,13 @@ impl User {
     }
 }
 
-/// An idempotency key: 1 to 255 bytes of UTF-8 without control characters. It is the user's: two
-/// users may use the same key.
+/// An idempotency key: 1 to 255 bytes of UTF-8 without control characters. It belongs to a user:
+/// two users may use the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Box<str>);
 
 impl Key {
-    /// Checks and takes a key.
+    /// Validates a key.
     pub fn new(text: &str) -> Result<Self, IdError> {
         if !is_name(text, KEY_BYTES_MAX) {
             return Err(IdError::Key);
@@ -211,21 +212,22 @@ impl Key {
     }
 }
 
-/// The id of a reservation within its sale: 128 bits, made by the instance that asks. At
-/// least the last 80 are random, so that nobody can guess another's. As text: 26 characters of Crockford's base 32 in lower case.
+/// The id of a reservation within its sale: 128 bits, created by the instance that sends the
+/// request. At least the last 80 bits are random, so nobody can guess another's id. As text: 26
+/// characters of Crockford's base 32 in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
 /// Length of a [`ReservationId`] as text.
 pub const RESERVATION_ID_TEXT_BYTES: usize = 26;
 
-/// Characters at the start of a [`ReservationId`]'s text that ids made for the same batch may share:
-/// what they begin with may be known, what follows must not be guessed.
+/// Characters at the start of a [`ReservationId`]'s text that ids of the same batch may share.
+/// These may be known to others; the following characters must not be guessable.
 pub const ID_PREFIX_TEXT_BYTES: usize = 10;
 /// The same in bits: the first character stands for 3, the others for 5.
 pub const ID_PREFIX_BITS: u32 = 3 + 5 * (ID_PREFIX_TEXT_BYTES as u32 - 1);
-/// Most ids that are made to begin alike. What changes one of them is to rewrite what is kept of all:
-/// in Redis, confirming one of 512 took 190 us, one of 64 took 33, and one kept alone 10.
+/// The maximum number of ids that share a prefix. A change of one of them rewrites the data of all:
+/// in Redis, confirming one of 512 took 190 us, one of 64 took 33 us, and one kept alone 10 us.
 pub const ID_PREFIX_SHARED_MAX: usize = 64;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -242,7 +244,7 @@ impl ReservationId {
         text
     }
 
-    /// Reads what [`to_text`](Self::to_text) writes, and nothing else: one id has one text.
+    /// Parses the output of [`to_text`](Self::to_text), and nothing else: each id has one text.
     pub fn from_text(text: &[u8]) -> Result<Self, IdError> {
         if text.len() != RESERVATION_ID_TEXT_BYTES || text[0] > b'7' {
             return Err(IdError::Reservation);
@@ -255,8 +257,8 @@ impl ReservationId {
         Ok(Self(id))
     }
 
-    /// Splits a public reservation id, `<sale>~<26 characters>`. In a split sale the part stands
-    /// between the two, so that whoever has the id finds the reservation without asking where.
+    /// Splits a public reservation id, `<sale>~<26 characters>`. In a split sale the part is
+    /// between the two, so the id alone leads to the reservation.
     pub fn from_public(text: &str) -> Result<(SaleId, Self), IdError> {
         let (sale, id) = text.rsplit_once('~').ok_or(IdError::Reservation)?;
         let sale = SaleId::from_ledger(sale).map_err(|_| IdError::Reservation)?;
@@ -264,19 +266,19 @@ impl ReservationId {
     }
 }
 
-/// A reservation's id as clients know it, in the room of an array: see
-/// [`ReservationId::from_public`]. No character of it needs an escape in JSON or in a URL.
+/// A reservation's public id, in an array: see [`ReservationId::from_public`]. No character of it
+/// needs an escape in JSON or in a URL.
 #[derive(Clone, Copy)]
 pub struct PublicId {
     text: [u8; PUBLIC_ID_BYTES_MAX],
     bytes: usize,
 }
 
-/// The longest: of a part, `~32of32`, of the sale with the longest id.
+/// The longest id: of the part `~32of32` of the sale with the longest id.
 const PUBLIC_ID_BYTES_MAX: usize = SALE_ID_BYTES_MAX + "~32of32~".len() + RESERVATION_ID_TEXT_BYTES;
 
 impl PublicId {
-    /// Of a reservation of this sale, or of this part of one.
+    /// The public id of a reservation of this sale, or of this part.
     pub fn new(sale: &SaleId, id: ReservationId) -> Self {
         let mut text = [0; PUBLIC_ID_BYTES_MAX];
         let mut bytes = 0;
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn public_ids_split() {
+    fn public_ids_split_into_sale_and_reservation() {
         let id = ReservationId(42);
         let longest = SaleId::new(&"s".repeat(SALE_ID_BYTES_MAX)).unwrap().part(32, 32).unwrap();
         let public = PublicId::new(&longest, id);
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_one_name_that_no_client_can_give() {
+    fn a_part_has_one_name_that_clients_cannot_use() {
         let sale = SaleId::new("ticket").unwrap();
         let part = sale.part(2, 4).unwrap();
         assert_eq!(SaleId::from_ledger(part.as_str()), Ok(part.clone()));

@@ -1,8 +1,8 @@
 //! One sale's state machine: the reference for every ledger.
 //!
-//! Reservations are rows in the order they were granted. Two hash tables of row numbers find them
-//! by id and by (user, key), so that ten million of them fit in memory: a row is 64 bytes, an index
-//! entry 4. A third structure has the rows whose deadline is to come (`deadlines`).
+//! Reservations are rows in the order in which they were granted. Two hash tables of row numbers
+//! find them by id and by (user, key), so that ten million of them fit in memory: a row is 64
+//! bytes, an index entry 4. `deadlines` has the rows whose deadline is still to come.
 
 mod by_user;
 mod changes;
@@ -23,25 +23,27 @@ use super::reservation::Status;
 use super::row::{Row, joined};
 use super::rows::{Rows, Table};
 use super::rules::Rules;
-use super::spec::{Creation, SaleSpec, State};
-use super::split::{Moves, Split};
+use super::spec::{Creation, SaleSpec, SaleState};
+use super::split::{Split, Transfers};
 use super::types::TypeUnits;
+use crate::planted::{self, Bug};
 
-/// Room that stays for the numbers of changed rows.
+/// Capacity that is kept for the numbers of changed rows.
 const CHANGED_KEPT: usize = 64;
 
 /// One sale: its definition, its counts and all its reservations.
+#[cfg_attr(feature = "simulation", derive(Clone))]
 pub struct Machine {
     spec: SaleSpec,
     held: u64,
     confirmed: u64,
     /// Reservations that have no units any more.
     returned: u64,
-    /// What is sold by ticket type, in the order of the definition's.
+    /// The sold units by ticket type, in the order of the definition's.
     by_type: Vec<TypeUnits>,
     now_ms: u64,
     version: u64,
-    moves: Moves,
+    transfers: Transfers,
     creation: Creation,
     /// Rows that the last command changed.
     changed: Vec<u32>,
@@ -55,27 +57,27 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A sale that has sold nothing. The definition must have been [checked](SaleSpec::check).
+    /// A sale that has sold nothing. The definition must have passed [`check`](SaleSpec::check).
     pub fn new(spec: SaleSpec) -> Self {
         debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
         let mut machine = Self::restore(spec, 0);
         if let Split::Head { .. } = machine.spec.split {
-            machine.moves.stock = Some(machine.spec.total);
+            machine.transfers.stock = Some(machine.spec.total);
         }
         machine
     }
 
-    /// The same, of this making.
+    /// The same with the number of this creation.
     pub fn of_making(spec: SaleSpec, creation: Creation) -> Self {
-        // A part may be made after its sale was closed, even before that opened.
+        // A part may be created after its sale was closed, even before the opening.
         Self { creation, ..Self::restore(spec, 0) }
     }
 
-    /// A sale as a snapshot has it, still without its rows. Its definition is as open and close
-    /// have left it: one that was closed before it opened would not pass a check any more.
+    /// A sale from a snapshot, still without its rows. Its definition may have been changed by open
+    /// and close: one that was closed before it opened would not pass a check.
     pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
         Self {
-            moves: Moves::none(spec.split),
+            transfers: Transfers::none(spec.split),
             by_type: vec![TypeUnits::default(); spec.types.len()],
             creation: Creation::UNKNOWN,
             spec,
@@ -95,18 +97,18 @@ impl Machine {
         }
     }
 
-    /// Makes room for this many more reservations, before a snapshot is read.
+    /// Reserves capacity for this many more reservations, before a snapshot is read.
     pub fn reserve_rows(&mut self, count: usize) {
         let (rows, hasher) = (&self.rows, &self.hasher);
         self.by_id.reserve(count, |&row| hasher.hash_one(rows[row as usize].id));
-        // Most reservations of a large sale have a key; for those that have none it is 5 bytes each.
+        // Most reservations of a large sale have a key; the others waste 5 bytes each.
         self.by_claim.reserve(count, |&row| {
             let row = &rows[row as usize];
             hasher.hash_one((row.user(), row.key()))
         });
     }
 
-    /// Puts back one row of a snapshot. Rows come in the order [`rows`](Self::rows) gave them.
+    /// Restores one row of a snapshot. Rows must come in the order of [`rows`](Self::rows).
     pub fn restore_row(&mut self, row: Row) {
         let quantity = u64::from(row.quantity);
         match row.status {
@@ -132,45 +134,50 @@ impl Machine {
         self.insert_row(row);
     }
 
-    /// Puts back the time a snapshot was taken at.
+    /// Restores the time of a snapshot.
     pub fn restore_now(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
-    /// What rows that change from now on are marked with. Whoever keeps the machine counts it up.
+    /// Sets the version of all rows that change from now on. The owner of the machine increases it.
     pub fn set_version(&mut self, version: u64) {
         debug_assert!(version >= self.version, "versions only grow");
         self.version = version;
     }
 
-    /// Numbers of the rows that the last command changed.
+    /// The numbers of the rows that the last command changed.
     pub fn changed(&self) -> &[u32] {
         &self.changed
     }
 
-    /// Whether its id and its claim lead to a row.
+    /// Whether there is a reservation with this id.
+    pub fn has(&self, id: ReservationId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Whether its id and its claim lead to this row.
     pub fn is_findable(&self, row: usize) -> bool {
         let found = &self.rows[row];
         self.find(found.id) == Some(row)
             && (found.key().is_empty() || self.find_claim(found.user(), found.key()) == Some(row))
     }
 
-    /// The rows that expiry will look at, in no order.
+    /// The rows that expiry will visit, in no order.
     pub fn deadlines(&self) -> impl Iterator<Item = u32> {
         self.deadlines.iter(&self.rows)
     }
 
-    /// How many rows those are.
+    /// The number of those rows.
     pub fn deadline_count(&self) -> usize {
         self.deadlines.len()
     }
 
-    /// Every reservation, in the order they were granted.
+    /// Every reservation, in the order in which they were granted.
     pub fn rows(&self) -> &Rows {
         &self.rows
     }
 
-    /// The sale as it stands, at the time of the last command.
+    /// The sale at the time of the last command.
     pub fn view(&self) -> SaleView {
         SaleView {
             spec: self.spec.clone(),
@@ -178,7 +185,7 @@ impl Machine {
             confirmed: self.confirmed,
             by_type: self.by_type.clone(),
             now_ms: self.now_ms,
-            moves: self.moves.clone(),
+            transfers: self.transfers.clone(),
             creation: self.creation,
         }
     }
@@ -188,8 +195,8 @@ impl Machine {
         self.spec.total - self.held - self.confirmed
     }
 
-    /// Applies one command at a time in ms since 1970. Time that goes back is taken as standing
-    /// still.
+    /// Applies one command at a time in ms since 1970. A time before that of an earlier command
+    /// counts as that one.
     pub fn apply(&mut self, now_ms: u64, command: &Command) -> Outcome {
         self.now_ms = self.now_ms.max(now_ms);
         self.changed.clear();
@@ -211,18 +218,18 @@ impl Machine {
             Command::Close => self.close(),
             Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
-            Command::Glance { parts }
+            Command::Peek { parts }
                 if *parts != self.spec.split.known_parts() || !self.spec.is_plain() =>
             {
                 Outcome::Unclear
             }
-            Command::Glance { .. } => Outcome::Sale(Box::new(self.view())),
+            Command::Peek { .. } => Outcome::Sale(Box::new(self.view())),
             Command::ShowReservation(id) => match self.find(*id) {
                 Some(row) => Outcome::Reservation(self.rows[row].boxed()),
                 None => Outcome::UnknownReservation,
             },
-            Command::Give { to, gave, units } => self.give(*to, *gave, *units),
-            Command::Take { from, gave } => self.take(*from, *gave),
+            Command::TransferOut { to, gave, units } => self.transfer_out(*to, *gave, *units),
+            Command::TransferIn { from, gave } => self.transfer_in(*from, *gave),
             Command::CreatePart { spec, creation } => self.create_part(spec, *creation),
             Command::Reset { total, force } => self.reset(*total, *force),
         };
@@ -231,8 +238,8 @@ impl Machine {
         outcome
     }
 
-    /// The order of the questions is the contract: a repeated key first (it must find its
-    /// reservation even when the sale is over), then the sale's gates, then what is wrong with the
+    /// The order of the checks is the contract: first a repeated key (which must find its
+    /// reservation even when the sale is over), then the state of the sale, then faults of the
     /// request, then the stock.
     fn reserve(&mut self, reserve: &Reserve) -> Outcome {
         if let Split::Head { parts } = self.spec.split {
@@ -246,7 +253,7 @@ impl Machine {
                 _ => Outcome::KeyReused,
             };
         }
-        if let Some(outcome) = self.gate() {
+        if let Some(outcome) = self.rejection_by_state() {
             return outcome;
         }
         if let Some(outcome) = self.wrong_lines(reserve) {
@@ -277,7 +284,8 @@ impl Machine {
         if let Some(outcome) = self.short_type(reserve) {
             return outcome;
         }
-        if u64::from(reserve.quantity) > self.free() {
+        let or_equal = u64::from(planted::is(Bug::GreaterOrEqual));
+        if u64::from(reserve.quantity) + or_equal > self.free() {
             return Outcome::SoldOut { free: self.free() };
         }
         assert!(reserve.quantity > 0, "a reservation of nothing");
@@ -309,12 +317,12 @@ impl Machine {
         Outcome::Granted { expires_at_ms }
     }
 
-    /// What everybody is told while the sale does not sell.
-    fn gate(&self) -> Option<Outcome> {
+    /// The rejection of every request while the sale is not open.
+    fn rejection_by_state(&self) -> Option<Outcome> {
         match self.spec.state(self.now_ms) {
-            State::Scheduled => Some(Outcome::NotOpen { opens_at_ms: self.spec.opens_at_ms }),
-            State::Closed => Some(Outcome::Closed),
-            State::Open => None,
+            SaleState::Scheduled => Some(Outcome::NotOpen { opens_at_ms: self.spec.opens_at_ms }),
+            SaleState::Closed => Some(Outcome::Closed),
+            SaleState::Open => None,
         }
     }
 
@@ -323,7 +331,7 @@ impl Machine {
         reserve.key.as_ref().and_then(|key| self.find_claim(reserve.user_text(), key.as_str()))
     }
 
-    /// The first questions of [`reserve`](Self::reserve), and what is left.
+    /// The first checks of [`reserve`](Self::reserve), and the stock.
     fn find_claim_of(&self, reserve: &Reserve, made: Creation) -> Outcome {
         let is_known = made != Creation::UNKNOWN;
         if is_known && made != self.creation {
@@ -337,15 +345,15 @@ impl Machine {
         if let Some(row) = self.claimed_by(reserve) {
             return Outcome::Claimed(self.rows[row].id);
         }
-        match self.gate() {
+        match self.rejection_by_state() {
             Some(gate) if gate == Outcome::Closed || !is_known => gate,
             _ if self.free() == 0 => Outcome::SoldOut { free: 0 },
             _ => Outcome::NotClaimed,
         }
     }
 
-    /// A held reservation becomes confirmed, also one past its deadline that nobody has returned to
-    /// stock yet. An expired one takes its units again if they are left.
+    /// Confirms a held reservation, also one past its deadline whose units have not been returned
+    /// yet. An expired one takes its units again if they are left.
     fn confirm(&mut self, id: ReservationId) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         let quantity = self.rows[row].quantity;
@@ -391,7 +399,7 @@ impl Machine {
         Outcome::Reservation(self.rows[row].boxed())
     }
 
-    /// The units of a confirmed reservation return to stock. To ask again changes nothing.
+    /// Returns the units of a confirmed reservation to stock. A repeated refund changes nothing.
     fn refund(&mut self, id: ReservationId) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
@@ -431,7 +439,7 @@ impl Machine {
         (self.rows[row].expires_at_ms <= self.now_ms).then_some(row)
     }
 
-    /// The earliest deadline of all that is held.
+    /// The earliest deadline of all held reservations.
     pub fn next_due_ms(&mut self) -> Option<u64> {
         while let Some(first) = self.deadlines.first(&self.rows) {
             let row = &self.rows[first as usize];
@@ -443,29 +451,21 @@ impl Machine {
         None
     }
 
-    /// The earliest deadline of what ends before something that was granted earlier, since the hold time
-    /// was shortened: whoever knows a [deadline](Self::next_due_ms) from before looks for an earlier one.
+    /// The earliest deadline of reservations that end before an earlier one, since the hold time was
+    /// shortened. A caller that knows an older [deadline](Self::next_due_ms) checks this one too.
     pub fn earlier_due_ms(&self) -> Option<u64> {
         self.deadlines.first_apart_ms()
     }
 
-    /// Whoever keeps the machine forgets it on [`Outcome::Removed`].
-    fn may_be_removed(&self) -> Outcome {
-        if self.spec.state(self.now_ms) != State::Closed {
-            Outcome::NotClosed
-        } else if self.held > 0 {
-            Outcome::StillHeld { held: self.held }
-        } else {
-            Outcome::Removed
-        }
-    }
-
-    /// Puts a held reservation's units back.
+    /// Returns a held reservation's units to stock.
     fn release(&mut self, row: usize, status: Status) {
         let quantity = self.rows[row].quantity;
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
         self.set_status(row, status);
         self.held -= u64::from(quantity);
+        if planted::is(Bug::GivenBackTwice) && self.held >= u64::from(quantity) {
+            self.held -= u64::from(quantity);
+        }
         self.count_types_of(row, |units, quantity| units.held -= quantity);
         self.take_user_units(row, quantity);
     }

@@ -44,14 +44,14 @@ fn sells_exactly_the_total() {
 }
 
 #[test]
-fn what_is_left_goes_to_a_smaller_request() {
+fn a_smaller_request_gets_the_remaining_units() {
     let mut sale = machine(3, |_| ());
     assert_eq!(sale.apply(0, &ask(1, 4, "", "")), Outcome::SoldOut { free: 3 });
     assert!(matches!(sale.apply(0, &ask(2, 3, "", "")), Outcome::Granted { .. }));
 }
 
 #[test]
-fn a_repeated_key_finds_its_reservation_whatever_became_of_the_sale() {
+fn a_repeated_key_finds_its_reservation_after_sold_out_or_close() {
     let mut sale = machine(1, |_| ());
     assert!(matches!(sale.apply(0, &ask(1, 1, "ann", "k")), Outcome::Granted { .. }));
     assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "k")), Outcome::Replayed(r) if r.id == id(1)));
@@ -75,7 +75,7 @@ fn a_key_belongs_to_the_request_that_used_it_first() {
 }
 
 #[test]
-fn user_and_key_do_not_run_into_each_other() {
+fn claims_keep_user_and_key_separate() {
     let mut sale = machine(9, |_| ());
     assert!(matches!(sale.apply(0, &ask(1, 1, "ab", "c")), Outcome::Granted { .. }));
     assert!(matches!(sale.apply(0, &ask(2, 1, "a", "bc")), Outcome::Granted { .. }));
@@ -83,7 +83,7 @@ fn user_and_key_do_not_run_into_each_other() {
 }
 
 #[test]
-fn a_limit_counts_units_and_wants_a_user() {
+fn a_limit_per_user_counts_units_and_requires_a_user() {
     let mut sale = machine(9, |spec| spec.limit_per_user = 2);
     let limit = Outcome::LimitReached { limit_per_user: 2 };
     assert_eq!(sale.apply(0, &ask(1, 1, "", "")), Outcome::UserRequired);
@@ -96,7 +96,7 @@ fn a_limit_counts_units_and_wants_a_user() {
 }
 
 #[test]
-fn gates_follow_the_clock_and_the_commands() {
+fn a_sale_opens_and_closes_by_clock_and_by_command() {
     let mut sale = machine(9, |spec| (spec.opens_at_ms, spec.closes_at_ms) = (100, 200));
     assert_eq!(sale.apply(99, &ask(1, 1, "", "")), Outcome::NotOpen { opens_at_ms: 100 });
     assert!(matches!(sale.apply(100, &ask(2, 1, "", "")), Outcome::Granted { .. }));
@@ -124,7 +124,7 @@ fn expiry_returns_units_once() {
 }
 
 #[test]
-fn a_late_confirmation_takes_what_is_left_or_nothing() {
+fn a_late_confirmation_succeeds_only_if_units_are_left() {
     let mut sale = machine(1, |_| ());
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(1000, &Command::Expire { batch_max: 10 });
@@ -136,7 +136,7 @@ fn a_late_confirmation_takes_what_is_left_or_nothing() {
 }
 
 #[test]
-fn confirm_is_idempotent_and_cancel_excludes_it() {
+fn confirm_is_idempotent_and_exclusive_with_cancel() {
     let mut sale = machine(2, |_| ());
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(0, &ask(2, 1, "", ""));
@@ -163,7 +163,7 @@ fn added_stock_sells_and_is_bounded() {
 }
 
 #[test]
-fn restored_rows_make_the_same_machine() {
+fn restoring_the_rows_rebuilds_the_same_machine() {
     let mut sale = machine(9, |spec| spec.limit_per_user = 1);
     for (n, user) in [(1, "ann"), (2, "bob"), (3, "cat"), (4, "dan")] {
         sale.apply(0, &ask(n, 1, user, "k"));
@@ -186,39 +186,45 @@ fn restored_rows_make_the_same_machine() {
 }
 
 #[test]
-fn a_head_sells_nothing() {
+fn the_head_of_a_split_sale_sells_nothing() {
     let mut head = machine(9, |spec| spec.split = Split::Head { parts: 4 });
     assert_eq!(head.apply(0, &ask(1, 1, "ann", "k")), Outcome::Split { parts: 4 });
     assert_eq!(head.free(), 9);
 }
 
 #[test]
-fn what_is_given_is_taken_once_however_often_it_is_asked() {
+fn a_repeated_transfer_between_parts_moves_units_once() {
     let mut one = machine(5, |spec| spec.split = Split::Part { of: 2 });
     let mut other = machine(0, |spec| spec.split = Split::Part { of: 2 });
     one.apply(0, &ask(1, 2, "", ""));
-    let give = Command::Give { to: 2, gave: 0, units: 9 };
+    let give = Command::TransferOut { to: 2, gave: 0, units: 9 };
     for _ in 0..2 {
-        assert_eq!(one.apply(0, &give), Outcome::Gave { gave: 3 }, "what is free, and once");
+        assert_eq!(one.apply(0, &give), Outcome::Sent { gave: 3 }, "what is free, and once");
     }
     assert_eq!((one.free(), one.view().spec.total), (0, 2));
     for units in [3, 0] {
-        assert_eq!(other.apply(0, &Command::Take { from: 1, gave: 3 }), Outcome::Took { units });
+        assert_eq!(
+            other.apply(0, &Command::TransferIn { from: 1, gave: 3 }),
+            Outcome::Received { units }
+        );
     }
-    // An older count than was taken by is a late question.
-    assert_eq!(other.apply(0, &Command::Take { from: 1, gave: 1 }), Outcome::Took { units: 0 });
+    // A count older than the last received one is a late repetition.
+    assert_eq!(
+        other.apply(0, &Command::TransferIn { from: 1, gave: 1 }),
+        Outcome::Received { units: 0 }
+    );
     assert!(matches!(other.apply(0, &ask(2, 3, "", "")), Outcome::Granted { .. }));
-    let places = [3, 9].map(|to| one.apply(0, &Command::Give { to, gave: 0, units: 1 }));
+    let places = [3, 9].map(|to| one.apply(0, &Command::TransferOut { to, gave: 0, units: 1 }));
     assert_eq!(places, [Outcome::NotSplit, Outcome::NotSplit]);
     let mut whole = machine(5, |_| ());
-    assert_eq!(whole.apply(0, &Command::Take { from: 0, gave: 1 }), Outcome::NotSplit);
+    assert_eq!(whole.apply(0, &Command::TransferIn { from: 0, gave: 1 }), Outcome::NotSplit);
 }
 
 fn change(terms: Terms) -> Command {
     Command::ChangeTerms(terms)
 }
 
-fn due_in_turn(sale: &mut Machine, now_ms: u64) -> Vec<u128> {
+fn expiry_order(sale: &mut Machine, now_ms: u64) -> Vec<u128> {
     let mut order = Vec::new();
     while let Outcome::Released { units: 1.., .. } =
         sale.apply(now_ms, &Command::Expire { batch_max: 1 })
@@ -244,7 +250,7 @@ fn a_refund_returns_the_units_once_and_is_final() {
     assert_eq!(sale.rows()[0].changed_at_ms, 2, "the second one changed nothing");
     assert_eq!(sale.apply(3, &Command::Confirm(id(1))), Outcome::AlreadyRefunded);
     assert_eq!(sale.apply(3, &Command::Cancel(id(1))), Outcome::AlreadyRefunded);
-    // The claim stays with it, and the user may buy again.
+    // The claim keeps its reservation, and the user may buy again.
     assert!(matches!(sale.apply(3, &ask(2, 1, "ann", "k")), Outcome::Replayed(r) if r.id == id(1)));
     assert!(matches!(sale.apply(3, &ask(3, 1, "ann", "l")), Outcome::Granted { .. }));
     sale.apply(4, &Command::Cancel(id(3)));
@@ -256,7 +262,7 @@ fn a_refund_returns_the_units_once_and_is_final() {
 }
 
 #[test]
-fn a_shorter_hold_time_is_for_what_is_reserved_from_then_on() {
+fn a_changed_hold_time_applies_to_later_reservations_only() {
     let mut sale = machine(9, |_| ());
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(0, &change(Terms { hold_ms: Some(100), ..Terms::default() }));
@@ -276,15 +282,15 @@ fn a_shorter_hold_time_is_for_what_is_reserved_from_then_on() {
     sale.rows().iter().cloned().for_each(|row| copy.restore_row(row));
     for sale in [&mut sale, &mut copy] {
         assert_eq!(sale.deadline_count(), 5);
-        assert_eq!(due_in_turn(sale, 109), [0; 0]);
-        assert_eq!(due_in_turn(sale, 999), [2, 3]);
-        assert_eq!(due_in_turn(sale, 9_000), [1, 5, 4], "of two at one time the earlier row");
+        assert_eq!(expiry_order(sale, 109), [0; 0]);
+        assert_eq!(expiry_order(sale, 999), [2, 3]);
+        assert_eq!(expiry_order(sale, 9_000), [1, 5, 4], "of two at one time the earlier row");
         assert_eq!((sale.next_due_ms(), sale.free()), (None, 9));
     }
 }
 
 #[test]
-fn a_first_limit_counts_what_everybody_has() {
+fn a_limit_added_later_counts_existing_reservations() {
     let mut sale = machine(9, |_| ());
     sale.apply(0, &ask(1, 3, "ann", ""));
     sale.apply(0, &ask(2, 1, "bob", ""));
@@ -297,7 +303,7 @@ fn a_first_limit_counts_what_everybody_has() {
     assert_eq!(sale.apply(0, &ask(5, 2, "bob", "")), reached);
     assert_eq!(sale.apply(0, &ask(6, 1, "", "")), Outcome::UserRequired);
     assert!(matches!(sale.apply(0, &ask(7, 1, "bob", "")), Outcome::Granted { .. }));
-    // Who had more keeps it, and what comes back of it counts.
+    // A user above the limit keeps the units. Refunded units no longer count.
     sale.apply(0, &Command::Refund(id(1)));
     assert!(matches!(sale.apply(0, &ask(8, 2, "ann", "")), Outcome::Granted { .. }));
     sale.apply(0, &limit(0));
@@ -311,7 +317,7 @@ fn a_first_limit_counts_what_everybody_has() {
 }
 
 #[test]
-fn what_is_too_much_to_count_is_refused() {
+fn a_limit_on_a_sale_too_large_to_count_is_refused() {
     let units = LIMIT_COUNT_UNITS_MAX + 1;
     let mut sale = machine(units, |spec| spec.quantity_max = QUANTITY_MAX);
     sale.apply(0, &ask(1, units as u32, "ann", ""));
@@ -324,7 +330,7 @@ fn what_is_too_much_to_count_is_refused() {
 }
 
 #[test]
-fn a_closing_time_moves_and_the_other_terms_with_it_or_not_at_all() {
+fn terms_change_together_with_the_closing_time_or_not_at_all() {
     let mut sale = machine(9, |spec| (spec.opens_at_ms, spec.closes_at_ms) = (100, 200));
     let closes = |ms| Terms { closes_at_ms: Some(ms), ..Terms::default() };
     let early = Terms { quantity_max: Some(1), ..closes(100) };
@@ -341,7 +347,7 @@ fn a_closing_time_moves_and_the_other_terms_with_it_or_not_at_all() {
 }
 
 #[test]
-fn only_free_units_are_taken_back() {
+fn take_stock_takes_only_free_units() {
     let mut sale = machine(9, |_| ());
     sale.apply(0, &ask(1, 2, "", ""));
     sale.apply(0, &ask(2, 3, "", ""));
@@ -387,10 +393,10 @@ fn a_hold_is_extended_within_its_bound_and_never_shortened() {
     assert_eq!(extend(&mut sale, 20, 1, Some(231)), limit);
     assert!(matches!(extend(&mut sale, 20, 1, Some(230)), Outcome::Reservation(_)));
     assert_eq!(extend(&mut sale, 200, 1, None), limit, "from its first deadline on");
-    // One past its deadline that nobody has returned yet is held for longer.
+    // A reservation past its deadline can be extended until its units are returned.
     assert!(matches!(extend(&mut sale, 200, 3, Some(10)), Outcome::Reservation(_)));
-    assert_eq!(due_in_turn(&mut sale, 209), [2]);
-    assert_eq!(due_in_turn(&mut sale, 250), [3, 1]);
+    assert_eq!(expiry_order(&mut sale, 209), [2]);
+    assert_eq!(expiry_order(&mut sale, 250), [3, 1]);
     assert_eq!(extend(&mut sale, 250, 1, None), Outcome::Expired);
     sale.apply(250, &ask(4, 1, "", ""));
     sale.apply(250, &Command::Confirm(id(4)));
@@ -399,7 +405,7 @@ fn a_hold_is_extended_within_its_bound_and_never_shortened() {
 }
 
 #[test]
-fn what_was_extended_is_due_as_before_after_a_restart() {
+fn extended_deadlines_are_the_same_after_a_restart() {
     let mut sale = machine(9, |spec| spec.hold_ms = 100);
     for n in 1..=4 {
         sale.apply(n as u64, &ask(n, 1, "", ""));
@@ -417,25 +423,25 @@ fn what_was_extended_is_due_as_before_after_a_restart() {
     assert_eq!((of(&sale), of(&again)), (vec![0, 1, 2, 3], vec![0, 1, 2, 3]));
     for sale in [&mut sale, &mut again] {
         assert_eq!(sale.next_due_ms(), Some(103));
-        assert_eq!(due_in_turn(sale, 1_000), [3, 4, 2, 1]);
+        assert_eq!(expiry_order(sale, 1_000), [3, 4, 2, 1]);
     }
 }
 
 #[test]
-fn what_was_granted_for_less_and_extended_is_not_due_before() {
+fn an_extended_short_hold_does_not_expire_early() {
     let mut sale = machine(9, |spec| spec.hold_ms = 100);
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(0, &change(Terms { hold_ms: Some(10), ..Terms::default() }));
     sale.apply(0, &ask(2, 1, "", ""));
     sale.apply(0, &ask(3, 1, "", ""));
     sale.apply(0, &Command::Extend(id(2), Some(60)));
-    assert_eq!(due_in_turn(&mut sale, 10), [3]);
+    assert_eq!(expiry_order(&mut sale, 10), [3]);
     assert_eq!(sale.next_due_ms(), Some(60));
-    assert_eq!(due_in_turn(&mut sale, 100), [2, 1]);
+    assert_eq!(expiry_order(&mut sale, 100), [2, 1]);
 }
 
 #[test]
-fn a_part_is_given_back_or_paid_back_once() {
+fn a_partial_cancel_or_refund_applies_once() {
     let mut sale = machine(9, |spec| spec.limit_per_user = 5);
     sale.apply(0, &ask(1, 5, "ann", "k"));
     let units = Remaining::Units;
@@ -446,7 +452,7 @@ fn a_part_is_given_back_or_paid_back_once() {
         assert!(matches!(to(&mut sale, 3), Outcome::Reservation(r) if r.quantity == 3));
         assert_eq!((sale.free(), hold_of(&mut sale, 1).0), (6, 3));
     }
-    // What comes late gives nothing again.
+    // A late request for a larger remainder changes nothing.
     assert!(matches!(to(&mut sale, 5), Outcome::Reservation(r) if r.quantity == 3));
     assert_eq!(to(&mut sale, 6), Outcome::RemainingTooLarge { quantity: 3 });
     assert_eq!(sale.apply(1, &ask(2, 3, "ann", "")), Outcome::LimitReached { limit_per_user: 5 });
@@ -456,7 +462,7 @@ fn a_part_is_given_back_or_paid_back_once() {
     assert_eq!(to(&mut sale, 1), Outcome::AlreadyConfirmed);
     assert!(matches!(refund_to(&mut sale, 2), Outcome::Reservation(r) if r.quantity == 2));
     assert_eq!((sale.view().held, sale.view().confirmed, sale.free()), (2, 2, 5));
-    // The request that made it is the one for five.
+    // The key belongs to the original request for five units.
     assert_eq!(sale.apply(1, &ask(4, 2, "ann", "k")), Outcome::KeyReused);
     assert!(matches!(sale.apply(1, &ask(4, 5, "ann", "k")), Outcome::Replayed(_)));
     for _ in 0..2 {
@@ -477,7 +483,7 @@ fn a_part_is_given_back_or_paid_back_once() {
 }
 
 #[test]
-fn what_a_sale_was_made_with_bounds_each_request() {
+fn the_rules_of_a_sale_bound_each_request() {
     let mut sale = machine(9, |spec| {
         spec.rules = Rules { quantity_min: 2, reservations_max: Some(2), ..Rules::default() };
         spec.limit_per_user = 4;
@@ -502,7 +508,7 @@ fn what_a_sale_was_made_with_bounds_each_request() {
 }
 
 #[test]
-fn reservations_of_one_user_are_bounded_whatever_became_of_them() {
+fn cancelled_reservations_count_toward_the_per_user_bound() {
     let mut sale = machine(9, |spec| spec.rules.reservations_per_user_max = 2);
     assert_eq!(sale.apply(0, &ask(1, 1, "", "")), Outcome::UserRequired);
     for n in [1, 2] {
@@ -532,7 +538,7 @@ fn reservations_of_one_user_are_bounded_whatever_became_of_them() {
 }
 
 #[test]
-fn without_a_bound_of_its_own_a_sale_ends_when_enough_reservations_came_back() {
+fn a_sale_without_its_own_bound_ends_after_too_many_returns() {
     let mut sale = machine(2, |_| {});
     let row = |n: u64, status| {
         let mut sale = machine(2, |_| {});
@@ -551,7 +557,7 @@ fn without_a_bound_of_its_own_a_sale_ends_when_enough_reservations_came_back() {
     assert_eq!(sale.apply(0, &ask(2, 1, "ann", "")), exhausted);
     assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "k")), Outcome::Replayed(_)));
     assert!(matches!(sale.apply(0, &Command::Confirm(id(1_000))), Outcome::Reservation(_)));
-    // More units come back more often.
+    // A larger total allows more returns.
     let enough = RETURNED_MAX_DEFAULT / RETURNED_PER_UNIT_DEFAULT;
     sale.apply(0, &Command::AddStock(enough));
     assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "")), Outcome::Granted { .. }));
@@ -560,7 +566,7 @@ fn without_a_bound_of_its_own_a_sale_ends_when_enough_reservations_came_back() {
 }
 
 #[test]
-fn what_is_taken_up_again_late_did_not_come_back() {
+fn a_late_confirmation_is_not_counted_as_returned() {
     let mut sale = machine(9, |spec| spec.hold_ms = 5);
     for n in 1..5 {
         sale.apply(0, &ask(n, 1, "", ""));
@@ -579,7 +585,7 @@ fn what_is_taken_up_again_late_did_not_come_back() {
 }
 
 #[test]
-fn what_bounds_reservations_may_come_later_and_counts_those_from_before() {
+fn bounds_added_later_count_earlier_reservations() {
     let mut sale = machine(9, |_| {});
     for (n, user) in [(1, "ann"), (2, "ann"), (3, "")] {
         sale.apply(0, &ask(n, 1, user, ""));
@@ -621,7 +627,7 @@ fn what_bounds_reservations_may_come_later_and_counts_those_from_before() {
 }
 
 #[test]
-fn a_bound_on_reservations_comes_too_late_for_a_large_sale() {
+fn a_reservation_bound_cannot_be_added_to_a_large_sale() {
     let quantity = LIMIT_COUNT_UNITS_MAX as u32 + 1;
     let mut sale = machine(u64::from(quantity), |spec| spec.quantity_max = quantity);
     let all = Terms { reservations_max: Some(Some(9)), ..Terms::default() };
@@ -643,7 +649,7 @@ fn a_bound_on_reservations_comes_too_late_for_a_large_sale() {
         assert_eq!(more.apply(0, &change(terms)), Outcome::TooManyToCount { units: 0 });
         assert!(matches!(sale.apply(0, &change(terms)), Outcome::Sale(_)));
     }
-    // A bound of a kind that there is already needs no count.
+    // A bound that exists already changes without a count.
     assert!(matches!(
         sale.apply(0, &ask(1 << 64, 1, "ann", "")),
         Outcome::ReservationsExhausted { .. }
@@ -654,7 +660,7 @@ fn a_bound_on_reservations_comes_too_late_for_a_large_sale() {
 }
 
 #[test]
-fn only_a_sale_in_one_part_bounds_all_its_reservations() {
+fn a_split_sale_cannot_bound_all_its_reservations() {
     let mut part = machine(9, |spec| spec.split = Split::Part { of: 2 });
     let all = |max| change(Terms { reservations_max: Some(max), ..Terms::default() });
     assert_eq!(part.apply(0, &all(Some(1))), Outcome::BoundOfParts);

@@ -1,11 +1,11 @@
 //! The model: what a sale is and what may happen to it. Pure and deterministic.
 //!
 //! This is the reference that every ledger must agree with, outcome for outcome. The embedded
-//! ledger runs it and persists its commands; the Redis scripts are its twin. Time comes in with the
-//! command, so that the same history always gives the same outcomes.
+//! ledger runs it and persists its commands; the Redis scripts are its twin. Time is an argument of
+//! each command, so that the same history always gives the same outcomes.
 //!
-//! Architecture invariant: nothing below this folder does I/O, reads a clock, draws a random number
-//! or knows of HTTP, Redis or a file.
+//! Architecture invariant: nothing in this folder does I/O, reads a clock, draws a random number or
+//! knows of HTTP, Redis or a file.
 
 mod change;
 mod command;
@@ -30,12 +30,12 @@ pub use id::{
     RESERVATION_ID_TEXT_BYTES, ReservationId, SaleId, User,
 };
 pub use machine::Machine;
-pub use places::{Gift, Places, UnderWay};
+pub use places::{InTransit, Places, Transfer};
 pub use reservation::{Reservation, Status, count_by_type};
 pub use row::Row;
 pub use rows::Rows;
 pub use rules::Rules;
-pub use spec::{Creation, SaleSpec, SpecError, State};
-pub use split::{Moves, Split, home_part};
+pub use spec::{Creation, SaleSpec, SaleState, SpecError};
+pub use split::{Split, Transfers, home_part};
 pub use terms::Terms;
 pub use types::{Lines, Remaining, TypeName, TypeUnits, Types, TypesError};

@@ -1,43 +1,45 @@
-//! All places of a split sale together: what its people see of it, and which units are to move.
+//! All places of a split sale together: the view of the whole sale, and the transfers that are
+//! needed.
 
 use super::command::SaleView;
 use super::spec::Creation;
-use super::split::{Moves, Split};
+use super::split::{Split, Transfers};
 
-/// Units that one place is to take that another gave: `gave` is all that it ever gave to it.
+/// Units that one place has sent and another has not received yet. `sent` is the total that the
+/// first ever sent to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnderWay {
-    /// The giver.
+pub struct InTransit {
+    /// The sender.
     pub from: usize,
-    /// The taker.
+    /// The receiver.
     pub to: usize,
-    /// The giver's count.
-    pub gave: u64,
-    /// Units on their way.
+    /// The sender's count.
+    pub sent: u64,
+    /// The units in transit.
     pub units: u64,
 }
 
-/// What a place is to be asked to give.
+/// A transfer to request from a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gift {
-    /// The giver.
+pub struct Transfer {
+    /// The sender.
     pub from: usize,
-    /// The giver's count as it was seen: it gives nothing if that has changed since.
-    pub gave: u64,
+    /// The sender's count when it was viewed: it sends nothing if that has changed since.
+    pub sent: u64,
     /// Units.
     pub units: u64,
 }
 
-/// All places of a split sale, each as it was seen, not all at the same time.
+/// All places of a split sale, each as it was viewed, not all at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     head: SaleView,
-    /// In their order. `None`: it is not there.
+    /// In order. `None`: the part is missing.
     parts: Vec<Option<SaleView>>,
 }
 
 impl Places {
-    /// Takes the views of a head and its parts. `None`: they are not those of one split sale.
+    /// From the views of a head and its parts. `None`: they do not belong to one split sale.
     pub fn new(head: SaleView, parts: Vec<Option<SaleView>>) -> Option<Self> {
         let count = match head.spec.split {
             Split::Head { parts } => parts,
@@ -53,7 +55,7 @@ impl Places {
         &self.head
     }
 
-    /// A place by its number.
+    /// The view of a place, by its number.
     pub fn get(&self, number: usize) -> Option<&SaleView> {
         match number {
             0 => Some(&self.head),
@@ -65,14 +67,14 @@ impl Places {
         (0..=self.parts.len()).filter_map(|number| Some((number, self.get(number)?)))
     }
 
-    /// Numbers of the parts that are not there.
+    /// The numbers of the missing parts.
     pub fn missing(&self) -> Vec<usize> {
         (1..=self.parts.len()).filter(|&number| self.get(number).is_none()).collect()
     }
 
-    /// Numbers of the parts that are there and not this sale's: of another making or, where the making
-    /// of one of both is not known, with other terms for those who buy. When a sale opens and closes
-    /// may differ for as long as somebody is changing it.
+    /// The numbers of the parts that exist but do not belong to this sale: parts of another
+    /// creation or, if one of both creations is unknown, with other terms for buyers. Opening and
+    /// closing time may differ while somebody is changing them.
     pub fn foreign(&self) -> Vec<usize> {
         let terms =
             |view: &SaleView| (view.spec.hold_ms, view.spec.limit_per_user, view.spec.quantity_max);
@@ -85,58 +87,60 @@ impl Places {
         (1..=self.parts.len()).filter(not_ours).collect()
     }
 
-    /// Whether anybody ever gave units to a place: one that is missing then has been lost or removed,
-    /// and must not be made again, or its units would be for sale twice.
-    pub fn was_given(&self, number: usize) -> bool {
-        self.all().any(|(_, view)| view.moves.gave[number] > 0)
+    /// Whether a place was ever sent units. If such a place is missing, it was lost or removed. It
+    /// must not be created again, or its units would be for sale twice.
+    pub fn ever_received(&self, number: usize) -> bool {
+        self.all().any(|(_, view)| view.transfers.sent[number] > 0)
     }
 
-    /// The sale as people know it. Its total is exact, however the places were looked at.
+    /// The view of the whole sale. Its total is exact, although the places were viewed at different
+    /// times.
     pub fn view(&self) -> SaleView {
         let sum = |of: fn(&SaleView) -> u64| self.all().map(|(_, view)| of(view)).sum::<u64>();
         let mut view = self.head.clone();
         view.spec.total = sum(SaleView::owned);
         (view.held, view.confirmed) = (sum(|view| view.held), sum(|view| view.confirmed));
         view.now_ms = self.all().map(|(_, view)| view.now_ms).max().unwrap_or(view.now_ms);
-        view.moves = Moves::default();
+        view.transfers = Transfers::default();
         view
     }
 
-    /// Units that are free in some place. What is under way is not among them.
+    /// Free units of all places. Units in transit are not among them.
     pub fn free(&self) -> u64 {
         self.all().map(|(_, view)| view.free()).sum()
     }
 
-    /// What was given and not yet taken. A move that began after the giver was looked at is not seen;
-    /// one that ended after the taker was is seen although it is over, which does no harm.
-    pub fn under_way(&self) -> Vec<UnderWay> {
-        self.given_and_not_taken(self)
+    /// Units that were sent and not yet received. A transfer that began after its sender was viewed
+    /// is missing here; one that ended after its receiver was viewed is included, which does no
+    /// harm.
+    pub fn in_transit(&self) -> Vec<InTransit> {
+        self.sent_and_not_received(self)
     }
 
-    /// What was under way here and still is in a `later` look: somebody gave it up.
-    pub fn left_under_way(&self, later: &Self) -> Vec<UnderWay> {
-        self.given_and_not_taken(later)
+    /// Transfers that are in transit here and still in a `later` view: abandoned ones.
+    pub fn still_in_transit(&self, later: &Self) -> Vec<InTransit> {
+        self.sent_and_not_received(later)
     }
 
-    fn given_and_not_taken(&self, later: &Self) -> Vec<UnderWay> {
+    fn sent_and_not_received(&self, later: &Self) -> Vec<InTransit> {
         compare(self, later, |gave, took| gave.saturating_sub(took))
     }
 
-    /// What had been taken here, though by a `later` look it was never given: a sign of damage.
-    pub fn from_nowhere(&self, later: &Self) -> Vec<UnderWay> {
+    /// Units that were received here, but by a `later` view never sent: a sign of damage.
+    pub fn received_but_not_sent(&self, later: &Self) -> Vec<InTransit> {
         compare(later, self, |gave, took| took.saturating_sub(gave))
     }
 
-    /// Units that all places together ever gave, and ever took.
+    /// The units that all places together have ever sent, and ever received.
     pub fn moved(&self) -> (u64, u64) {
         let sum = |of: fn(&SaleView) -> &[u64]| self.all().flat_map(|(_, view)| of(view)).sum();
-        (sum(|view| &view.moves.gave), sum(|view| &view.moves.took))
+        (sum(|view| &view.transfers.sent), sum(|view| &view.transfers.received))
     }
 
-    /// Who is to give what so that `to` has at least `units` free: the one with the most gives half of
-    /// what it has, so that moves are rare, and others what is then still lacking. `None`: all
+    /// The transfers that give `to` at least `units` free units. The place with the most sends half
+    /// of its units, so that transfers are rare; others send what is still lacking. `None`: all
     /// together have too few.
-    pub fn gifts(&self, to: usize, units: u64) -> Option<Vec<Gift>> {
+    pub fn transfers_to(&self, to: usize, units: u64) -> Option<Vec<Transfer>> {
         let own = self.get(to).map_or(0, SaleView::free);
         let mut lacking = units.saturating_sub(own);
         let mut givers: Vec<_> = self.all().filter(|(number, _)| *number != to).collect();
@@ -149,26 +153,26 @@ impl Places {
             let free = giver.free();
             let units = free.min(lacking.max(free.div_ceil(2)));
             if units > 0 {
-                gifts.push(Gift { from, gave: giver.moves.gave[to], units });
+                gifts.push(Transfer { from, sent: giver.transfers.sent[to], units });
             }
             lacking = lacking.saturating_sub(units);
         }
         (lacking == 0).then_some(gifts)
     }
 
-    /// What the head gives to each part that it has given nothing yet, so that all have about the
-    /// same: the number of the part, and the gift.
-    pub fn shares(&self) -> Vec<(usize, Gift)> {
+    /// The first transfer from the head to each part that has received none yet, so that all have
+    /// about the same: the number of the part, and the transfer.
+    pub fn first_transfers(&self) -> Vec<(usize, Transfer)> {
         let count = self.parts.len() as u64;
         let (whole, mut left) = (self.head.spec.total, self.head.free());
         let mut shares = Vec::new();
         for to in (1..=self.parts.len()).filter(|&to| self.get(to).is_some()) {
-            let given: u64 = self.head.moves.gave.iter().sum();
+            let given: u64 = self.head.transfers.sent.iter().sum();
             let all = whole + given;
             let share = all / count + u64::from((to as u64 - 1) < all % count);
             let units = share.min(left);
-            if self.head.moves.gave[to] == 0 && units > 0 {
-                shares.push((to, Gift { from: 0, gave: 0, units }));
+            if self.head.transfers.sent[to] == 0 && units > 0 {
+                shares.push((to, Transfer { from: 0, sent: 0, units }));
                 left -= units;
             }
         }
@@ -176,16 +180,16 @@ impl Places {
     }
 }
 
-/// Every pair of places between which units differ, by the givers of one look and the takers of
+/// Every pair of places with a difference, between the senders of one view and the receivers of
 /// another.
-fn compare(givers: &Places, takers: &Places, units: fn(u64, u64) -> u64) -> Vec<UnderWay> {
+fn compare(givers: &Places, takers: &Places, units: fn(u64, u64) -> u64) -> Vec<InTransit> {
     let mut found = Vec::new();
     for (from, giver) in givers.all() {
         for (to, taker) in takers.all() {
-            let gave = giver.moves.gave[to];
-            let units = units(gave, taker.moves.took[from]);
+            let gave = giver.transfers.sent[to];
+            let units = units(gave, taker.transfers.received[from]);
             if units > 0 {
-                found.push(UnderWay { from, to, gave, units });
+                found.push(InTransit { from, to, sent: gave, units });
             }
         }
     }
@@ -199,9 +203,9 @@ mod tests {
 
     fn place(split: Split, total: u64, sold: u64) -> SaleView {
         let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
-        let (moves, creation) = (Moves::none(split), Creation::UNKNOWN);
+        let (moves, creation) = (Transfers::none(split), Creation::UNKNOWN);
         let by_type = Vec::new();
-        SaleView { spec, held: sold, confirmed: 0, by_type, now_ms: 0, moves, creation }
+        SaleView { spec, held: sold, confirmed: 0, by_type, now_ms: 0, transfers: moves, creation }
     }
 
     fn places(totals: [u64; 4]) -> Places {
@@ -211,23 +215,23 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_gives_half_and_all_together_what_is_asked() {
-        let gift = |from, units| Gift { from, gave: 0, units };
-        assert_eq!(places([0, 0, 9, 4]).gifts(1, 1), Some(vec![gift(2, 5)]));
-        assert_eq!(places([0, 0, 2, 2]).gifts(1, 3), Some(vec![gift(2, 2), gift(3, 1)]));
-        assert_eq!(places([1, 0, 0, 0]).gifts(3, 1), Some(vec![gift(0, 1)]));
-        assert_eq!(places([1, 1, 1, 0]).gifts(1, 4), None);
-        assert_eq!(places([1, 1, 0, 0]).gifts(1, 1), Some(vec![]), "it has enough itself");
+    fn transfers_cover_the_request_starting_with_the_largest_part() {
+        let gift = |from, units| Transfer { from, sent: 0, units };
+        assert_eq!(places([0, 0, 9, 4]).transfers_to(1, 1), Some(vec![gift(2, 5)]));
+        assert_eq!(places([0, 0, 2, 2]).transfers_to(1, 3), Some(vec![gift(2, 2), gift(3, 1)]));
+        assert_eq!(places([1, 0, 0, 0]).transfers_to(3, 1), Some(vec![gift(0, 1)]));
+        assert_eq!(places([1, 1, 1, 0]).transfers_to(1, 4), None);
+        assert_eq!(places([1, 1, 0, 0]).transfers_to(1, 1), Some(vec![]), "it has enough itself");
     }
 
     #[test]
     fn the_head_gives_every_part_its_share_once() {
         let shares = |places: &Places| -> Vec<_> {
-            places.shares().iter().map(|(to, gift)| (*to, gift.units)).collect()
+            places.first_transfers().iter().map(|(to, gift)| (*to, gift.units)).collect()
         };
         let mut places = places([11, 0, 0, 0]);
         assert_eq!(shares(&places), [(1, 4), (2, 4), (3, 3)]);
-        places.head.moves.gave[1] = 4;
+        places.head.transfers.sent[1] = 4;
         places.head.spec.total = 7;
         assert_eq!(shares(&places), [(2, 4), (3, 3)]);
         places.parts[2] = None;
@@ -235,21 +239,26 @@ mod tests {
     }
 
     #[test]
-    fn the_total_is_the_same_at_every_step_of_a_move() {
+    fn the_total_stays_the_same_during_a_transfer() {
         let mut places = places([0, 6, 3, 0]);
         assert_eq!((places.view().spec.total, places.free()), (9, 9));
-        places.parts[0].as_mut().unwrap().moves.gave[3] = 4;
+        places.parts[0].as_mut().unwrap().transfers.sent[3] = 4;
         places.parts[0].as_mut().unwrap().spec.total = 2;
         assert_eq!((places.view().spec.total, places.view().free(), places.free()), (9, 9, 5));
-        assert_eq!(places.under_way(), [UnderWay { from: 1, to: 3, gave: 4, units: 4 }]);
-        places.parts[2].as_mut().unwrap().moves.took[1] = 4;
+        assert_eq!(places.in_transit(), [InTransit { from: 1, to: 3, sent: 4, units: 4 }]);
+        places.parts[2].as_mut().unwrap().transfers.received[1] = 4;
         places.parts[2].as_mut().unwrap().spec.total = 4;
         assert_eq!((places.view().spec.total, places.free()), (9, 9));
-        assert_eq!(places.under_way(), []);
+        assert_eq!(places.in_transit(), []);
         assert!(
-            places.was_given(3) && !places.was_given(2) && places.from_nowhere(&places).is_empty()
+            places.ever_received(3)
+                && !places.ever_received(2)
+                && places.received_but_not_sent(&places).is_empty()
         );
-        places.parts[2].as_mut().unwrap().moves.took[1] = 5;
-        assert_eq!(places.from_nowhere(&places), [UnderWay { from: 1, to: 3, gave: 4, units: 1 }]);
+        places.parts[2].as_mut().unwrap().transfers.received[1] = 5;
+        assert_eq!(
+            places.received_but_not_sent(&places),
+            [InTransit { from: 1, to: 3, sent: 4, units: 1 }]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A reservation as it stands, and what several come to.
+//! A reservation, and sums over reservations.
 
 use std::borrow::Borrow;
 
@@ -6,19 +6,19 @@ use super::details::{Details, Note};
 use super::id::{ReservationId, User};
 use super::types::{Lines, TypeUnits, Types};
 
-/// What became of a reservation.
+/// The status of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Status {
-    /// Taken, to be confirmed before its deadline.
+    /// Held, to be confirmed before its deadline.
     Held = 0,
-    /// Paid. Final, unless it is refunded.
+    /// Confirmed. Final, unless it is refunded.
     Confirmed = 1,
-    /// Given back by its user. Final.
+    /// Cancelled. Final.
     Cancelled = 2,
-    /// Returned to stock after its deadline. A late confirmation may still take it up again.
+    /// Returned to stock after its deadline. A late confirmation may still take its units again.
     Expired = 3,
-    /// Paid, and paid back: its units returned to stock. Final.
+    /// Confirmed, then refunded: its units returned to stock. Final.
     Refunded = 4,
 }
 
@@ -43,7 +43,7 @@ impl Status {
         matches!(self, Self::Held | Self::Confirmed)
     }
 
-    /// Reads [`as_str`](Self::as_str).
+    /// Parses the output of [`as_str`](Self::as_str).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
@@ -54,56 +54,56 @@ impl Status {
 pub struct Reservation {
     /// Its id within the sale.
     pub id: ReservationId,
-    /// For whom. `None`: anonymous.
+    /// The buyer. `None`: anonymous.
     pub user: Option<User>,
     /// Units.
     pub quantity: u32,
-    /// What became of it.
+    /// Its status.
     pub status: Status,
     /// The end of its hold time, in ms since 1970.
     pub expires_at_ms: u64,
-    /// What it has beyond that.
+    /// Its details.
     pub details: Option<Box<Details>>,
 }
 
 impl Reservation {
-    /// Units that the request asked for which made it.
+    /// The units of the original request.
     pub fn asked(&self) -> u32 {
         self.details.as_ref().and_then(|details| details.asked).unwrap_or(self.quantity)
     }
 
-    /// Its units by ticket type, in a sale that has such.
+    /// Its units by ticket type, in a sale with ticket types.
     pub fn lines(&self) -> Option<&Lines> {
         self.details.as_ref()?.lines.as_ref()
     }
 
-    /// Those that the request asked for which made it.
+    /// The lines of the original request.
     pub fn asked_lines(&self) -> Option<&Lines> {
         self.details.as_ref()?.asked_lines.as_ref().or(self.lines())
     }
 
-    /// What was noted with it.
+    /// Its note.
     pub fn note(&self) -> Option<&str> {
         self.details.as_ref().and_then(|details| details.note.as_ref()).map(Note::as_str)
     }
 
-    /// Whether a request for so many units, and for these lines, is the one that it was made for.
+    /// Whether a request for this quantity, and these lines, is the one that made it.
     pub fn was_asked_by(&self, quantity: u32, lines: Option<&Lines>) -> bool {
         self.asked() == quantity && self.asked_lines() == lines
     }
 
-    /// The end of the hold time that it was made with, in ms since 1970.
+    /// The original end of its hold time, in ms since 1970.
     pub fn first_expires_at_ms(&self) -> u64 {
         let first = self.details.as_ref().and_then(|details| details.first_expires_at_ms);
         first.unwrap_or(self.expires_at_ms)
     }
 }
 
-/// Units by ticket type that these reservations have, in a sale of these types.
+/// The units by ticket type of these reservations, in a sale of these types.
 ///
 /// # Errors
-/// The first reservation whose lines are none of such a sale: they are missing, or there where there are no
-/// types, of another type, or of another quantity.
+/// The first reservation whose lines do not fit the sale: they are missing, present without types,
+/// or of another type or quantity.
 pub fn count_by_type(
     types: &Types,
     reservations: impl IntoIterator<Item = impl Borrow<Reservation>>,

@@ -1,4 +1,4 @@
-//! One reservation as the machine keeps it and as a snapshot stores it.
+//! One reservation as the machine keeps it and a snapshot stores it.
 
 use super::change::Change;
 use super::details::Details;
@@ -10,30 +10,30 @@ use super::reservation::{Reservation, Status};
 pub struct Row {
     /// The reservation's id.
     pub id: ReservationId,
-    /// User, then key, then what it has beyond that as [text](Details::to_text): the next two say where
+    /// User, then key, then the details as [text](Details::to_text). The next two fields say where
     /// each ends. Empty: not given.
     pub owner: Box<str>,
     /// Length of the user at the start of `owner`.
     pub user_bytes: u8,
-    /// Length of the key behind it.
+    /// Length of the key after it.
     pub key_bytes: u8,
     /// Whether its hold time was extended.
     pub is_extended: bool,
-    /// What became of it.
+    /// Its status.
     pub status: Status,
     /// Units.
     pub quantity: u32,
     /// The end of its hold time, in ms since 1970.
     pub expires_at_ms: u64,
-    /// The machine's [version](super::Machine::set_version) when it changed last.
+    /// The machine's [version](super::Machine::set_version) at the last change.
     pub version: u64,
-    /// When it changed last, in ms since 1970.
+    /// The time of the last change, in ms since 1970.
     pub changed_at_ms: u64,
 }
 
 const _: () = assert!(size_of::<Row>() == 64, "a row is a cache line");
 
-/// What a row's owner is.
+/// The value of `owner`.
 pub(super) fn joined(user: &str, key: &str, details: Option<&Details>) -> Box<str> {
     match (user, key, details) {
         ("", "", None) => Box::default(),
@@ -47,27 +47,27 @@ pub(super) fn is_extended(details: Option<&Details>) -> bool {
 }
 
 impl Row {
-    /// For whom. Empty: anonymous.
+    /// The user. Empty: anonymous.
     pub fn user(&self) -> &str {
         &self.owner[..self.user_bytes as usize]
     }
 
-    /// The idempotency key that it was made with. Empty: none.
+    /// The idempotency key. Empty: none.
     pub fn key(&self) -> &str {
         &self.owner[self.user_bytes as usize..][..self.key_bytes as usize]
     }
 
-    /// What it has beyond what all have, as text. Empty: nothing.
+    /// The details as text. Empty: none.
     pub fn details_text(&self) -> &str {
         &self.owner[self.user_bytes as usize + self.key_bytes as usize..]
     }
 
-    /// The same.
+    /// The details.
     pub(super) fn details(&self) -> Option<Box<Details>> {
         Details::from_text(self.details_text()).map(Box::new)
     }
 
-    /// Sets it.
+    /// Sets the details.
     pub(super) fn set_details(&mut self, details: Details) {
         self.is_extended = details.first_expires_at_ms.is_some();
         let owner = &self.owner[..self.user_bytes as usize + self.key_bytes as usize];
@@ -90,7 +90,7 @@ impl Row {
         Box::new(self.to_reservation())
     }
 
-    /// The row of a reservation that comes from elsewhere, under a version of this ledger.
+    /// The row of a reservation from another ledger, with a version of this ledger.
     pub fn of_change(change: &Change, version: u64) -> Self {
         let reservation = &change.reservation;
         let user = reservation.user.as_ref().map_or("", User::as_str);

@@ -1,8 +1,9 @@
 //! Rows and indexes that grow in small steps.
 //!
-//! A sale of ten million doubles a vector of 400 MB and rehashes two tables of eight million on the
-//! way: over three seconds, measured, in which the ledger answers nobody. So rows stand in chunks
-//! that never move, and a large table is many small ones, each of which grows on its own.
+//! A sale of ten million rows would double a vector of 400 MB and rehash two tables of eight
+//! million entries on the way: over three seconds, measured, in which the ledger answers nobody. So
+//! rows are in chunks that never move, and a large table is many small ones, each of which grows on
+//! its own.
 
 use std::ops::Index;
 
@@ -17,13 +18,15 @@ const SPLIT_AT: usize = 1 << 15;
 /// Tables after the split: at ten million entries each has about 40,000.
 const PARTS: usize = 256;
 
-/// Reservations in the order they were granted. Numbered from 0.
+/// Reservations in the order in which they were granted, numbered from 0.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "simulation", derive(Clone))]
 pub struct Rows {
     chunks: Vec<Chunk>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "simulation", derive(Clone))]
 struct Chunk {
     rows: Vec<Row>,
     /// The latest version in it.
@@ -31,12 +34,12 @@ struct Chunk {
 }
 
 impl Rows {
-    /// How many there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK_ROWS + last.rows.len())
     }
 
-    /// Whether there is none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
@@ -46,8 +49,8 @@ impl Rows {
         self.chunks.iter().flat_map(|chunk| &chunk.rows)
     }
 
-    /// The first row from `number` on that may have a version after this one: whole chunks that
-    /// have none are passed over, so a look at what changed lately costs little in a large sale.
+    /// The first row from `number` on that may have a version after this one. Skips whole chunks
+    /// without such a row, so finding recent changes is cheap in a large sale.
     pub fn skip_unchanged(&self, number: usize, version: u64) -> usize {
         let mut later = self.chunks.iter().enumerate().skip(number / CHUNK_ROWS);
         let chunk = later.find(|(_, chunk)| chunk.newest > version).map(|(number, _)| number);
@@ -69,7 +72,8 @@ impl Rows {
                 last.rows.push(row);
                 last.newest = last.newest.max(version);
             }
-            // A small sale's only chunk grows as any vector; a large sale's are made whole.
+            // A small sale's only chunk grows like any vector; those of a large sale are allocated
+            // at full size.
             last => {
                 let mut rows = Vec::with_capacity(last.map_or(0, |_| CHUNK_ROWS));
                 rows.push(row);
@@ -87,10 +91,11 @@ impl Index<usize> for Rows {
     }
 }
 
-/// A hash table that grows in small steps. What is in it, and its hash, is its owner's to say.
+/// A hash table that grows in small steps. Its owner defines the entries and their hashes.
+#[cfg_attr(feature = "simulation", derive(Clone))]
 pub(super) struct Table<T> {
-    /// The table as long as it is one: here, and not behind a pointer, which where many sales are hot
-    /// is one miss of the cache more.
+    /// The only table, as long as there is one: inline, since with many hot sales a pointer would
+    /// be one more cache miss.
     whole: HashTable<T>,
     parts: Vec<HashTable<T>>,
 }
@@ -102,7 +107,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Bits that neither the place within a table nor its tags are made of.
+    /// Uses bits of the hash that neither the position within a table nor its tags use.
     fn part(&self, hash: u64) -> &HashTable<T> {
         match &self.parts[..] {
             [] => &self.whole,
@@ -127,19 +132,19 @@ impl<T> Table<T> {
         self.part(hash).find(hash, is_it)
     }
 
-    /// Finds an entry to change it.
+    /// Finds an entry, to change it.
     pub(super) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
         self.part_mut(hash).find_mut(hash, is_it)
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub(super) fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) {
         if let Ok(entry) = self.part_mut(hash).find_entry(hash, is_it) {
             entry.remove();
         }
     }
 
-    /// Adds an entry that is not in it.
+    /// Adds an entry that is not in the table.
     pub(super) fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
         if self.parts.is_empty() && self.whole.len() >= SPLIT_AT {
             self.split(2 * SPLIT_AT, &rehash);
@@ -147,7 +152,7 @@ impl<T> Table<T> {
         self.part_mut(hash).insert_unique(hash, entry, rehash);
     }
 
-    /// Makes room for a known number of entries.
+    /// Reserves capacity for a known number of entries.
     pub(super) fn reserve(&mut self, count: usize, rehash: impl Fn(&T) -> u64) {
         if self.parts.is_empty() && count >= SPLIT_AT {
             self.split(count, &rehash);
@@ -173,7 +178,7 @@ mod tests {
     use crate::sale::{ReservationId, Status};
 
     #[test]
-    fn rows_keep_their_numbers_over_chunks() {
+    fn rows_keep_their_numbers_across_chunks() {
         let mut rows = Rows::default();
         assert!(rows.is_empty());
         for n in 0..2 * CHUNK_ROWS + 3 {

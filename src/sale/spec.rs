@@ -1,4 +1,4 @@
-//! What defines a sale, and the state that follows from it and the time.
+//! The definition of a sale, and its state at a time.
 
 use super::rules::Rules;
 use super::split::Split;
@@ -8,43 +8,44 @@ use crate::limits::{
     RETURNED_PER_UNIT_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 
-/// Among [`members`](SaleSpec::members): it has no number.
+/// In [`members`](SaleSpec::members): not a number.
 const NOT_SET: u64 = u64::MAX;
 
-/// What defines a sale. Times are milliseconds since 1970, UTC, on the ledger's clock.
+/// The definition of a sale. Times are milliseconds since 1970, UTC, on the ledger's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleSpec {
     /// Units for sale.
     pub total: u64,
-    /// The first millisecond at which it sells. 0: it always has.
+    /// The first millisecond at which it sells. 0: it is open from the start.
     pub opens_at_ms: u64,
     /// The first millisecond at which it no longer sells. [`TIME_MS_MAX`]: never.
     pub closes_at_ms: u64,
-    /// Units that one user may hold and have confirmed together. 0: no limit.
+    /// The units that one user may have held and confirmed together. 0: no limit.
     pub limit_per_user: u32,
     /// How long a reservation is held before it must be confirmed.
     pub hold_ms: u64,
-    /// Most units in one reservation.
+    /// The maximum of units in one reservation.
     pub quantity_max: u32,
-    /// What else is to hold, which most sales leave at its default.
+    /// Further bounds, which most sales leave at their defaults.
     pub rules: Rules,
-    /// Its ticket types, fixed for as long as the sale is kept. Most sales have none.
+    /// Its ticket types, which never change. Most sales have none.
     pub types: Types,
-    /// How it is kept: in one place or in parts.
+    /// Whether it is split into parts.
     pub split: Split,
 }
 
-/// Which making of a sale this is. A sale that is removed and created again under its name is another:
-/// with another number, where the ledger gives numbers. The embedded ledger gives none.
+/// Which creation of a sale this is. A sale that is removed and created again under its name is
+/// another one: it has another number, if the ledger assigns numbers. The embedded ledger assigns
+/// none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Creation(pub u64);
 
 impl Creation {
-    /// The sale was made by hand, or by a version before 0.2.0.
+    /// The sale was created by hand, or by a version before 0.2.0.
     pub const UNKNOWN: Self = Self(0);
 }
 
-/// Why a definition can't be taken.
+/// Why a definition is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// `total` out of range.
@@ -76,18 +77,18 @@ pub enum SpecError {
     Splits(u32),
 }
 
-/// Whether a sale sells at a given time.
+/// The state of a sale at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Before its opening.
+pub enum SaleState {
+    /// Not open yet.
     Scheduled,
-    /// Selling.
+    /// Open.
     Open,
-    /// After its closing.
+    /// Over.
     Closed,
 }
 
-impl State {
+impl SaleState {
     /// The state's public name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -149,33 +150,33 @@ impl SaleSpec {
         Ok(())
     }
 
-    /// How many reservations may come back until nobody buys any more, where the sale was given no bound
-    /// on those that are made. `None`: any number, as in a sale in parts, whose places pass their units on.
+    /// How many reservations may come back until the sale rejects further purchases, if it has no
+    /// bound on the reservations made. `None`: any number, as in a split sale, whose places pass
+    /// their units on.
     ///
-    /// Those that come back are counted and not those that are made, since a purchase is what must be
-    /// cheap: it counts nothing.
+    /// Those that come back are counted, not those that are made: a purchase must be cheap, and
+    /// counts nothing.
     pub fn returned_max(&self) -> Option<u64> {
         let has_default = self.rules.reservations_max.is_none() && self.split == Split::Whole;
         has_default.then(|| RETURNED_MAX_DEFAULT.max(RETURNED_PER_UNIT_DEFAULT * self.total))
     }
 
-    /// Whether a purchase must say who the user is: something in the sale is bounded per user.
+    /// Whether a purchase must name the user, since something in the sale is bounded per user.
     pub fn needs_user(&self) -> bool {
         self.limit_per_user > 0 || self.rules.reservations_per_user_max > 0
     }
 
-    /// Whether there is nothing about it that a version would sell without regard to that knows neither
-    /// rules nor types.
+    /// Whether a version that knows neither rules nor types would sell it correctly.
     pub fn is_plain(&self) -> bool {
         self.rules.is_default() && self.types.is_empty()
     }
 
-    /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
+    /// The differences from the requested definition: `hold_ms is 300000, not 1000`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
         self.compare(asked, |_, _| true, self.types != asked.types)
     }
 
-    /// The same, but for what is asked for only by default.
+    /// The same without the settings that were left at their defaults.
     pub fn differences_from_set(&self, asked: &Self) -> Vec<String> {
         let defaults = Self::with_total(asked.total).members();
         let counts = |name, value| name == "total" || !defaults.contains(&(name, value));
@@ -223,13 +224,13 @@ impl SaleSpec {
     }
 
     /// The state at a time.
-    pub fn state(&self, now_ms: u64) -> State {
+    pub fn state(&self, now_ms: u64) -> SaleState {
         if now_ms >= self.closes_at_ms {
-            State::Closed
+            SaleState::Closed
         } else if now_ms < self.opens_at_ms {
-            State::Scheduled
+            SaleState::Scheduled
         } else {
-            State::Open
+            SaleState::Open
         }
     }
 }
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticket_types_that_nobody_asked_for_are_no_difference_from_what_is_set() {
+    fn unset_ticket_types_are_not_reported_as_a_difference() {
         let typed = |text| {
             let types = Types::from_text(text).unwrap();
             SaleSpec { types, ..SaleSpec::with_total(9) }

@@ -1,31 +1,33 @@
 //! A sale in parts, so that several cores of Redis can sell it at the same time.
 //!
 //! A split sale `ticket` is a *head* under its own name and K *parts*, `ticket~1of4` to
-//! `ticket~4of4`, each a sale of its own to the ledger: its stock, reservations, claims, users and
-//! deadlines. A user belongs to one part for good, so what must be exact about a user is decided in
-//! one step. The head sells nothing: it defines the sale and holds the stock that no part has yet.
+//! `ticket~4of4`. Each is a sale of its own to the ledger: its stock, reservations, claims, users
+//! and deadlines. A user belongs to one part for good, so everything that must be exact per user is
+//! decided in one step. The head sells nothing: it defines the sale and holds the stock that no
+//! part has yet.
 //!
-//! Units move between these *places* in two steps, since two places may be on different nodes. Each
-//! place counts, for every other one, the units it ever gave to it and ever took from it. Giving
-//! raises one count of the giver, taking brings the taker's count up to it: done twice, late or by
-//! somebody else, that changes nothing. What was given and not yet taken is under way, and whoever
-//! sees it may finish it. `total + given - taken` of a place changes only when stock is added, so the
-//! sum of these is the sale's total, at whatever different times the places were looked at.
+//! Units are transferred between these *places* in two steps, since two places may be on different
+//! nodes. Each place counts, per other place, the units that it ever sent and ever received.
+//! Sending raises one count of the sender; receiving raises the receiver's count to the same
+//! number. So a step that is repeated, late or done by another process changes nothing. Units that
+//! were sent and not yet received are in transit, and any process that sees them may complete the
+//! transfer. `total + sent - received` of a place changes only when stock is added, so the sum over
+//! all places is the sale's total, even if they were viewed at different times.
 
 use crate::limits::SPLITS_MAX;
 
-/// How a sale is kept.
+/// Whether a sale is split.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Split {
     /// In one place, as most are.
     #[default]
     Whole,
-    /// It is the head of a sale in this many parts.
+    /// The head of a sale in this many parts.
     Head {
         /// At least 2.
         parts: u32,
     },
-    /// It is one part of this many.
+    /// One part of this many.
     Part {
         /// At least 2.
         of: u32,
@@ -33,12 +35,12 @@ pub enum Split {
 }
 
 impl Split {
-    /// A sale in this many parts; in one, it is whole.
+    /// A sale in this many parts; with one, it is not split.
     pub fn into_parts(parts: u32) -> Self {
         if parts > 1 { Self::Head { parts } } else { Self::Whole }
     }
 
-    /// How many parts the sale has, as people count: 1 if it is whole.
+    /// The number of parts as people count: 1 if it is not split.
     pub fn parts(self) -> u32 {
         match self {
             Self::Whole => 1,
@@ -46,7 +48,7 @@ impl Split {
         }
     }
 
-    /// The same for who glances at it: 0 if it is whole.
+    /// The number of parts for a peek: 0 if it is not split.
     pub fn known_parts(self) -> u32 {
         match self {
             Self::Whole => 0,
@@ -54,7 +56,8 @@ impl Split {
         }
     }
 
-    /// How many places units may move between: the head, which is number 0, and the parts.
+    /// The number of places between which units are transferred: the head, which is number 0, and
+    /// the parts.
     pub fn places(self) -> usize {
         match self {
             Self::Whole => 0,
@@ -62,7 +65,7 @@ impl Split {
         }
     }
 
-    /// How a ledger notes it. `None`: the sale is whole, and nothing is noted.
+    /// The text that a ledger keeps. `None`: the sale is not split, and there is no text.
     pub fn to_text(self) -> Option<String> {
         match self {
             Self::Whole => None,
@@ -71,7 +74,7 @@ impl Split {
         }
     }
 
-    /// Reads [`to_text`](Self::to_text).
+    /// Parses the output of [`to_text`](Self::to_text).
     pub fn from_text(text: &str) -> Option<Self> {
         let (kind, count) = text.split_once(' ')?;
         let parts = count.parse().ok().filter(|parts| (2..=SPLITS_MAX).contains(parts))?;
@@ -83,28 +86,29 @@ impl Split {
     }
 }
 
-/// Units that a place has given to and taken from the others since it was made, by their numbers.
-/// Empty for a sale that is whole.
+/// The units that a place has ever sent to and received from each other place, by their numbers.
+/// Empty if the sale is not split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// Given.
-    pub gave: Vec<u64>,
-    /// Taken.
-    pub took: Vec<u64>,
-    /// In the head: units of all places together, which no move changes. `None`: it was not noted.
+pub struct Transfers {
+    /// Sent.
+    pub sent: Vec<u64>,
+    /// Received.
+    pub received: Vec<u64>,
+    /// In the head: the units of all places together, which no transfer changes. `None`: not
+    /// recorded.
     pub stock: Option<u64>,
 }
 
-impl Moves {
-    /// None yet.
+impl Transfers {
+    /// No transfers yet.
     pub fn none(split: Split) -> Self {
-        Self { gave: vec![0; split.places()], took: vec![0; split.places()], stock: None }
+        Self { sent: vec![0; split.places()], received: vec![0; split.places()], stock: None }
     }
 }
 
-/// The part (from 1) of this many to which an owner of reservations belongs, for ever: the user, or
-/// for one who is anonymous the idempotency key. It must be the same in every version of every
-/// server, so it is a hash that is written down: CRC-32 (IEEE 802.3), scaled to the number.
+/// The part (from 1) to which an owner of reservations belongs for ever: the user, or for an
+/// anonymous buyer the idempotency key. It must be the same in every version of every server, so
+/// the hash is fixed: CRC-32 (IEEE 802.3), scaled to the number of parts.
 pub fn home_part(owner: &str, parts: u32) -> u32 {
     let hash = u64::from(crc32fast::hash(owner.as_bytes()));
     1 + ((hash * u64::from(parts)) >> 32) as u32
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_split_is_noted_as_text() {
+    fn a_split_round_trips_as_text() {
         for split in [Split::Head { parts: 4 }, Split::Part { of: SPLITS_MAX }] {
             assert_eq!(Split::from_text(&split.to_text().unwrap()), Some(split));
         }
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_owner_has_a_home_and_all_parts_are_about_as_full() {
+    fn home_parts_are_stable_and_evenly_distributed() {
         // What a server of another version computes must be the same.
         assert_eq!(["ann", "bob", "李雷"].map(|user| home_part(user, 4)), HOMES_OF_THREE);
         for parts in [2, 3, 4, SPLITS_MAX] {

@@ -1,40 +1,40 @@
-//! What of a sale's terms can be changed while it is there.
+//! The terms of a sale that can be changed while it exists.
 
 use super::spec::{SaleSpec, SpecError};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
 
-/// Terms that a sale is to have from now on. What is `None` stays as it is.
+/// New terms of a sale. A term that is `None` stays as it is.
 ///
-/// Nobody loses what he has by it: a reservation keeps its deadline and its units, and a user who has more
-/// than a new limit keeps that.
+/// Nobody loses a reservation by it: a reservation keeps its deadline and its units, and a user
+/// above a new limit keeps what he has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
     /// The first millisecond at which the sale no longer sells. [`TIME_MS_MAX`]: never.
     pub closes_at_ms: Option<u64>,
     /// How long reservations made from now on are held.
     pub hold_ms: Option<u64>,
-    /// Units that one user may hold and have confirmed together. 0: no limit.
+    /// The units that one user may have held and confirmed together. 0: no limit.
     pub limit_per_user: Option<u32>,
-    /// Most units in one reservation.
+    /// The maximum of units in one reservation.
     pub quantity_max: Option<u32>,
-    /// Fewest units in one reservation.
+    /// The minimum of units in one reservation.
     pub quantity_min: Option<u32>,
-    /// How much longer in all a hold may become than it was at first. 0: not at all.
+    /// How much longer a hold may become, in total, than it was at first. 0: not at all.
     pub extend_max_ms: Option<u64>,
-    /// Most reservations that are ever made, those from before included. 0: no bound. `Some(None)`: that of
-    /// a sale that was given none.
+    /// The maximum number of reservations that are ever made, including those made so far. 0: no
+    /// bound. `Some(None)`: the default of a sale.
     pub reservations_max: Option<Option<u64>>,
-    /// The same of those that are made for one user. 0: no bound.
+    /// The same per user. 0: no bound.
     pub reservations_per_user_max: Option<u32>,
 }
 
 impl Terms {
-    /// Whether they change nothing, whatever the sale.
+    /// Whether they change nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether they name any of a sale's [`Rules`](super::Rules).
+    /// Whether they include any of a sale's [`Rules`](super::Rules).
     pub fn name_rules(&self) -> bool {
         self.quantity_min.is_some()
             || self.extend_max_ms.is_some()
@@ -42,7 +42,7 @@ impl Terms {
             || self.reservations_per_user_max.is_some()
     }
 
-    /// The definition that a sale has with them.
+    /// The definition of the sale after the change.
     pub fn applied_to(&self, spec: &SaleSpec) -> SaleSpec {
         let mut spec = spec.clone();
         spec.closes_at_ms = self.closes_at_ms.unwrap_or(spec.closes_at_ms);
@@ -58,7 +58,7 @@ impl Terms {
         spec
     }
 
-    /// Checks every bound. That a sale opens before it closes, only the sale can tell.
+    /// Checks every bound. Only the sale can check that it opens before it closes.
     pub fn check(&self) -> Result<(), SpecError> {
         if let Some(hold_ms) = self.hold_ms.filter(|ms| !(1..=HOLD_MS_MAX).contains(ms)) {
             return Err(SpecError::Hold(hold_ms));
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_are_within_the_bounds_of_a_sale() {
+    fn terms_outside_the_bounds_of_a_sale_are_refused() {
         let legal = Terms {
             closes_at_ms: Some(TIME_MS_MAX),
             hold_ms: Some(1),

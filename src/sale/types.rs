@@ -1,24 +1,24 @@
-//! Ticket types: kinds of units within one sale, as adult and child, each with a cap of its own and all
-//! drawing on the sale's total. A reservation in such a sale has *lines*: how many units of which type.
+//! Ticket types: kinds of units within one sale, such as adult and child, each with a cap of its
+//! own, all sharing the sale's total. A reservation in such a sale has *lines*: the units per type.
 //!
-//! Both have a text that ledgers keep, `adult:2,child:1`, in the order of the names, so that the same lines
-//! are always the same text. No name has a character that separates.
+//! Both have a text that ledgers keep, `adult:2,child:1`, in the order of the names, so that equal
+//! lines have equal texts. No name contains a separator.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use crate::limits::{QUANTITY_MAX, TOTAL_MAX, TYPE_NAME_BYTES_MAX, TYPES_MAX};
 
-/// Why types or lines can't be taken.
+/// Why types or lines are rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TypesError {
-    /// A name that is none.
+    /// An invalid name.
     #[error("the name of a ticket type is 1 to {TYPE_NAME_BYTES_MAX} bytes of a-z 0-9 _ -")]
     Name,
     /// Too many types.
     #[error("a sale has at most {TYPES_MAX} ticket types")]
     Count,
-    /// The same one twice.
+    /// A type that occurs twice.
     #[error("the ticket type {0} is named twice")]
     Twice(TypeName),
     /// A cap out of range.
@@ -34,7 +34,7 @@ pub enum TypesError {
 pub struct TypeName(Box<str>);
 
 impl TypeName {
-    /// Checks and takes a name.
+    /// Validates a name.
     pub fn new(text: &str) -> Result<Self, TypesError> {
         let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         let fits = !text.is_empty() && text.len() <= TYPE_NAME_BYTES_MAX;
@@ -59,7 +59,7 @@ impl fmt::Display for TypeName {
 pub struct Types(Option<Arc<[(TypeName, u64)]>>);
 
 impl Types {
-    /// Checks and takes types, in any order.
+    /// Validates types, in any order.
     pub fn new(types: impl IntoIterator<Item = (TypeName, u64)>) -> Result<Self, TypesError> {
         let mut list = Vec::new();
         for (name, cap) in types {
@@ -79,45 +79,44 @@ impl Types {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Whether there are none.
+    /// Whether there are no types.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// How many there are.
+    /// The number of types.
     pub fn len(&self) -> usize {
         self.list().len()
     }
 
-    /// The names and caps in their order.
+    /// The names and caps, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TypeName, u64)> {
         self.list().iter().map(|(name, cap)| (name, *cap))
     }
 
-    /// Where a type stands in that order.
+    /// The position of a type in that order.
     pub fn position(&self, name: &TypeName) -> Option<usize> {
         self.list().binary_search_by(|(found, _)| found.cmp(name)).ok()
     }
 
-    /// As ledgers keep them: `adult:60,child:40`. Empty if there are none.
+    /// The text that ledgers keep: `adult:60,child:40`. Empty if there are no types.
     pub fn to_text(&self) -> String {
         text_of(self.iter())
     }
 
-    /// Reads [`to_text`](Self::to_text). `None`: it is nothing that it writes.
+    /// Parses the output of [`to_text`](Self::to_text). `None`: it is no such output.
     pub fn from_text(text: &str) -> Option<Self> {
         let types = Self::new(pairs(text)?).ok()?;
         (types.to_text() == text).then_some(types)
     }
 }
 
-/// How many units of which ticket type, in the order of the names. A type of which there is none is not
-/// among them.
+/// Units per ticket type, in the order of the names. Types without units are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Lines(Box<[(TypeName, u32)]>);
 
 impl Lines {
-    /// Checks and takes lines, in any order. Those of no units are left out.
+    /// Validates lines, in any order. Drops those without units.
     pub fn new(lines: impl IntoIterator<Item = (TypeName, u32)>) -> Result<Self, TypesError> {
         let mut list = Vec::new();
         let mut units = 0u64;
@@ -136,12 +135,12 @@ impl Lines {
         Ok(Self(list.into()))
     }
 
-    /// The names and quantities in their order.
+    /// The names and quantities, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TypeName, u32)> {
         self.0.iter().map(|(name, quantity)| (name, *quantity))
     }
 
-    /// Whether there is no unit in them.
+    /// Whether there are no units.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -157,29 +156,30 @@ impl Lines {
         found.map_or(0, |at| self.0[at].1)
     }
 
-    /// Whether there are no more units of any type than in others.
+    /// Whether no type has more units than in `others`.
     pub fn are_within(&self, others: &Self) -> bool {
         self.iter().all(|(name, quantity)| quantity <= others.of(name))
     }
 
-    /// As many of each type as are in both.
+    /// The smaller number of each type.
     pub fn at_most(&self, others: &Self) -> Self {
         let least = self.iter().map(|(name, n)| (name.clone(), n.min(others.of(name))));
         Self(least.filter(|(_, quantity)| *quantity > 0).collect())
     }
 
-    /// As databases keep them: `{"adult":2,"child":1}`. No name has a character that JSON escapes.
+    /// The JSON that databases keep: `{"adult":2,"child":1}`. No name has a character that JSON
+    /// escapes.
     pub fn to_json(&self) -> String {
         let members = self.iter().map(|(name, quantity)| format!("\"{name}\":{quantity}"));
         format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 
-    /// As ledgers keep them: `adult:2,child:1`.
+    /// The text that ledgers keep: `adult:2,child:1`.
     pub fn to_text(&self) -> String {
         text_of(self.iter())
     }
 
-    /// Reads [`to_text`](Self::to_text). `None`: it is nothing that it writes.
+    /// Parses the output of [`to_text`](Self::to_text). `None`: it is no such output.
     pub fn from_text(text: &str) -> Option<Self> {
         let lines = pairs(text)?.into_iter().map(|(name, n)| Some((name, u32::try_from(n).ok()?)));
         let lines = Self::new(lines.collect::<Option<Vec<_>>>()?).ok()?;
@@ -187,12 +187,13 @@ impl Lines {
     }
 }
 
-/// What a part of a reservation is to be cancelled or refunded down to.
+/// The units that are to remain when a part of a reservation is cancelled or refunded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remaining {
-    /// So many units, in a sale without ticket types. None: the whole is given back, in any sale.
+    /// This many units, in a sale without ticket types. 0: the whole reservation is given back, in
+    /// any sale.
     Units(u32),
-    /// These, in a sale with ticket types.
+    /// These lines, in a sale with ticket types.
     Lines(Lines),
 }
 
@@ -211,7 +212,7 @@ impl Remaining {
     }
 }
 
-/// Units of one ticket type that are sold.
+/// The sold units of one ticket type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TypeUnits {
     /// Held and not yet confirmed.
@@ -226,13 +227,13 @@ impl TypeUnits {
         self.held + self.confirmed
     }
 
-    /// A list of them as a ledger keeps it, `3:5,0:1`, in the order of the sale's types.
+    /// The text of a list that a ledger keeps, `3:5,0:1`, in the order of the sale's types.
     pub fn list_to_text(list: &[Self]) -> String {
         let texts = list.iter().map(|units| format!("{}:{}", units.held, units.confirmed));
         texts.collect::<Vec<_>>().join(",")
     }
 
-    /// Reads [`list_to_text`](Self::list_to_text). `None`: it is nothing that it writes.
+    /// Parses the output of [`list_to_text`](Self::list_to_text). `None`: it is no such output.
     pub fn list_from_text(text: &str) -> Option<Vec<Self>> {
         let one = |pair: &str| {
             let (held, confirmed) = pair.split_once(':')?;
@@ -243,7 +244,7 @@ impl TypeUnits {
     }
 }
 
-/// By name, each once.
+/// Sorts by name, and rejects a name that occurs twice.
 fn sort_apart<N>(list: &mut [(TypeName, N)]) -> Result<(), TypesError> {
     list.sort_by(|(one, _), (other, _)| one.cmp(other));
     match list.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_in_any_order_and_without_what_is_none() {
+    fn lines_ignore_order_and_zero_quantities() {
         let one = Lines::new([(name("child"), 1), (name("adult"), 2), (name("dog"), 0)]).unwrap();
         assert_eq!((one.to_text().as_str(), one.units()), ("adult:2,child:1", 3));
         assert_eq!(one.to_json(), r#"{"adult":2,"child":1}"#);
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_short_and_plain() {
+    fn a_type_name_has_bounded_length_and_plain_characters() {
         for good in ["a", "adult", "group-of-10", "1st_class", &"x".repeat(TYPE_NAME_BYTES_MAX)] {
             assert_eq!(TypeName::new(good).unwrap().as_str(), good);
         }
@@ -333,7 +334,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_it_reads_it_would_write(text in "(a|b|:|,|0|1|9|\\+| ){0,9}") {
+        fn parsed_text_is_written_back_unchanged(text in "(a|b|:|,|0|1|9|\\+| ){0,9}") {
             if let Some(lines) = Lines::from_text(&text) {
                 prop_assert_eq!(lines.to_text(), text.clone());
                 prop_assert!(lines.units() > 0);

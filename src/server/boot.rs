@@ -1,4 +1,4 @@
-//! Starting the cores: each on its own worker, with everything that lives on it but its listeners.
+//! Starts the cores: each on its own worker, with everything that lives on it but its listeners.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -10,24 +10,24 @@ use std::sync::mpsc::Sender;
 use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::desk::Desk;
+use crate::control::threads::ControlThreads;
 use crate::engine::core::Core;
-use crate::engine::gate::Token;
-use crate::engine::settings::{Front, Settings};
+use crate::engine::reactor::Token;
+use crate::engine::settings::{Settings, TrustedProxies};
 use crate::engine::{self, no_memory_for_a_coroutine};
-use crate::handler::{BUY_SALE, Buyers};
+use crate::gatekeeper::Gatekeeper;
+use crate::handler::{BUY_SALE, Buyers, Storefront};
 use crate::ledger::Failure;
-use crate::ledger::batch::{Asker, Batcher, Tell};
+use crate::ledger::batch::{Batcher, WaiterId, Waker};
 use crate::ledger::embedded;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
 use crate::limits::{HANDSHAKE_STACK_BYTES, REFUSED_CONNECTIONS_MAX, STACK_BYTES, START_SALES_MAX};
-use crate::purchase::{Seller, Settler, gather};
-use crate::renewed::Copy;
+use crate::purchase::{SaleCacheUpdater, Seller, view_or_create_parts};
+use crate::reloadable::Cached;
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
 use crate::status::Status;
-use crate::turnstile::Turnstile;
 
 /// What a core's link needs.
 pub(super) enum LinkTo {
@@ -35,15 +35,23 @@ pub(super) enum LinkTo {
     Redis(Arc<RedisLedger>),
 }
 
-/// What the buyers' engine goes by.
+/// The parts of one core, besides the shared state.
+pub(super) struct Parts {
+    /// What its link to the ledger needs.
+    pub(super) link: LinkTo,
+    pub(super) stat_log: Option<StatLogBuffer>,
+    pub(super) storefront: Option<&'static Storefront>,
+}
+
+/// The settings of the engine for the public port.
 pub(super) fn buyers_settings(config: &Config) -> Settings {
     Settings {
         first_worker: 0,
         connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
         refused_max: REFUSED_CONNECTIONS_MAX,
         connections_per_address: config.connections_per_address,
-        front: Front {
-            trusted: config.trusted_proxies.clone(),
+        proxies: TrustedProxies {
+            networks: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
         },
         idle_timeout_ms: config.idle_timeout_ms,
@@ -53,47 +61,48 @@ pub(super) fn buyers_settings(config: &Config) -> Settings {
     }
 }
 
-/// Has worker `index` start its core.
+/// Starts a core on worker `index`.
 pub(super) fn start_core(
     index: usize,
     status: Arc<Status>,
-    desk: Arc<Desk>,
+    control_threads: Arc<ControlThreads>,
     events: Sender<Event>,
-    link: LinkTo,
-    stat_log: Option<StatLogBuffer>,
+    parts: Parts,
 ) {
     let engine = status.engine.clone();
-    let boot = move || boot_core(index, status, desk, events, link, stat_log);
+    let boot = move || boot_core(index, status, control_threads, events, parts);
     engine::boot_core(&engine, index, boot);
 }
 
-/// On the core's own worker: pins it and starts everything that lives on it.
+/// Runs on the core's own worker: pins it and starts everything that lives on it.
 fn boot_core(
     index: usize,
     status: Arc<Status>,
-    desk: Arc<Desk>,
+    control_threads: Arc<ControlThreads>,
     events: Sender<Event>,
-    link: LinkTo,
-    stat_log: Option<StatLogBuffer>,
+    parts: Parts,
 ) -> io::Result<()> {
+    let Parts { link, stat_log, storefront } = parts;
     let config = &status.config;
     let processor = config.cores[index];
     if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
-        tracing::warn!(core = index, processor, "can't be pinned to its processor");
+        tracing::warn!(core = index, processor, "core not pinned to its processor");
     }
     let clock = Rc::new(Clock::default());
-    let batcher = Batcher::new(status.patience.clone());
+    let batcher = Batcher::new(status.queue_limits.clone());
     let selling = status.selling.clone();
     let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
     let seller: &'static Seller = Box::leak(Box::new(seller));
-    seller.batcher.set_settle(Box::new(Settler(seller)));
-    let trust = Copy::of(status.trust.clone());
-    let catalogue = desk.catalogues.clone().of_core();
-    let desk = Box::new(move |request, promise| desk.ask(request, promise));
-    let turnstile = Turnstile::new(index, status.turnstile.clone());
-    let service = Buyers::new(seller, config.public_confirm, trust, turnstile, desk, catalogue);
+    seller.batcher.set_observer(Box::new(SaleCacheUpdater(seller)));
+    let trust = Cached::of(status.trust.clone());
+    let catalogue = control_threads.catalogues.clone().of_core();
+    let control_threads = Box::new(move |request, sender| control_threads.ask(request, sender));
+    let gatekeeper = Gatekeeper::new(index, status.gatekeeper.clone());
+    let service =
+        Buyers::new(seller, config.public_confirm, trust, gatekeeper, control_threads, catalogue)
+            .with_storefront(storefront);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
-    seller.batcher.set_tell(Box::new(Teller(core)));
+    seller.batcher.set_waker(Box::new(CoreWaker(core)));
     seller.flows.set_spawn(Box::new(|flow| core.spawn_here("flow", STACK_BYTES, |_| flow())));
     let (told, theirs) = (events.clone(), status.clone());
     let report = Box::new(move |state: LinkState| {
@@ -106,26 +115,26 @@ fn boot_core(
         LinkTo::Redis(ledger) => redis::run_link(site, &ledger),
     });
     if index == 0 {
-        let look = move |core| look_after_sales(core, seller, &status.config, &events);
+        let look = move |core| ensure_sales(core, seller, &status.config, &events);
         started = started && core.spawn_here("sales", STACK_BYTES, look);
     }
     started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
 }
 
-/// Tells connections that their answers are there.
-struct Teller(&'static Core);
+/// Wakes connections whose answers are there.
+struct CoreWaker(&'static Core);
 
-impl Tell for Teller {
-    fn tell(&self, asker: Asker, first: bool) {
-        self.0.tell(Token::from_number(asker.0), first);
+impl Waker for CoreWaker {
+    fn wake(&self, asker: WaiterId, first: bool) {
+        self.0.wake(Token::from_number(asker.0), first);
     }
 
-    fn untold(&self) -> usize {
-        self.0.untold()
+    fn pending(&self) -> usize {
+        self.0.woken_count()
     }
 }
 
-/// The outcome with the view of all parts, which are made if the sale was to be.
+/// The outcome with the view of all parts. Creates the parts if the sale was to be created.
 fn with_parts(
     seller: &Seller,
     id: &SaleId,
@@ -134,7 +143,7 @@ fn with_parts(
 ) -> Result<Outcome, Failure> {
     let make = matches!(command, Command::Create(_));
     let all = |view: &SaleView| match view.spec.split {
-        Split::Head { parts } => gather(seller, id, parts, make).map(Box::new),
+        Split::Head { parts } => view_or_create_parts(seller, id, parts, make).map(Box::new),
         Split::Whole | Split::Part { .. } => Ok(Box::new(view.clone())),
     };
     Ok(match outcome {
@@ -144,8 +153,8 @@ fn with_parts(
     })
 }
 
-/// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
-fn look_after_sales(
+/// Creates the missing sales of the configuration as soon as the ledger is reachable.
+fn ensure_sales(
     core: &'static Core,
     seller: &'static Seller,
     config: &Config,
@@ -161,12 +170,12 @@ fn look_after_sales(
     {
         wanted.push((id, Command::Show));
     }
-    let pause = core.gate.signal();
+    let pause = core.reactor.new_notify();
     let mut wanted = VecDeque::from(wanted);
     let mut under_way = VecDeque::new();
     let mut refused = HashSet::new();
     while !(wanted.is_empty() && under_way.is_empty()) {
-        // Many at a time: what is under way together leaves together.
+        // Many at a time: commands that are pending together are sent together.
         while under_way.len() < START_SALES_MAX
             && let Some((id, command)) = wanted.pop_front()
         {
@@ -178,12 +187,12 @@ fn look_after_sales(
                 }
             }
         }
-        seller.batcher.kick();
+        seller.batcher.wake_link();
         let answer = under_way.pop_front().map(|(id, command, ticket)| {
             let answer = seller.batcher.wait(ticket);
             (id, command, answer)
         });
-        // Of a split sale the parts too, which may be missing also if the sale is there.
+        // Also for the parts of a split sale, which may be missing even if the sale exists.
         let answer = answer.map(|(id, command, answer)| {
             let answer = answer.and_then(|outcome| with_parts(seller, &id, &command, outcome));
             (id, command, answer)
@@ -192,7 +201,7 @@ fn look_after_sales(
             Some((id, _, Ok(Outcome::Created(view)))) => (id, SaleStart::Created(*view)),
             Some((id, _, Ok(Outcome::Sale(view)))) => (id, SaleStart::Existing(*view)),
             Some((id, _, Ok(_))) => {
-                // One that was moved to another ledger is not made here.
+                // A sale that was moved to another ledger is not created here.
                 let reason = seller.selling.refused_sales.reason(&id);
                 (id, reason.map_or(SaleStart::Missing, SaleStart::Refused))
             }
@@ -204,7 +213,7 @@ fn look_after_sales(
                     let start = SaleStart::Refused(reason);
                     let _ = events.send(Event::Sale(id.detached(), start));
                 }
-                // Creating is idempotent: also after an unknown answer it may be asked again.
+                // Creating is idempotent, so it may be repeated even after an unknown outcome.
                 wanted.extend(failed.map(|(id, command, _)| (id, command)));
                 if under_way.is_empty() {
                     _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100);
@@ -214,5 +223,5 @@ fn look_after_sales(
         };
         let _ = events.send(Event::Sale(id.detached(), start));
     }
-    core.gate.forget_source(&pause);
+    core.reactor.forget(&pause);
 }

@@ -1,4 +1,4 @@
-//! What the main thread hears.
+//! The events of the main thread.
 
 use std::io;
 
@@ -9,34 +9,34 @@ use crate::ledger::embedded::OpenError;
 use crate::ledger::link::LinkState;
 use crate::sale::{SaleId, SaleView};
 
-/// What the main thread hears.
+/// An event of the main thread.
 pub enum Event {
     /// SIGTERM or SIGINT.
     Signal,
     /// A core could not be started.
     Failed(io::Error),
-    /// The link to the ledger of the core of this number has changed.
+    /// The ledger link of the core with this index has changed.
     Link(usize, LinkState),
-    /// A sale was looked after at the start.
+    /// The state of a sale at the start.
     Sale(SaleId, SaleStart),
     /// A core has no connection left.
     Drained,
-    /// SIGUSR2: a new process is to take over.
+    /// SIGUSR2: hand over to a new process.
     HandOver,
-    /// A process that was to take over could, or why it could not.
+    /// The new process is ready to take over, or why it is not.
     Successor(io::Result<Successor>),
-    /// The embedded ledger that another process had is open now, or why it can't be opened.
+    /// The embedded ledger of the previous process is open, or why it can't be opened.
     LedgerOpen(Result<(), OpenError>),
-    /// The end is to take other times than before.
+    /// New times for the shutdown.
     DrainTimes(DrainTimes),
 }
 
-/// How long the end of a server takes.
+/// The times of a shutdown.
 #[derive(Debug, Clone, Copy)]
 pub struct DrainTimes {
-    /// Time to serve on, not ready any more, before the drain.
+    /// Time before the drain in which the server serves but is not ready.
     pub delay_ms: u64,
-    /// Longest time for the drain.
+    /// Maximum time for the drain.
     pub timeout_ms: u64,
 }
 
@@ -55,15 +55,15 @@ impl From<engine::core::Event> for Event {
     }
 }
 
-/// What became of a sale at the start.
+/// The state of a sale at the start.
 #[derive(Debug)]
 pub enum SaleStart {
-    /// It has been created.
+    /// It was created.
     Created(SaleView),
-    /// It was there before, perhaps not as asked.
+    /// It existed before, perhaps with other terms.
     Existing(SaleView),
-    /// Nobody asked for it to be created, and it is not there.
+    /// It does not exist, and was not to be created.
     Missing,
-    /// The ledger refuses it for what is stored of it, and why. It is tried again.
+    /// The ledger refuses its stored data, for this reason. The server keeps trying.
     Refused(String),
 }

@@ -1,11 +1,11 @@
-//! Giving way to another process, and taking over from one: what the main thread does of it. How the two
-//! talk is in [`succession`](super::succession).
+//! Handing over to a new process, and taking over from the previous one: the main thread's part.
+//! The protocol between the two is in [`succession`](super::succession).
 //!
-//! Servers that share a Redis may sell side by side, so the old one stops accepting and the new one
-//! begins, and that is all. An embedded ledger has one owner. The old process first closes, for a moment,
-//! each connection after its next answer, so that those who are busy come anew; then it stops accepting,
-//! answers what is under way, and closes the ledger. Meanwhile the new one accepts, and purchases wait
-//! there until it has opened the ledger: that is the pause.
+//! Servers that share a Redis may sell at the same time, so the old one stops accepting when the
+//! new one begins. An embedded ledger has one owner. So the old process first closes each
+//! connection after its next answer, for a moment, so that busy clients reconnect. Then it stops
+//! accepting, answers pending requests, and closes the ledger. Meanwhile the new process accepts
+//! connections, and purchases wait until it has opened the ledger: that is the pause.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,45 +17,45 @@ use super::listening::Socket;
 use super::notify;
 use super::succession::{Predecessor, Successor};
 use super::watchdog::Watchdog;
-use super::{Heard, Server};
+use super::{Server, Step};
 use crate::ledger::link::LinkState;
 use crate::limits::{
     HAND_OVER_CLOSE_MS, HAND_OVER_LEAVE_MS, HAND_OVER_PATIENCE_MS, STARTUP_WAIT_MS,
 };
 use crate::sale::SaleId;
 
-/// Time between two looks at whether anybody is still here.
+/// Interval of the check whether connections are left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Server {
-    /// Starts the process that is to take over, unless that can't be.
+    /// Starts the process that is to take over, unless that is impossible.
     pub(super) fn bring_up_successor(&mut self, sockets: &[Socket]) {
-        let refuse = |reason| tracing::warn!(reason, "no hand-over to a new process");
+        let refuse = |reason| tracing::warn!(reason, "hand-over not possible");
         if self.hands_over {
             return refuse("one is under way");
         }
         if std::process::id() == 1 {
             return refuse("this is process 1, whose end is its container's; restart that");
         }
-        tracing::info!("a new process is started that takes over");
+        tracing::info!("hand-over: new process started");
         let events = self.events.clone();
         let done = move |brought_up| _ = events.send(Event::Successor(brought_up));
         match Successor::start(sockets.to_vec(), done) {
             Ok(()) => self.hands_over = true,
-            Err(error) => tracing::error!(%error, "no new process took over; this one goes on"),
+            Err(error) => tracing::error!(%error, "hand-over failed; this process goes on"),
         }
     }
 
-    /// While we still accept: has those who are busy come anew where the ledger must be closed before
-    /// anybody else can sell.
-    pub(super) fn prepare_to_give_way(
+    /// While still accepting: closes busy connections after their answers, so that the clients
+    /// reconnect. Only for a ledger that must be closed before the new process can sell.
+    pub(super) fn prepare_hand_over(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
         successor: &Successor,
     ) -> Result<(), RunError> {
         let (pid, version) = (successor.pid(), &successor.version);
-        tracing::info!(pid, version, "giving way to a new process");
+        tracing::info!(pid, version, "hand-over: new process takes over");
         notify::successor(pid);
         self.status.hands_over.store(true, Ordering::SeqCst);
         if !ledger.has_one_owner() {
@@ -63,33 +63,33 @@ impl Server {
         }
         self.status.engine.leave();
         let until = Instant::now() + Duration::from_millis(HAND_OVER_LEAVE_MS);
-        self.hear_until(ledger, watchdog, until, |_| false)
+        self.run_until(ledger, watchdog, until, |_| false)
     }
 
-    /// Lets the other process accept. Where both may sell, serves those who are here until they have
-    /// their next answers, as long as a drain may take.
-    pub(super) fn give_way(
+    /// Lets the new process accept. If both may sell, serves the remaining clients until they have
+    /// their next answers, at most for the time of a drain.
+    pub(super) fn hand_over(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
         successor: &Successor,
     ) -> Result<(), RunError> {
         self.status.engine.give_up_listening();
-        if let Err(error) = successor.let_take() {
-            // Its end is in its log, and whoever supervises us sees it.
-            tracing::error!(%error, "the new process is gone; nobody accepts any more");
+        if let Err(error) = successor.allow_take_over() {
+            // Its own log has the reason, and the supervisor sees that it ended.
+            tracing::error!(%error, "hand-over failed: the new process is gone and no process accepts connections");
         }
         if ledger.has_one_owner() {
             return Ok(());
         }
         let until = Instant::now() + Duration::from_millis(self.drain_times.timeout_ms);
-        self.hear_until(ledger, watchdog, until, |server| {
-            server.status.engine.connections.taken() == 0
+        self.run_until(ledger, watchdog, until, |server| {
+            server.status.engine.connections.in_use() == 0
         })
     }
 
-    /// Goes on to hear until this time, or until it is done, or told to end.
-    fn hear_until(
+    /// Handles events until this time, or until `done` or a shutdown.
+    fn run_until(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
@@ -98,15 +98,15 @@ impl Server {
     ) -> Result<(), RunError> {
         while Instant::now() < until && !is_done(self) {
             let left = until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL);
-            if let Heard::End = self.hear(ledger, watchdog, left)? {
+            if let Step::End = self.next_step(ledger, watchdog, left)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Waits until this process could sell, and until it is to. Gives what became of the sales; `None`
-    /// where the ledger is still another process'.
+    /// Waits until this process can sell, and until it is to take over. Returns the state of the
+    /// sales; `None` if the previous process still has the ledger.
     pub(super) fn take_over(
         &mut self,
         predecessor: &Predecessor,
@@ -114,9 +114,9 @@ impl Server {
     ) -> Result<Option<Vec<(SaleId, SaleStart)>>, RunError> {
         let refuse = |reason: String| Err(RunError::NotTakenOver(reason));
         let started = if waits_for_ledger {
-            // What comes meanwhile waits as long as that takes.
+            // Requests that come meanwhile wait for the ledger to be opened.
             let most = self.status.config.waiting_max;
-            self.status.patience.change(most, HAND_OVER_PATIENCE_MS);
+            self.status.queue_limits.set(most, HAND_OVER_PATIENCE_MS);
             self.wait_for_links()?;
             None
         } else {
@@ -139,7 +139,7 @@ impl Server {
     fn wait_for_links(&mut self) -> Result<(), RunError> {
         let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
         while self.links.iter().any(|link| *link != Some(LinkState::Up)) {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.events_rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Link(core, state)) => self.links[core] = Some(state),
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Ok(Event::LedgerOpen(opened)) => opened?,
@@ -155,19 +155,19 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the process before has closed its embedded ledger and this one has opened it.
+    /// Waits until the previous process has closed its embedded ledger and this one has opened it.
     pub(super) fn await_ledger(&mut self) -> Result<(), RunError> {
         let since = Instant::now();
         let most_ms = self.drain_times.timeout_ms + 2 * HAND_OVER_CLOSE_MS;
         let until = since + Duration::from_millis(most_ms);
         let mut told_to_end = false;
         loop {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.events_rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Signal) => told_to_end = true,
                 Ok(Event::LedgerOpen(opened)) => {
                     opened?;
                     let config = &self.status.config;
-                    self.status.patience.change(config.waiting_max, config.ledger_timeout_ms);
+                    self.status.queue_limits.set(config.waiting_max, config.ledger_timeout_ms);
                     let paused_ms = since.elapsed().as_millis() as u64;
                     tracing::info!(paused_ms, "took over the ledger");
                     if told_to_end {

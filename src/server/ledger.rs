@@ -1,4 +1,4 @@
-//! The ledger that an instance sells from, whichever it is.
+//! The ledger of an instance, of either kind.
 
 use std::io;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(super) enum Ledger {
 }
 
 impl Ledger {
-    /// `events`: another process is about to give an embedded one up, and it is to be told when it is
-    /// open.
+    /// Opens the ledger. `events`: another process is about to close an embedded ledger; it is
+    /// opened then, and reported here.
     pub(super) fn open(config: &Config, events: Option<Sender<Event>>) -> Result<Self, RunError> {
         match &config.ledger {
             LedgerSetting::Embedded(folder) => {
@@ -61,8 +61,8 @@ impl Ledger {
         }
     }
 
-    /// The sales that it refuses for what is stored of them; of an embedded one, those of the settings
-    /// that were moved away.
+    /// The sales that the ledger refuses because of their stored data; for an embedded ledger, also
+    /// configured sales that were moved away.
     pub(super) fn refused_sales(&self, config: &Config) -> Arc<RefusedSales> {
         match self {
             Self::Embedded(ledger) => {
@@ -78,7 +78,7 @@ impl Ledger {
         }
     }
 
-    /// What the thread of an embedded ledger counts.
+    /// Counters of the embedded ledger's thread.
     pub(super) fn store_counts(&self) -> Option<Arc<StoreCounts>> {
         match self {
             Self::Embedded(ledger) => Some(ledger.handle().counts().clone()),
@@ -93,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// A way in for the control thread.
+    /// A blocking client for a control thread.
     pub(super) fn client(&self) -> Box<dyn Client> {
         match self {
             Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
@@ -101,20 +101,23 @@ impl Ledger {
         }
     }
 
-    /// Has what expires return to stock. The embedded ledger does so itself.
+    /// Starts the sweep that returns expired reservations to stock. The embedded ledger does so
+    /// itself.
     pub(super) fn sweep(&self, status: &Status) -> io::Result<Option<Sweep>> {
         match self {
             Self::Embedded(_) => Ok(None),
-            Self::Redis(ledger) => Sweep::start(ledger.clone(), status.upkeep.clone()).map(Some),
+            Self::Redis(ledger) => {
+                Sweep::start(ledger.clone(), status.background.clone()).map(Some)
+            }
         }
     }
 
-    /// The worker that writes the orders of an embedded ledger, if it is asked for.
+    /// Starts the worker that writes the orders of an embedded ledger, if it is configured.
     pub(super) fn orders(&self, status: &Status) -> Result<Option<OrdersThread>, RunError> {
         match (self, &status.config.orders) {
             (Self::Embedded(ledger), Some(to)) => {
                 let started =
-                    OrdersThread::start(ledger.handle(), to.clone(), status.upkeep.clone());
+                    OrdersThread::start(ledger.handle(), to.clone(), status.background.clone());
                 started.map(Some).map_err(|error| match error {
                     OrdersStartError::Thread(error) => error.into(),
                     OrdersStartError::Behind(reason) => RunError::Orders(reason),
@@ -124,7 +127,7 @@ impl Ledger {
         }
     }
 
-    /// Whether one process at a time has it.
+    /// Whether only one process at a time can use it.
     pub(super) fn has_one_owner(&self) -> bool {
         matches!(self, Self::Embedded(_))
     }

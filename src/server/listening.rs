@@ -1,5 +1,4 @@
-//! Listening on everything that is asked for, before anything else is started: on sockets that
-//! somebody has passed to this process, or else on our own.
+//! Opens all listening sockets before anything else is started: inherited ones, or else new ones.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,36 +6,39 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::error::RunError;
-use super::passed::Passed;
+use super::inherited_sockets::InheritedSockets;
 use crate::config::{Config, Listen};
 use crate::engine::listener::{self, Families, Listener, SocketFile};
 
-/// What an instance listens on.
+/// The listening sockets of an instance.
 pub(super) struct Listening {
-    /// Files of Unix sockets, removed when dropped: first, while their sockets are open.
+    /// Files of Unix sockets, removed when dropped. Dropped first, while their sockets are open.
     pub(super) files: Vec<SocketFile>,
     /// The listeners of each core.
     pub(super) listeners: Vec<Vec<Listener>>,
-    /// That of the control port, if there is one.
+    /// The listeners of the control port, if there is one.
     pub(super) control: Option<(SocketAddr, Vec<Listener>)>,
-    /// Where that is: the ports that were taken for 0.
+    /// The actual addresses, with the ports that were taken for 0.
     pub(super) addresses: Vec<Listen>,
-    /// All sockets with what was asked for, to be passed on.
+    /// All sockets with their settings, to be passed to a new process.
     pub(super) sockets: Vec<Socket>,
 }
 
-/// A listening socket, and what it was made for, as a setting says it.
+/// A listening socket, and the setting that it was created for.
 #[derive(Clone)]
 pub(super) struct Socket {
     pub(super) asked: String,
     pub(super) socket: Arc<OwnedFd>,
 }
 
-/// What the control port's sockets are said to be made for.
+/// The name for the control port's sockets.
 pub(super) const CONTROL: &str = "control";
 
-/// Listens on everything. Connections wait until the cores accept them.
-pub(super) fn listen_all(config: &Config, mut passed: Passed) -> Result<Listening, RunError> {
+/// Opens all sockets. Connections wait until the cores accept them.
+pub(super) fn listen_all(
+    config: &Config,
+    mut passed: InheritedSockets,
+) -> Result<Listening, RunError> {
     let cores = config.cores.len();
     let mut all = Listening {
         files: Vec::new(),
@@ -66,12 +68,17 @@ pub(super) fn listen_all(config: &Config, mut passed: Passed) -> Result<Listenin
             RunError::Control { address, error, hint }
         })?);
     }
-    passed.warn_of_rest();
+    passed.warn_of_unused();
     Ok(all)
 }
 
 impl Listening {
-    fn add(&mut self, config: &Config, asked: &Listen, passed: &mut Passed) -> io::Result<()> {
+    fn add(
+        &mut self,
+        config: &Config,
+        asked: &Listen,
+        passed: &mut InheritedSockets,
+    ) -> io::Result<()> {
         let cores = self.listeners.len();
         let name = asked.to_string();
         let (found, bound) = match asked {
@@ -99,7 +106,7 @@ impl Listening {
                 (asked.clone(), bound)
             }
         };
-        // One core accepts for all from a Unix socket; several sockets are several cores' work.
+        // One core accepts for all on a Unix socket; several sockets are assigned to several cores.
         let first = if let Listen::Unix(_) = asked { self.addresses.len() } else { 0 };
         for (index, one) in bound.into_iter().enumerate() {
             self.listeners[(first + index) % cores].push(one);
@@ -114,7 +121,7 @@ impl Listening {
         address: SocketAddr,
         name: &str,
         cores: usize,
-        passed: &mut Passed,
+        passed: &mut InheritedSockets,
     ) -> io::Result<(SocketAddr, Vec<Listener>)> {
         let (address, bound) = match passed.take_tcp(name, address)? {
             Some((found, sockets)) => (found, listener::adopt_all(sockets, cores)?),
@@ -130,7 +137,8 @@ impl Listening {
     }
 }
 
-/// What a socket for all IPv6 addresses takes: also IPv4, unless another one is to have the port there.
+/// Whether a socket for all IPv6 addresses also accepts IPv4: yes, unless another socket is to have
+/// the port.
 fn families(config: &Config, address: SocketAddr) -> Families {
     let control = config.control.as_ref().map(|setting| setting.address);
     let mut all = config.listen.iter().filter_map(Listen::address).chain(control);
@@ -141,7 +149,7 @@ fn families(config: &Config, address: SocketAddr) -> Families {
     }
 }
 
-/// What would help where an address can't be listened on.
+/// Advice for a failed address.
 fn tcp_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",

@@ -1,4 +1,4 @@
-//! This server as a member of a fleet.
+//! This server as a member of the fleet.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::limits::{MEMBER_ADDRESSES_MAX, MEMBER_NAME_BYTES_MAX};
 use crate::members::{Instance, Members};
 use crate::status::Status;
 
-/// This server, under the name that it was given or that its addresses come to.
+/// This server, under the configured name or one derived from its addresses.
 pub(super) fn instance(status: &Arc<Status>, addresses: &[Listen]) -> Arc<Instance> {
     let given = status.config.instance.clone();
     let name = given.unwrap_or_else(|| default_name(&host_name(), addresses));
@@ -18,7 +18,7 @@ pub(super) fn instance(status: &Arc<Status>, addresses: &[Listen]) -> Arc<Instan
 }
 
 impl Ledger {
-    /// Takes part in the fleet, if the ledger is one that servers share.
+    /// Joins the fleet, if the ledger can be shared.
     pub(super) fn members(&self, instance: &Arc<Instance>) -> io::Result<Option<Members>> {
         match self {
             Self::Embedded(_) => Ok(None),
@@ -27,8 +27,8 @@ impl Ledger {
     }
 }
 
-/// The first address that it listens on, with the host's name where the address says nothing to
-/// another machine. On a Unix socket alone it is the host's name.
+/// The first address that it listens on, with the host's name if the address means nothing on
+/// another machine. For a Unix socket it is the host's name alone.
 fn default_name(host: &str, addresses: &[Listen]) -> String {
     let first = addresses.iter().find_map(Listen::address);
     match first {
@@ -40,7 +40,7 @@ fn default_name(host: &str, addresses: &[Listen]) -> String {
     }
 }
 
-/// The host's name, as far as it is one.
+/// The host's name, restricted to valid characters.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     // Room for a colon and a port.
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_servers_apart() {
+    fn default_names_distinguish_servers() {
         let name = |addresses: &[&str]| {
             let listen = |text: &&str| match text.strip_prefix("unix:") {
                 Some(path) => Listen::Unix(path.into()),

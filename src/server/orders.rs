@@ -1,8 +1,8 @@
-//! The orders of an embedded ledger, or its webhooks: a worker on a thread of its own, within the
-//! server, since nobody else may open the ledger's folder.
+//! The orders of an embedded ledger, or its webhooks: a worker on a thread within the server, since
+//! no other process can open the ledger's folder.
 //!
-//! Selling never waits for it. A database that is away costs nothing meanwhile: the database itself
-//! says how far it is, and the ledger gives what changed since.
+//! Selling never waits for it. A database that is unreachable costs nothing meanwhile: the database
+//! stores its own position, and the ledger returns what has changed since.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,28 +12,28 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::background::BackgroundStats;
 use crate::ledger::embedded::{Handle, Store};
 use crate::limits::ORDERS_BATCH;
 use crate::orders::webhooks::{self, WebhooksError};
 use crate::orders::{
-    ConnectError, Destination, EmbeddedSource, Place, Sink, Source, SourceError, WorkerError,
-    WorkerOptions, run,
+    ChangeSource, ConnectError, Destination, EmbeddedSource, Sink, SinkLocation, SourceError,
+    WorkerError, WorkerOptions, run,
 };
-use crate::upkeep::Upkeep;
 
-/// Time before a worker that gave up is started again: by then somebody may have acted.
+/// Pause before a worker that has failed is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
-/// Time at the end for the batch that it is at. What is not written by then is by the next start.
+/// Time for the current batch at the end. The next start writes what is left.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// The same for the webhooks that are under way. Whom they go to must hold up nobody who waits for the
-/// ledger to be handed over; what is cut off is sent again.
+/// The same for webhooks that are being sent. A slow receiver must not delay the hand-over of the
+/// ledger; an interrupted webhook is sent again.
 const STOP_DEADLINE_WEBHOOKS: Duration = Duration::from_millis(500);
-/// Time for a question to the ledger at the start.
+/// Time for a query to the ledger at the start.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-/// Time at the start for a database to say whether the ledger is behind it. One that is away doesn't
-/// keep anybody from selling: it is compared when it is back.
+/// Time for the database at the start to show whether the ledger is behind it. A database that is
+/// unreachable does not stop selling: it is compared when it is back.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
-/// Time between two looks at whether it is to stop, or has.
+/// Interval of the check whether it must stop, or has stopped.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The running worker. It ends when this is dropped.
@@ -44,12 +44,12 @@ pub struct OrdersThread {
 }
 
 impl OrdersThread {
-    /// Starts it, once the ledger is compared with what the database has. It waits for a database
-    /// that is away.
+    /// Starts it, once the ledger was compared with the database. If the database is unreachable,
+    /// the worker waits for it.
     pub fn start(
         ledger: Handle,
         to: Destination,
-        upkeep: Arc<Upkeep>,
+        background: Arc<BackgroundStats>,
     ) -> Result<Self, OrdersStartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
@@ -61,14 +61,15 @@ impl OrdersThread {
         let thread = thread::Builder::new().name("orders".into()).spawn(move || {
             let counts = &ledger.counts().orders;
             counts.nobody_reads();
-            // Until the database says where it is, it has nothing: no sale is removed meanwhile.
+            // Until the database reports its position it has nothing, so no sale may be removed
+            // meanwhile.
             let has_rows = to.database().is_some();
             let none = move |store: &mut Store| {
                 store.set_orders_position(0);
                 store.set_orders_have_rows(has_rows);
             };
             if let Err(error) = ledger.ask(LOOK_DEADLINE, none) {
-                tracing::warn!(%error, "the ledger does not know of its orders yet");
+                tracing::warn!(%error, "can't record in the ledger that it has orders");
             }
             let first = compare(&ledger, &to);
             let is_behind = first.is_err();
@@ -77,16 +78,18 @@ impl OrdersThread {
                 return;
             }
             while !told.load(Ordering::Relaxed) {
-                // A panic is in the log already.
-                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &to, &told, &upkeep)));
+                // A panic is logged already.
+                let worked =
+                    catch_unwind(AssertUnwindSafe(|| work(&ledger, &to, &told, &background)));
                 match worked {
                     Ok(Ok(())) => return,
-                    // The database was away at the start. What it says now has stopped the ledger.
+                    // The database was unreachable at the start. Its position has now stopped the
+                    // ledger.
                     Ok(Err(WebhooksError::Worker(WorkerError::Source(_)))) => return,
                     Ok(Err(error)) => tracing::error!(
                         %error,
                         retry_s = RESTART_PAUSE.as_secs(),
-                        "orders are not written, selling goes on"
+                        "orders not written; selling goes on"
                     ),
                     Err(_) => {}
                 }
@@ -110,7 +113,7 @@ impl OrdersThread {
 /// Why a server that writes orders can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum OrdersStartError {
-    /// No thread is to be had.
+    /// The thread can't be started.
     #[error(transparent)]
     Thread(#[from] io::Error),
     /// The ledger is behind its orders.
@@ -118,8 +121,8 @@ pub enum OrdersStartError {
     Behind(String),
 }
 
-/// An error if the database shows that the ledger is behind its orders. All other errors the worker
-/// meets too, and logs.
+/// An error if the database shows that the ledger is behind its orders. The worker meets all other
+/// errors too, and logs them.
 fn compare(ledger: &Handle, to: &Destination) -> Result<(), String> {
     let opened = match to {
         Destination::Database(url) => url.open_sink(),
@@ -136,15 +139,15 @@ fn work(
     ledger: &Handle,
     to: &Destination,
     stop: &AtomicBool,
-    upkeep: &Upkeep,
+    background: &BackgroundStats,
 ) -> Result<(), WebhooksError> {
     let url = match to {
         Destination::Database(url) => url,
         Destination::Webhooks(options) => {
-            return webhooks::deliver_embedded(ledger, options, stop, &upkeep.webhooks);
+            return webhooks::deliver_embedded(ledger, options, stop, &background.webhooks);
         }
     };
-    let mut connect = |database: &mut dyn Sink| -> Result<Box<dyn Source>, ConnectError> {
+    let mut connect = |database: &mut dyn Sink| -> Result<Box<dyn ChangeSource>, ConnectError> {
         Ok(Box::new(EmbeddedSource::connect(ledger.clone(), database)?))
     };
     let options = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
@@ -152,7 +155,7 @@ fn work(
 }
 
 impl OrdersThread {
-    /// It is to end, and need not have when this is dropped later.
+    /// Asks it to end, without waiting.
     pub fn stop_soon(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -166,7 +169,7 @@ impl Drop for OrdersThread {
         while !thread.is_finished() {
             if Instant::now() >= until {
                 tracing::warn!(
-                    "database or receiver slow: the rest of the orders follows after the next start"
+                    "database or receiver slow: remaining orders follow after the next start"
                 );
                 return;
             }

@@ -1,8 +1,8 @@
-//! SIGHUP: settings are read again, with the files that they name. What can change, changes; what can't
-//! is named. What is wrong with them is told, and changes nothing.
+//! SIGHUP: reloads the settings and the files that they name. Settings that can change at run time
+//! are applied; the others are logged. If anything is wrong, it is logged and nothing changes.
 //!
-//! This has a thread of its own, since a disk that stands still must not hold up the main thread, which
-//! looks after the cores.
+//! This has its own thread, since a disk that hangs must not block the main thread, which watches
+//! the cores.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,24 +15,24 @@ use super::boot::buyers_settings;
 use super::error::RunError;
 use super::event::Event;
 use super::notify;
+use crate::background::Certificate;
 use crate::config::{Config, ConfigError};
 use crate::control::Change;
 use crate::logging;
 use crate::status::Status;
 use crate::tls::{Loaded, Tickets, TlsProblem};
 use crate::trust::Trust;
-use crate::upkeep::Certificate;
 
-/// Time between two looks at when certificates expire.
+/// Interval of the check for certificates that expire.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the configuration again.
 pub type Reader = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
-/// What is changed in a running server.
+/// The state of reloading.
 pub(super) struct Reload {
     read: Reader,
-    /// What the server goes by now.
+    /// The settings in effect.
     current: Config,
     status: Arc<Status>,
     control: Option<Change>,
@@ -41,7 +41,7 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Has the cores speak TLS with those who come from now on, if anybody is to.
+    /// Applies the TLS settings, if there are any.
     pub(super) fn new(
         read: Reader,
         status: Arc<Status>,
@@ -56,7 +56,7 @@ impl Reload {
         Ok(Self { read, current, status, control: None, tickets, events })
     }
 
-    /// Begins to listen for SIGHUP.
+    /// Starts waiting for SIGHUP.
     pub(super) fn start(
         mut self,
         control: Option<Change>,
@@ -93,23 +93,23 @@ impl Reload {
             tracing::warn!(%warning, "configuration needs attention");
         }
         let changes = self.current.changes(&new);
-        self.current = self.current.taking_over(&new);
+        self.current = self.current.with_applied(&new);
         self.take_over();
         if !changes.need_restart.is_empty() {
             let settings = changes.need_restart.join(", ");
-            tracing::warn!(settings, "changed settings that take a restart; kept the old ones");
+            tracing::warn!(settings, "changed settings need a restart; kept the old ones");
         }
-        tracing::info!(changed = changes.taken_over.join(", "), "settings reloaded");
+        tracing::info!(changed = changes.applied.join(", "), "settings reloaded");
     }
 
-    /// Has everything go by the current settings.
+    /// Applies the current settings.
     fn take_over(&self) {
         let config = &self.current;
         let settings = buyers_settings(config);
         self.status.engine.change(&settings);
         self.status.trust.set(Trust::of(config));
-        self.status.turnstile.change(config);
-        self.status.patience.change(config.waiting_max, config.ledger_timeout_ms);
+        self.status.gatekeeper.change(config);
+        self.status.queue_limits.set(config.waiting_max, config.ledger_timeout_ms);
         if let (Some(change), Some(setting)) = (&self.control, &config.control) {
             change.apply(setting, &config.shop_tokens, &settings);
         }
@@ -124,8 +124,8 @@ impl Reload {
         }
     }
 
-    /// What the files of TLS hold now, and what is to be said of it. `None`: they can't be used, or
-    /// nobody speaks TLS.
+    /// Loads the TLS files and logs warnings about them. `None`: they are not usable, or TLS is
+    /// off.
     fn look_at_certificates(&self) -> Option<Loaded> {
         let setting = self.current.tls.as_ref()?;
         match setting.load(SystemTime::now(), &self.tickets) {
@@ -143,10 +143,10 @@ impl Reload {
     }
 }
 
-/// New connections are shown these certificates.
+/// Applies loaded TLS files to new connections, and reports when the certificates expire.
 fn show(status: &Status, loaded: Loaded) {
     status.engine.set_tls(&loaded.config);
     let certificate =
         |(file, expires): (PathBuf, _)| Certificate { file: file.display().to_string(), expires };
-    status.upkeep.set_certificates(loaded.expiries.into_iter().map(certificate).collect());
+    status.background.set_certificates(loaded.expiries.into_iter().map(certificate).collect());
 }

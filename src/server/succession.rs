@@ -1,15 +1,16 @@
-//! A server gives way to a new process of itself, without anybody being refused: SIGUSR2.
+//! Hands a server over to a new process of the same program, without refusing a connection:
+//! SIGUSR2.
 //!
-//! The new process is started as the old one was, from the same path, where a newer build may be by now.
-//! It is given the listening sockets themselves (`SCM_RIGHTS`): nothing is bound a second time, and who
-//! waits in a socket's queue is accepted by whoever accepts next. Its standard input is one end of a
-//! pair of sockets, on which the two talk:
+//! The new process is started like the old one, from the same path, which may have a newer build by
+//! now. It gets the listening sockets themselves (`SCM_RIGHTS`). Nothing is bound a second time,
+//! and a connection in a socket's queue is accepted by the process that accepts next. Its standard
+//! input is one end of a socket pair, on which the two processes talk:
 //!
-//! 1. the old one: the sockets, with what each was made for;
-//! 2. the new one: it could sell ([`Message::Ready`]). Until then it accepts nobody. If it ends instead,
-//!    or takes too long, the old one goes on as if nothing had happened;
-//! 3. the old one: it accepts nobody any more ([`Message::Take`]), and its connections end with their
-//!    next answer. Now the new one accepts.
+//! 1. the old one sends the sockets, with the setting that each was created for;
+//! 2. the new one reports that it can sell ([`Message::Ready`]). Until then it accepts nothing. If
+//!    it ends or takes too long, the old one continues unchanged;
+//! 3. the old one reports that it has stopped accepting ([`Message::Take`]). Its connections end
+//!    with their next answer. Now the new one accepts.
 //!
 //! Messages are JSON with a `format`, since the two are of different versions.
 
@@ -30,18 +31,18 @@ use rustix::net::{
 use rustix::stdio::{dup2_stdin, stdin};
 use serde::{Deserialize, Serialize};
 
+use super::inherited_sockets::InheritedSockets;
 use super::listening::Socket;
-use super::passed::Passed;
 use crate::limits::{
     HAND_OVER_MESSAGE_BYTES_MAX, HAND_OVER_SOCKETS_MAX, SUCCESSOR_READY_MS, SUCCESSOR_TAKE_MS,
 };
 use crate::logging::real_standard_error;
 
-/// What says that standard input is a server that gives way.
+/// The variable that tells a process that standard input is the previous server.
 const VARIABLE: &str = "STAMPEDE_PREDECESSOR";
-/// Of the messages.
+/// The format of the messages.
 const FORMAT: u32 = 1;
-/// Time between two looks at whether the process that is to take over lives.
+/// Interval of the check whether the new process lives.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,9 +51,9 @@ enum Message {
     Sockets {
         format: u32,
         version: String,
-        /// What each of the descriptors was made for.
+        /// The setting that each descriptor was created for.
         asked: Vec<String>,
-        /// Whether there are more of these messages.
+        /// Whether more of these messages follow.
         more: bool,
     },
     Ready {
@@ -64,7 +65,7 @@ enum Message {
     },
 }
 
-/// One end of the talk.
+/// One end of the socket pair.
 struct Channel(OwnedFd);
 
 impl Channel {
@@ -80,7 +81,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message. An error: none has come in time, or the other process is gone.
+    /// The next message. An error: none has come in time, or the other process has ended.
     fn receive(&self, time: Duration) -> io::Result<(Message, Vec<OwnedFd>)> {
         self.await_message(time)?;
         let mut text = vec![0; HAND_OVER_MESSAGE_BYTES_MAX];
@@ -132,16 +133,21 @@ fn check_format(format: u32, version: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, told))
 }
 
-/// The process before this one, which gives way to it.
+/// The previous process, which hands over to this one.
 pub struct Predecessor(Channel);
 
 impl Predecessor {
-    /// The one that has started this process, if one has. To be asked once.
+    /// Whether a running server has started this process to hand over to it.
+    pub fn is_there() -> bool {
+        std::env::var_os(VARIABLE).is_some()
+    }
+
+    /// The process that has started this one to hand over, if any. Call it once.
     ///
     /// # Errors
-    /// No descriptor is to be had.
+    /// No descriptor is left.
     pub fn find() -> io::Result<Option<Self>> {
-        if std::env::var_os(VARIABLE).is_none() {
+        if !Self::is_there() {
             return Ok(None);
         }
         let channel = rustix::io::fcntl_dupfd_cloexec(stdin(), 3)?;
@@ -150,7 +156,7 @@ impl Predecessor {
     }
 
     /// Its listening sockets.
-    pub(super) fn sockets(&self) -> io::Result<Passed> {
+    pub(super) fn sockets(&self) -> io::Result<InheritedSockets> {
         let mut sockets = Vec::new();
         loop {
             let (message, descriptors) =
@@ -164,12 +170,12 @@ impl Predecessor {
             }
             sockets.extend(asked.into_iter().zip(descriptors));
             if !more {
-                return Passed::by_predecessor(sockets);
+                return InheritedSockets::by_predecessor(sockets);
             }
         }
     }
 
-    /// Says that this process could sell, and waits until it is to.
+    /// Reports that this process can sell, and waits until it is to take over.
     pub(super) fn take_over(&self) -> io::Result<()> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.0.send(&Message::Ready { format: FORMAT, version }, &[])?;
@@ -184,7 +190,7 @@ fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the server before said something unexpected")
 }
 
-/// The process after this one, which could take over.
+/// The new process, which is ready to take over.
 pub struct Successor {
     channel: Channel,
     child: Child,
@@ -193,7 +199,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Starts it on a thread of its own. `done` hears whether it could take over.
+    /// Starts it on a thread. `done` receives whether it is ready to take over.
     pub(super) fn start(
         sockets: Vec<Socket>,
         done: impl FnOnce(io::Result<Self>) + Send + 'static,
@@ -210,7 +216,7 @@ impl Successor {
         match talk(&channel, &mut child, sockets) {
             Ok(version) => Ok(Self { channel, child, version }),
             Err(error) => {
-                // Without us it ends by itself; it must not be left to do anything else.
+                // It would end by itself without us, but it must not do anything else.
                 let _ = child.kill();
                 let status = child.wait()?;
                 let told = if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -223,24 +229,24 @@ impl Successor {
         }
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// It is to accept from now on.
-    pub(super) fn let_take(&self) -> io::Result<()> {
+    /// Lets it accept from now on.
+    pub(super) fn allow_take_over(&self) -> io::Result<()> {
         self.channel.send(&Message::Take { format: FORMAT }, &[])
     }
 }
 
-/// Starts this program again as it was started, from the same path.
+/// Starts this program again with the same arguments, from the same path.
 fn spawn(channel: OwnedFd) -> io::Result<Child> {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| OsString::from("stampede"));
     let mut command = Command::new(program);
     command.args(arguments).env(VARIABLE, "stdin").stdin(channel);
-    // Meant for this process.
+    // These are meant for this process only.
     for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
@@ -250,7 +256,7 @@ fn spawn(channel: OwnedFd) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Gives it the sockets and waits until it could sell. Gives its version.
+/// Sends it the sockets and waits until it can sell. Returns its version.
 fn talk(channel: &Channel, child: &mut Child, sockets: &[Socket]) -> io::Result<String> {
     let pieces: Vec<_> = sockets.chunks(HAND_OVER_SOCKETS_MAX).collect();
     for (index, piece) in pieces.iter().enumerate() {

@@ -1,29 +1,29 @@
-//! Whether the cores still tick.
+//! Checks that the cores tick.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-/// Time between two looks at whether the cores still tick, and how many a core may stand still.
+/// Interval of the checks, and the number of them after which a core without ticks is stuck.
 pub(super) const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 const WATCHDOG_LOOKS: u32 = 15;
 
-/// Notices a core that does not tick any more. It would leave its share of the connections without
-/// an answer for ever; ending the server lets whoever supervises it start it anew.
+/// Detects a core that does not tick. Such a core would never answer its share of the connections;
+/// ending the server lets its supervisor restart it.
 pub(super) struct Watchdog {
     next_look: Instant,
     cores: Vec<Seen>,
 }
 
-/// What was seen of a core: its ticks at the last look, and for how many looks they were the same.
+/// The ticks of a core at the last check, and for how many checks they were the same.
 #[derive(Clone, Default)]
 struct Seen {
     ticks: u64,
     still: u32,
 }
 
-/// A core that does not tick any more.
+/// A core that does not tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stuck {
     pub(super) core: usize,
@@ -36,15 +36,15 @@ impl Watchdog {
         Self { next_look: Instant::now() + WATCHDOG_INTERVAL, cores }
     }
 
-    /// Time until it is to look again.
+    /// Time until the next check.
     pub(super) fn time_left(&self, now: Instant) -> Duration {
         self.next_look.saturating_duration_since(now)
     }
 
-    /// Looks, if it is time to. A core is stuck that stood still in this many looks in a row: the
-    /// time between two does not count, so a process that was stopped for a while is not taken for
-    /// stuck. `true`: it has looked, and all is well.
-    pub(super) fn look(
+    /// Checks, if it is time to. A core is stuck if it has not ticked for this many checks in a
+    /// row. Only checks count, not the time between them, so a process that was stopped for a while
+    /// does not appear stuck. `true`: it has checked, and all cores tick.
+    pub(super) fn check(
         &mut self,
         now: Instant,
         ticks: &[CachePadded<AtomicU64>],
@@ -71,16 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_on_time_whatever_there_is_to_hear() {
+    fn a_stuck_core_is_found_despite_constant_events() {
         let ticks: Vec<CachePadded<AtomicU64>> = (0..2).map(|_| CachePadded::default()).collect();
         let mut watchdog = Watchdog::new(2);
         let start = Instant::now();
-        // Something comes every 10 ms, so a wait of a second for nothing never ends.
+        // An event comes every 10 ms, so a wait of one second without an event never ends.
         for ms in (0..).step_by(10) {
             let now = start + Duration::from_millis(ms);
             ticks[0].fetch_add(1, Ordering::Relaxed);
             assert!(watchdog.time_left(now) <= WATCHDOG_INTERVAL);
-            match watchdog.look(now, &ticks) {
+            match watchdog.check(now, &ticks) {
                 Ok(_) => assert!(ms < 20_000, "core 1 has stood still for 20 s"),
                 Err(stuck) => {
                     assert_eq!(stuck, Stuck { core: 1, seconds: 15 });
@@ -98,7 +98,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let woken = Instant::now() + hour;
         for ms in 0..5_000 {
-            assert!(watchdog.look(woken + Duration::from_millis(ms), &ticks).is_ok());
+            assert!(watchdog.check(woken + Duration::from_millis(ms), &ticks).is_ok());
         }
     }
 }

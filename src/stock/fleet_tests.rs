@@ -3,7 +3,7 @@
 use super::fleet::Fleet;
 
 #[test]
-fn what_one_member_does_not_read_the_fleet_does_not() {
+fn the_fleet_reads_only_formats_that_every_member_reads() {
     let fleet = Fleet::new(1, 50);
     assert!(fleet.reads(7), "it is alone");
     fleet.set_reads(2);

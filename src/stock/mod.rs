@@ -1,9 +1,9 @@
-//! An instance's stock of permissions: how much each core may still put to the ledger (the
-//! [`Shards`] of its allowance) and what it already knows of a sale (the [`Latch`]).
+//! An instance's permissions to sell: how many purchases each core may still send to the ledger
+//! (the [`Shards`] of its allowance), and what the core knows of a sale (the [`Latch`]).
 //!
 //! An allowance is a permission to ask, not stock. Losing some is harmless; the ledger decides.
 //!
-//! Architecture invariant: no I/O here, and no knowledge of HTTP or of which ledger there is.
+//! Architecture invariant: no I/O here, and no knowledge of HTTP or of the kind of ledger.
 
 mod allowances;
 mod fleet;
@@ -13,9 +13,9 @@ mod types;
 
 pub use allowances::Allowances;
 pub use fleet::Fleet;
-pub use latch::{Latch, Refusal, Word};
+pub use latch::{Latch, LatchDecision, LatchReason};
 pub use shard::{Shards, StockSetting};
-pub use types::{TypeLatches, TypeWord};
+pub use types::{TypeDecision, TypeLatches};
 
 #[cfg(test)]
 mod fleet_tests;

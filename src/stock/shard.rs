@@ -1,10 +1,12 @@
-//! The allowance of one sale on one instance, one shard a core.
+//! The allowance of one sale on one instance, one shard per core.
 //!
-//! A core takes from its own shard: an atomic on a cache line that nobody else touches while there
-//! is some left. Only a core whose shard is empty looks at its siblings'. With `--stock N` the
-//! shards together hold N and are never filled up again except by what the ledger refused; with
-//! `auto` an empty instance tops up with its share (see [`Fleet`]) of what the ledger last said is
-//! left, but never with less than what is asked for, so that nothing is refused while there is stock.
+//! A core takes from its own shard: an atomic on a cache line that no other core touches while the
+//! shard has some left. Only a core whose shard is empty looks at the shards of its siblings.
+//!
+//! With `--stock N` the shards together hold N, and only what the ledger refused is added again.
+//! With `auto` an empty instance tops up with its share (see [`Fleet`]) of the units that the
+//! ledger last reported as free, but never with less than the request needs, so that nothing is
+//! refused while there is stock.
 
 use std::sync::Arc;
 
@@ -13,29 +15,29 @@ use crossbeam_utils::CachePadded;
 use super::fleet::Fleet;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Most permissions that one top-up gives a core.
+/// The maximum that one top-up gives a core.
 const TOP_UP_MAX: u64 = 1024;
 
 /// `--stock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StockSetting {
-    /// Sized from what is left, topped up without end.
+    /// Sized from the free units, topped up without end.
     Auto,
-    /// A hard allowance for this instance, buffer included.
+    /// A fixed allowance for this instance, headroom included.
     Fixed(u64),
 }
 
-/// See the module's header.
+/// The allowance of one sale.
 pub struct Shards {
     setting: StockSetting,
     shards: Box<[CachePadded<AtomicU64>]>,
     fleet: Arc<Fleet>,
     free: CachePadded<AtomicU64>,
-    /// Which making of the sale it is of. [`NOT_SEEN`] until a core has seen the sale.
+    /// The creation of the sale that it belongs to. [`NOT_SEEN`] until a core has seen the sale.
     making: AtomicU64,
 }
 
-/// No making of a sale has this number.
+/// No creation of a sale has this number.
 const NOT_SEEN: u64 = u64::MAX;
 
 impl Shards {
@@ -57,7 +59,7 @@ impl Shards {
         }
     }
 
-    /// Whether it is of this making of the sale: the first one that a core has seen.
+    /// Whether it belongs to this creation of the sale: the first one that a core has seen.
     pub fn is_of(&self, making: u64) -> bool {
         let order = Ordering::Relaxed;
         match self.making.compare_exchange(NOT_SEEN, making, order, order) {
@@ -66,7 +68,7 @@ impl Shards {
         }
     }
 
-    /// Takes permission to ask for `units`. `false`: this instance may not ask for so many.
+    /// Takes permission for `units`. Returns `false` if this instance has not enough left.
     pub fn take(&self, core: usize, units: u64) -> bool {
         if take_from(&self.shards[core], units) {
             return true;
@@ -86,7 +88,7 @@ impl Shards {
         }
     }
 
-    /// Gives back what the ledger did not grant.
+    /// Returns the permission for units that the ledger did not grant.
     pub fn give_back(&self, core: usize, units: u64) {
         if units > 0 {
             self.shards[core].fetch_add(units, Ordering::Relaxed);
@@ -100,7 +102,7 @@ impl Shards {
         }
     }
 
-    /// Whether nothing of it is used up, so that it may be forgotten and made anew.
+    /// Whether nothing of it is used up, so that it may be dropped and created anew.
     pub fn is_whole(&self) -> bool {
         match self.setting {
             StockSetting::Auto => true,
@@ -108,7 +110,7 @@ impl Shards {
         }
     }
 
-    /// What all cores together may still ask for. A snapshot: other cores go on.
+    /// What all cores together have left. A snapshot: other cores continue.
     pub fn left(&self) -> u64 {
         self.shards.iter().map(|shard| shard.load(Ordering::Relaxed)).sum()
     }

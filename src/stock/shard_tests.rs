@@ -21,7 +21,7 @@ fn a_fixed_allowance_is_exact_from_any_core() {
 }
 
 #[test]
-fn a_request_for_several_is_gathered_from_all() {
+fn a_request_for_several_units_is_gathered_from_all_shards() {
     let shards = shards(StockSetting::Fixed(10), 4);
     assert!(shards.take(1, 10));
     assert!(!shards.take(1, 1));
@@ -32,7 +32,7 @@ fn a_request_for_several_is_gathered_from_all() {
 }
 
 #[test]
-fn auto_never_refuses() {
+fn an_auto_allowance_never_refuses() {
     let fleet = Arc::new(Fleet::new(2, 50));
     let shards = Shards::new(StockSetting::Auto, 2, fleet.clone());
     shards.note_free(0);
@@ -42,7 +42,7 @@ fn auto_never_refuses() {
 }
 
 #[test]
-fn auto_tops_up_with_its_share() {
+fn an_auto_allowance_is_refilled_with_its_share() {
     let fleet = Arc::new(Fleet::new(2, 50));
     let shards = Shards::new(StockSetting::Auto, 2, fleet.clone());
     shards.note_free(100);
@@ -56,7 +56,7 @@ fn auto_tops_up_with_its_share() {
 }
 
 #[test]
-fn cores_that_take_at_once_never_take_too_much() {
+fn concurrent_cores_never_take_too_much() {
     let shards = shards(StockSetting::Fixed(100_000), 4);
     let taken: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)

@@ -43,7 +43,7 @@ mod tests {
     use super::is_for;
 
     #[test]
-    fn names_of_certificates() {
+    fn certificate_names_match_hosts() {
         for (name, host, is) in [
             ("tickets.example", "tickets.example", true),
             ("tickets.example", "Tickets.Example", true),

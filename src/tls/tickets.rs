@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_one_server_is_good_at_another_that_has_its_key() {
+    fn a_ticket_is_accepted_by_servers_that_share_its_key() {
         let ticket = tickets(&['a', 'b']).encrypt(b"a session").expect("a ticket");
         assert_eq!(tickets(&['b', 'a']).decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
         assert_eq!(tickets(&['b', 'c']).decrypt(&ticket), None);
     }
 
     #[test]
-    fn what_was_changed_or_cut_is_none() {
+    fn changed_or_truncated_tickets_are_refused() {
         let shared = tickets(&['a']);
         let ticket = shared.encrypt(b"a session").expect("a ticket");
         for at in 0..ticket.len() {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_keys() {
+    fn key_files_are_checked() {
         let key = "0123456789abcdefABCDEF0123456789".repeat(2);
         for (text, good) in [
             (key.clone(), true),

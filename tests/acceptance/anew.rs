@@ -1,5 +1,5 @@
-//! Sales that begin anew: set up again by hand after they have sold, begun anew by command, or removed
-//! and made again under their names.
+//! Sales that begin anew: set up again by hand after they have sold, begun anew by command, or
+//! removed and created again under their names.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +15,7 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, eventually, logged, on_redis, set_up_by_hand, sold};
 
-/// What a command says, and whether it succeeds.
+/// The output of a command, and whether it succeeds.
 fn stampede(arguments: &[&str]) -> (bool, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
     let output = command.args(arguments).output().expect("the command runs");
@@ -23,14 +23,14 @@ fn stampede(arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&told).into_owned())
 }
 
-/// The two lines of the article and our README, without anything that is deleted.
+/// The two lines of the article and our README, without deleting anything.
 fn set_up_again(redis: &RedisServer, total: u64) {
     let set = format!("HMSET ticket_hash_key ticket_total_nums {total} ticket_sold_nums 0");
     assert_eq!(redis.connect().text(&set), "OK");
 }
 
-/// `/buy/ticket` from when the server grants until it grants no more: how often it did. What changes
-/// in the ledger reaches a server's cores some milliseconds later.
+/// Asks `/buy/ticket` from the first grant until there are no more, and returns the number of
+/// grants. A change in the ledger reaches a server's cores some milliseconds later.
 fn buy_all(server: &Server) -> usize {
     let mut buyer = buyer(server);
     eventually("it sells", 5, || buyer.buy().expect("an answer").granted().is_some());
@@ -49,7 +49,7 @@ fn ready(server: &Server) -> String {
 }
 
 #[test]
-fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
+fn a_hash_set_up_again_is_refused_until_a_reset() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 20, 0);
     let servers =
@@ -58,7 +58,7 @@ fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
     let reset = |more: &[&str]| {
         stampede(&[&["sale", "reset", "ticket", "--control", &control], more].concat())
     };
-    // Once what was sold is held, once it is confirmed, so that nothing is held.
+    // Once with what was sold held, once with it confirmed, so that nothing is held.
     for confirmed in [false, true] {
         assert_eq!(buy_all(&servers[0]), 20);
         if confirmed {
@@ -69,7 +69,7 @@ fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
         set_up_again(&redis, 20);
         for server in &servers {
             let mut buyer = buyer(server);
-            // What the ledger said before may be told for some hundred milliseconds more.
+            // The ledger's earlier state may be answered for some hundred milliseconds more.
             eventually("refused, and why", 5, || {
                 let answer = buyer.request("GET", "/buy/ticket", &[], "").expect("an answer");
                 assert!(
@@ -113,13 +113,13 @@ fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
 }
 
 #[test]
-fn each_reset_is_another_making_of_the_sale_with_an_allowance_of_its_own() {
+fn every_reset_gives_the_sale_a_new_allowance() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=3", "--stock", "3"]);
     let control = server.control().to_string();
     assert_eq!(buy_all(&server), 3);
     for _ in 0..2 {
-        // Which making of the sale it sells from, a view tells the server.
+        // A view tells the server which creation of the sale it sells from.
         assert_eq!(buyer(&server).request("GET", "/v1/sales/ticket", &[], "").unwrap().status, 200);
         let reset = ["sale", "reset", "ticket", "--control", &control, "--force", "--total", "3"];
         let (done, told) = stampede(&reset);
@@ -129,7 +129,7 @@ fn each_reset_is_another_making_of_the_sale_with_an_allowance_of_its_own() {
 }
 
 #[test]
-fn a_hash_that_expired_and_was_set_up_again_begins_anew_straight_in_redis() {
+fn an_expired_hash_is_reset_directly_in_redis() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 3, 0);
     let server = on_redis(&redis, &[]);
@@ -150,7 +150,7 @@ fn a_hash_that_expired_and_was_set_up_again_begins_anew_straight_in_redis() {
 }
 
 #[test]
-fn a_broken_key_is_named_at_once_and_other_sales_go_on() {
+fn a_broken_key_stops_only_its_own_sale() {
     let redis = RedisServer::start(&[]);
     redis.connect().text("SET ticket_hash_key 1");
     redis.connect().text("HSET {poster_hash_key}:sale held 3");
@@ -162,7 +162,7 @@ fn a_broken_key_is_named_at_once_and_other_sales_go_on() {
     let reserve = |sale| buyer(&server).reserve(sale, "ann", 1, "").expect("an answer").bought();
     assert!(reserve("ticket").is("unavailable") && reserve("cup").granted().is_some());
     redis.connect().text("DEL ticket_hash_key {poster_hash_key}:sale");
-    // Nobody needs to start it again.
+    // No restart is needed.
     for sale in ["ticket", "poster"] {
         eventually("created and sold", 5, || reserve(sale).granted().is_some());
     }
@@ -170,7 +170,7 @@ fn a_broken_key_is_named_at_once_and_other_sales_go_on() {
 }
 
 #[test]
-fn an_embedded_sale_begins_anew_once_nothing_is_held() {
+fn an_embedded_sale_is_reset_only_if_nothing_is_held() {
     let server = Server::start(&["--sale", "ticket=3,hold=1h", "--public-confirm"]);
     let control = server.control().to_string();
     let reset = |more: &[&str]| {
@@ -211,9 +211,9 @@ fn sold_posters(redis: &RedisServer) -> u64 {
 }
 
 /// Two servers whose sweeps know a sale of that name with a long hold time.
-fn two_that_know_it(redis: &RedisServer) -> [Server; 2] {
+fn two_servers_with_posters(redis: &RedisServer) -> [Server; 2] {
     let servers = [on_redis(redis, &["--sale", "poster=5"]), on_redis(redis, &[])];
-    // Each has then looked at the sale and at the index more than once.
+    // By then each has looked at the sale and at the index more than once.
     thread::sleep(Duration::from_millis(1500));
     servers
 }
@@ -224,9 +224,9 @@ fn buy_five(server: &Server) {
 }
 
 #[test]
-fn what_is_held_in_a_sale_made_again_expires_in_time_also_if_its_seller_dies() {
+fn holds_of_a_recreated_sale_expire_if_the_seller_dies() {
     let redis = RedisServer::start(&[]);
-    let [mut seller, _other] = two_that_know_it(&redis);
+    let [mut seller, _other] = two_servers_with_posters(&redis);
     make_again(&redis, SaleSpec { hold_ms: 1_000, ..SaleSpec::with_total(5) });
     buy_five(&seller);
     seller.kill();
@@ -235,10 +235,11 @@ fn what_is_held_in_a_sale_made_again_expires_in_time_also_if_its_seller_dies() {
 }
 
 #[test]
-fn what_is_held_for_another_time_than_before_expires_in_time_whoever_changed_that() {
+fn holds_expire_on_time_after_a_manual_hold_time_change() {
     let redis = RedisServer::start(&[]);
-    let [_first, seller] = two_that_know_it(&redis);
-    // As a hand does; a version before 0.2.0 that makes the sale again tells nobody either.
+    let [_first, seller] = two_servers_with_posters(&redis);
+    // As a person does by hand; a version before 0.2.0 that creates the sale again reports it to no
+    // server either.
     assert_eq!(redis.connect().text("HSET {poster_hash_key}:sale hold_ms 1000"), "0");
     for _ in 0..2 {
         buy_five(&seller);
@@ -247,7 +248,7 @@ fn what_is_held_for_another_time_than_before_expires_in_time_whoever_changed_tha
 }
 
 #[test]
-fn a_fixed_allowance_is_that_of_the_sale_which_was_made_last() {
+fn a_fixed_allowance_starts_again_with_a_recreated_sale() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "poster=9", "--stock", "3", "--cores", &cores(1)]);
     let mut ann = buyer(&server);

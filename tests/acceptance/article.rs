@@ -1,5 +1,5 @@
-//! The article's setup: a hash made by hand, `ab` and `wrk` against `/buy/ticket`, its stat.log and
-//! its local stock.
+//! The article's setup: a hash created by hand, `ab` and `wrk` against `/buy/ticket`, its stat.log
+//! and its local stock.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ fn url(server: &Server) -> String {
     format!("http://{}/buy/ticket", server.address())
 }
 
-/// Runs `ab` and returns what it says; every request has been answered in full.
+/// Runs `ab` and returns its output. Panics unless every request was answered in full.
 fn ab(server: &Server, keep_alive: bool) -> String {
     let requests = REQUESTS.to_string();
     let mut arguments = vec!["-n", &requests, "-c", "100"];
@@ -38,7 +38,7 @@ fn ab(server: &Server, keep_alive: bool) -> String {
     told
 }
 
-/// The number behind a name in what `ab` says; 0 if it does not say it.
+/// The number after a name in the output of `ab`; 0 if the name is missing.
 fn number(told: &str, name: &str) -> u64 {
     let rest = told.split_once(name).map_or("0", |(_, rest)| rest.trim_start());
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -65,7 +65,7 @@ fn a_hash_made_by_hand_sells_exactly_its_total() {
 }
 
 #[test]
-fn a_local_stock_sells_exactly_itself() {
+fn a_fixed_local_stock_sells_exactly_that_many() {
     let redis = RedisServer::start(&[]);
     for core_count in [1, 2] {
         set_up_by_hand(&redis, 10_000, 0);
@@ -78,7 +78,7 @@ fn a_local_stock_sells_exactly_itself() {
         assert_eq!((answer.status, answer.json()["code"].as_i64()), (503, Some(-8)));
         let answer = buyer.reserve("ticket", "ann", 1, "").expect("an answer");
         assert!(answer.status == 503 && answer.bought().is("allowance_exhausted"), "{answer:?}");
-        // Sold out is said as soon as it is so, also by an instance that has nothing left.
+        // `sold_out` is answered as soon as it is true, also by an instance without allowance.
         assert_eq!(buyer.sale("ticket").expect("an answer")["free"], 9850);
     }
 }
@@ -134,8 +134,8 @@ fn the_stat_log_has_a_line_for_each_attempt() {
 }
 
 #[test]
-fn the_stat_log_goes_to_an_output_that_is_a_socket() {
-    // As systemd has it. By its name it can't be opened.
+fn the_stat_log_can_write_to_a_socket() {
+    // As systemd has it: the file cannot be opened by its name.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ledger = format!("embedded:{}", folder.path().join("data").display());
     let (ours, its) = UnixStream::pair().expect("a pair of sockets");

@@ -1,5 +1,6 @@
 //! A machine whose clock is set an hour forward or back while it sells: nothing expires early, and
-//! nothing is held for ever. `libfaketime` sets the clock of one server's process, and of nothing else.
+//! nothing is held for ever. `libfaketime` sets the clock of one server's process, and of nothing
+//! else.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,12 +12,12 @@ use crate::{buyer, eventually, run};
 
 const HOLD: Duration = Duration::from_secs(2);
 
-/// A server that lives by this clock.
+/// A server with this clock.
 fn server(clock: &Clock, options: &[&str]) -> Server {
     Server::start_with(&clock.environment(), options)
 }
 
-/// Buys one, sets the clock, and sees when it comes back.
+/// Buys one unit, sets the clock, and waits until the unit comes back.
 fn comes_back_in_time(server: &Server, clock: &Clock, offset: &str) {
     let mut buyer = buyer(server);
     let asked = Instant::now();
@@ -29,7 +30,7 @@ fn comes_back_in_time(server: &Server, clock: &Clock, offset: &str) {
     assert!(asked.elapsed() >= HOLD, "{offset}: expired after {:?}", asked.elapsed());
 }
 
-/// What the server's process takes for the time, from its `Date` header.
+/// The time of the server's process, from its `Date` header.
 fn its_clock(server: &Server) -> SystemTime {
     let url = format!("http://{}/plaintext", server.address());
     let answer = run("curl", "curl", &["-si", &url]);
@@ -48,7 +49,7 @@ fn jumps(server: &Server, clock: &Clock) {
 }
 
 #[test]
-fn a_clock_that_jumps_changes_nothing_on_redis() {
+fn a_clock_jump_changes_nothing_on_redis() {
     let redis = RedisServer::start(&[]);
     let clock = Clock::new();
     let options = ["--ledger", &redis.url(), "--sale", "ticket=5,hold=2s"];
@@ -57,7 +58,7 @@ fn a_clock_that_jumps_changes_nothing_on_redis() {
 }
 
 #[test]
-fn a_clock_that_jumps_changes_nothing_on_the_embedded_ledger() {
+fn a_clock_jump_changes_nothing_on_the_embedded_ledger() {
     let clock = Clock::new();
     let server = server(&clock, &["--sale", "ticket=5,hold=2s"]);
     jumps(&server, &clock);
@@ -65,7 +66,7 @@ fn a_clock_that_jumps_changes_nothing_on_the_embedded_ledger() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_while_the_server_was_down_strands_nothing() {
+fn a_clock_set_back_while_the_server_is_down_strands_nothing() {
     let clock = Clock::new();
     let mut server = server(&clock, &["--sale", "ticket=5,hold=2s"]);
     let asked = Instant::now();

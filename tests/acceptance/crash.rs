@@ -1,4 +1,4 @@
-//! `kill -9` under load, of the server and of Redis: what was acknowledged is there, what was lost
+//! `kill -9` under load, of the server and of Redis: what was acknowledged is there, a lost answer
 //! is found again by its key, and in the end exactly the total is sold.
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 /// What the buyers know, over all rounds.
 #[derive(Default)]
 struct Ledger {
-    /// Reservation by the key that got it. Without a key: by itself.
+    /// Reservation by its key. Without a key: by its own id.
     acknowledged: HashMap<String, String>,
     /// Keys whose answer was lost, to be asked again.
     lost: Vec<String>,
@@ -55,7 +55,7 @@ impl Ledger {
         assert!(earlier.is_none_or(|earlier| earlier == id), "{key} has two reservations");
     }
 
-    /// Asks again for what was lost, twice: one and the same reservation.
+    /// Asks twice again for each lost answer: both answers name the same reservation.
     fn ask_again(&mut self, buyer: &mut Buyer) {
         for key in std::mem::take(&mut self.lost) {
             let mut ask = || buyer.reserve("ticket", "ann", 1, &key).expect("an answer").bought();
@@ -66,7 +66,7 @@ impl Ledger {
         }
     }
 
-    /// The reservations of these keys are there, and as many units are held as there should be.
+    /// The reservations of these keys exist, and the number of held units is right.
     fn check<'a>(&'a self, buyer: &mut Buyer, keys: impl IntoIterator<Item = &'a String>) {
         for key in keys {
             let id = &self.acknowledged[key];
@@ -81,7 +81,7 @@ impl Ledger {
         assert!(held >= known && held <= known + unknown, "{sale} {known} {unknown}");
     }
 
-    /// Sells the rest, then nothing more.
+    /// Sells everything that is left, then nothing more.
     fn sell_out(&mut self, buyer: &mut Buyer) {
         let mut rest = 0;
         loop {
@@ -90,7 +90,7 @@ impl Ledger {
             match buyer.reserve("ticket", "bob", quantity, "").expect("an answer").bought() {
                 Bought::Granted(_) => rest += u64::from(quantity),
                 Bought::Refused(code) if code == "sold_out" && quantity == 1 => break,
-                // What is shown may be older than the last purchase.
+                // The view may be older than the last purchase.
                 Bought::Refused(code) if code == "sold_out" => {}
                 Bought::Refused(code) => panic!("{code}"),
             }
@@ -111,7 +111,7 @@ impl Ledger {
     }
 }
 
-/// Buys until told to stop or the server is gone. Every second request has a key.
+/// Buys until the test stops it or the server is gone. Every second request has a key.
 fn buy(address: SocketAddr, name: &str, stop: &AtomicBool) -> Round {
     let mut round = Round::default();
     let Ok(mut buyer) = Buyer::connect(address) else { return round };
@@ -127,7 +127,7 @@ fn buy(address: SocketAddr, name: &str, stop: &AtomicBool) -> Round {
             Ok(Bought::Refused(code)) if code == "unavailable" || code == "busy" => {
                 thread::sleep(Duration::from_millis(20));
             }
-            // Lost between the server and Redis, or between the server and us.
+            // Lost between server and Redis, or between server and client.
             Ok(Bought::Refused(code)) => {
                 assert_eq!(code, "unknown");
                 round.note_lost(name, has_key);
@@ -156,12 +156,12 @@ impl Round {
     }
 }
 
-/// A number below `below`, another one each time.
+/// A number below `below`, a different one each time.
 fn random(below: u64) -> u64 {
     RandomState::new().hash_one(()) % below
 }
 
-/// Has buyers buy while `meanwhile` runs, and notes what they got.
+/// Has buyers buy while `meanwhile` runs, and notes their reservations.
 fn under_load(
     ledger: &mut Ledger,
     address: SocketAddr,
@@ -196,7 +196,8 @@ fn kill_the_server(server: &mut Server) -> Ledger {
         });
         server.restart();
         let mut buyer = buyer(server);
-        // What this round was told must be there; what earlier ones were, again at the end.
+        // This round's reservations must exist; those of earlier rounds are checked again at the
+        // end.
         ledger.check(&mut buyer, &bought);
         ledger.ask_again(&mut buyer);
     }
@@ -223,7 +224,7 @@ fn a_server_killed_on_redis_loses_nothing() {
 }
 
 #[test]
-fn a_killed_redis_loses_nothing_and_the_server_heals() {
+fn a_killed_redis_loses_nothing_and_the_server_recovers() {
     let mut redis = RedisServer::start(&DURABLE);
     let server = on_redis(&redis, &["--sale", SALE]);
     let mut ledger = Ledger::default();

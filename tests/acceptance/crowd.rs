@@ -1,5 +1,5 @@
-//! A crowd at default settings: it gets what there is and hears the truth, a sale beside it goes on
-//! selling, and a ledger that stands still is not flooded by it.
+//! A crowd at default settings: it gets the units and true answers, another sale sells on, and a
+//! ledger that stands still is not flooded.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,9 +11,9 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, on_redis, run};
 
-/// More than a core let wait before.
+/// More than a core once allowed to wait.
 const CROWD: usize = 5_000;
-/// What a neighbour buys meanwhile.
+/// Purchases of another sale meanwhile.
 const NEIGHBOUR: usize = 30;
 
 /// Connections that all ask at the same time, again and again.
@@ -29,8 +29,8 @@ impl Crowd {
         Self((0..CROWD).map(connect).collect())
     }
 
-    /// Everybody asks, then everybody reads: nobody has an answer before all have asked. How many
-    /// answers have which code, the empty one for a grant.
+    /// All connections ask, then all read: no client has an answer before all have asked. Returns
+    /// the number of answers per code, the empty code for a grant.
     fn ask(&mut self, path: &str, body: &str, refused: &str) -> (usize, usize) {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n\
@@ -75,7 +75,7 @@ fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// With both ledgers: a server on one core, and what is to be kept for it.
+/// For both ledgers: a server on one core, and the value that must be kept for it.
 fn servers(options: &[&str]) -> Vec<(Server, Option<RedisServer>)> {
     let redis = RedisServer::start(&[]);
     let core = cores(1);
@@ -84,7 +84,7 @@ fn servers(options: &[&str]) -> Vec<(Server, Option<RedisServer>)> {
 }
 
 #[test]
-fn everybody_in_a_crowd_has_a_ticket_or_hears_that_it_is_sold_out() {
+fn every_request_of_a_crowd_gets_a_ticket_or_sold_out() {
     for (server, _redis) in servers(&["--sale", "hot=3000"]) {
         let mut crowd = Crowd::connect(server.address());
         let ask = |crowd: &mut Crowd| {
@@ -96,7 +96,7 @@ fn everybody_in_a_crowd_has_a_ticket_or_hears_that_it_is_sold_out() {
 }
 
 #[test]
-fn a_sale_beside_a_crowd_goes_on_selling() {
+fn a_quiet_sale_sells_beside_a_crowded_one() {
     for (server, _redis) in servers(&["--sale", "hot=100000000", "--sale", "quiet=1000"]) {
         let mut crowd = Crowd::connect(server.address());
         let over = AtomicBool::new(false);
@@ -123,9 +123,9 @@ fn a_sale_beside_a_crowd_goes_on_selling() {
     }
 }
 
-/// A latch that is no longer fresh is one question, whoever asks.
+/// A stale latch causes one question, however many ask.
 #[test]
-fn a_redis_that_stands_still_is_asked_one_question_for_all() {
+fn a_stalled_redis_gets_one_query_for_all_waiters() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "gone=1", "--cores", &cores(1)]);
     assert!(buyer(&server).reserve("gone", "ann", 1, "").unwrap().bought().granted().is_some());
@@ -140,7 +140,7 @@ fn a_redis_that_stands_still_is_asked_one_question_for_all() {
     };
     let before = scripts();
     run("kill", "procps", &["-STOP", &process]);
-    // Longer than what a core knows of a sale counts, shorter than it waits for an answer.
+    // Longer than a core's knowledge of a sale is valid, shorter than it waits for an answer.
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(1_000));

@@ -1,4 +1,4 @@
-//! What is not paid for in time is sold again, by every core, without anybody cleaning up.
+//! Unpaid units are sold again, by every core, without any cleaning up.
 
 use std::collections::HashMap;
 use std::thread;
@@ -9,7 +9,7 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, eventually, on_redis, sold};
 
-/// Everybody keeps asking: what is held comes back and is sold again, to buyers on every core.
+/// All buyers keep asking: held units come back and are sold again, to buyers on every core.
 fn sells_again(server: &Server) {
     let mut buyers: Vec<Buyer> = (0..16).map(|_| buyer(server)).collect();
     let mut bought_by = vec![0; buyers.len()];
@@ -29,7 +29,7 @@ fn sells_again(server: &Server) {
         buyers.rotate_left(1);
         bought_by.rotate_left(1);
     }
-    // Ten units, held for a second each: every two seconds at the latest all are sold once more.
+    // Ten units, held for a second each: at least every two seconds all are sold once more.
     assert!(granted.len() >= 30, "{granted:?}");
     let gap = |pair: &[Duration]| pair[10] - pair[0];
     let gaps: Vec<Duration> = granted.windows(11).map(gap).collect();
@@ -64,7 +64,7 @@ fn a_latch_opens_on_every_core_when_units_come_back() {
         for buyer in &mut buyers {
             assert!(ask(buyer, 1).is("sold_out"));
         }
-        // There is enough for all, so every one of them must be sold one, whatever its core.
+        // There is enough for all, so every one of them must get a unit, whatever its core.
         for buyer in &mut buyers {
             eventually("sold one", 5, || ask(buyer, 1).granted().is_some());
         }
@@ -72,7 +72,7 @@ fn a_latch_opens_on_every_core_when_units_come_back() {
 }
 
 #[test]
-fn a_sale_that_is_removed_is_forgotten_by_every_core() {
+fn a_removed_sale_is_forgotten_by_every_core() {
     let redis = RedisServer::start(&[]);
     let made = redis.connect().text("HMSET gone_hash_key gone_total_nums 1 gone_sold_nums 0");
     assert_eq!(made, "OK");
@@ -95,7 +95,7 @@ fn a_sale_that_is_removed_is_forgotten_by_every_core() {
 }
 
 #[test]
-fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
+fn any_server_confirms_cancels_and_resells_returned_units() {
     let redis = RedisServer::start(&[]);
     let options = ["--sale", "ticket=40", "--public-confirm", "--cores", &cores(2)];
     let servers = [on_redis(&redis, &options), on_redis(&redis, &options)];
@@ -107,7 +107,7 @@ fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
     for buyer in &mut buyers {
         assert!(reserve(buyer).is("sold_out"));
     }
-    // By another server than the one that made it, each.
+    // Each by a server other than the one that granted it.
     for (n, id) in held.iter().enumerate() {
         let buyer = &mut buyers[(n + 1) % 16];
         let (answer, want) = match n % 2 {
@@ -125,7 +125,7 @@ fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
 }
 
 #[test]
-fn what_was_held_when_the_server_died_comes_back_with_nobody_asking() {
+fn units_held_by_a_dead_server_return_after_its_restart() {
     let redis = RedisServer::start(&[]);
     let mut server = on_redis(&redis, &["--sale", "ticket=10,hold=1s"]);
     let mut first = buyer(&server);
@@ -140,7 +140,7 @@ fn what_was_held_when_the_server_died_comes_back_with_nobody_asking() {
     assert!(buyer(&server).buy().expect("an answer").granted().is_some());
 }
 
-/// A sale made by hand, as the article does, but with a hold time of its own.
+/// A sale created by hand, as in the article, but with its own hold time.
 fn make_by_hand(redis: &RedisServer, sale: &str, total: u64) {
     let mut redis = redis.connect();
     let counters = format!("{sale}_total_nums {total} {sale}_sold_nums 0");
@@ -148,14 +148,14 @@ fn make_by_hand(redis: &RedisServer, sale: &str, total: u64) {
     assert_eq!(redis.text(&format!("HSET {{{sale}_hash_key}}:sale hold_ms 1000")), "1");
 }
 
-/// What a sale's hash says is sold.
+/// The units that a sale's hash says are sold.
 fn sold_of(redis: &RedisServer, sale: &str) -> u64 {
     let text = redis.connect().text(&format!("HGET {sale}_hash_key {sale}_sold_nums"));
     text.parse().expect("a number")
 }
 
 #[test]
-fn another_server_returns_what_one_held_that_died_though_nobody_asked_it() {
+fn another_server_returns_the_units_held_by_a_dead_one() {
     let redis = RedisServer::start(&[]);
     let other = on_redis(&redis, &[]);
     let mut server = on_redis(&redis, &[]);
@@ -172,7 +172,7 @@ fn another_server_returns_what_one_held_that_died_though_nobody_asked_it() {
 }
 
 #[test]
-fn a_sale_made_anew_after_a_flush_is_swept_too() {
+fn a_sale_recreated_after_a_flush_is_swept_too() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &[]);
     let mut ann = buyer(&server);
@@ -184,7 +184,7 @@ fn a_sale_made_anew_after_a_flush_is_swept_too() {
         });
         eventually("it is back in stock", 5, || sold_of(&redis, "gift") == 0);
     }
-    // An index that somebody deleted is mended by whoever knows the sale.
+    // A deleted index is repaired by any server that knows the sale.
     let index = "stampede:sales:{sale}_hash_key";
     redis.connect().text(&format!("DEL {index}"));
     eventually("it is back in the index", 5, || {
@@ -193,7 +193,7 @@ fn a_sale_made_anew_after_a_flush_is_swept_too() {
 }
 
 #[test]
-fn a_spoilt_index_is_told_and_stops_no_sale_that_is_known() {
+fn a_damaged_index_is_logged_and_stops_no_known_sale() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=10,hold=1s", "--cores", &cores(1)]);
     let mut ann = buyer(&server);
@@ -203,7 +203,7 @@ fn a_spoilt_index_is_told_and_stops_no_sale_that_is_known() {
     redis.connect().text(&format!("DEL {index}"));
     redis.connect().text(&format!("SET {index} 1"));
     make_by_hand(&redis, "gift", 1);
-    // Nobody else would return what this server holds of it, should it die.
+    // No other server would return these units if this one died.
     let mut ask = |sale| ann.reserve(sale, "ann", 1, "").expect("an answer").bought();
     assert!(ask("gift").is("unavailable") && ask("nothing").is("not_found"));
     eventually("it is told", 5, || {
@@ -235,7 +235,7 @@ fn expired_units_come_back_after_redis_was_away() {
 }
 
 #[test]
-fn a_thousand_sales_come_back_and_none_of_them_twice() {
+fn units_of_a_thousand_sales_expire_exactly_once() {
     const SALES: usize = 1_000;
     let redis = RedisServer::start(&[]);
     let sales: Vec<String> = (0..SALES).map(|n| format!("s{n}=5,hold=1s")).collect();
@@ -252,7 +252,7 @@ fn a_thousand_sales_come_back_and_none_of_them_twice() {
     for n in 0..SALES {
         let ask = format!("HGET s{n}_hash_key s{n}_sold_nums");
         eventually("it is back in stock", 10, || connection.text(&ask) == "0");
-        // Each unit left once and came back once: what the stream tells of it adds up.
+        // Each unit left once and came back once: the stream's entries add up.
         let mut told: HashMap<(String, String), u32> = HashMap::new();
         for text in connection.list(&format!("XRANGE {{s{n}_hash_key}}:stream - +")) {
             for line in text.lines() {

@@ -1,4 +1,4 @@
-//! Several servers on one Redis: together they sell exactly what there is, and any of them may die.
+//! Several servers on one Redis: together they sell exactly the total, and any of them may die.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use crate::{buyer, eventually, on_redis, reservations, set_up_by_hand, sold};
 const BUYERS: usize = 1000;
 const TOTAL: usize = 10_000;
 
-/// Starts one thread a buyer, of which each goes to its server until that says that the sale is
-/// sold out, and to the next one if it dies. Returns when all are done and what they got.
+/// Starts one thread per buyer. Each asks its server until the sale is sold out, and the next
+/// server if its own dies. Returns the grants when all are done.
 struct Rush {
     threads: Vec<thread::JoinHandle<Vec<String>>>,
     failed: Arc<Mutex<Vec<String>>>,
@@ -36,7 +36,7 @@ impl Rush {
         Self { threads, failed }
     }
 
-    /// What all got, and what they were told otherwise than sold out.
+    /// All grants, and the answers other than sold out.
     fn finish(self) -> (Vec<String>, Vec<String>) {
         let threads = self.threads.into_iter();
         let got = threads.flat_map(|thread| thread.join().expect("a buyer")).collect();
@@ -86,7 +86,7 @@ fn two_servers_sell_exactly_the_total() {
     assert_eq!(sold(&redis), TOTAL as u64);
     for server in &servers {
         assert!(buyer(server).buy().expect("an answer").is("sold_out"));
-        // Another core may show it as it was a moment ago.
+        // Another core may show its state of a moment ago.
         eventually("it is shown as sold out", 5, || {
             let sale = buyer(server).sale("ticket").expect("an answer");
             (&sale["free"], &sale["held"]) == (&0.into(), &TOTAL.into())
@@ -95,7 +95,7 @@ fn two_servers_sell_exactly_the_total() {
 }
 
 #[test]
-fn the_last_one_is_found_by_whichever_server_is_asked() {
+fn the_last_ticket_can_be_sold_by_either_server() {
     let redis = RedisServer::start(&[]);
     for asked in [0, 1] {
         set_up_by_hand(&redis, 10_000, 9_999);
@@ -150,7 +150,7 @@ fn at_once(servers: &[Server; 2], key: &str) -> Vec<Bought> {
 }
 
 #[test]
-fn one_user_gets_the_limit_through_any_number_of_servers() {
+fn a_user_limit_holds_across_servers() {
     let redis = RedisServer::start(&[]);
     let servers = two_servers(&redis, &["--sale", "ticket=100,limit=1"]);
     let answers = at_once(&servers, "");
@@ -160,7 +160,7 @@ fn one_user_gets_the_limit_through_any_number_of_servers() {
 }
 
 #[test]
-fn one_key_gets_one_reservation_through_any_number_of_servers() {
+fn an_idempotency_key_holds_across_servers() {
     let redis = RedisServer::start(&[]);
     let servers = two_servers(&redis, &["--sale", "ticket=100,limit=1"]);
     let answers: HashSet<Bought> = at_once(&servers, "one").into_iter().collect();

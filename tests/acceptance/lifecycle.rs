@@ -1,6 +1,7 @@
-//! The life of ten thousand reservations: paid, paid twice, paid late, never paid; over two servers,
-//! into PostgreSQL through three workers, with a server, a worker and PostgreSQL lost on the way. At
-//! the end exactly the total is sold, and the database says of every reservation what the ledger does.
+//! The life of ten thousand reservations: paid, paid twice, paid late, never paid. They go over two
+//! servers and into PostgreSQL through three workers; a server, a worker and PostgreSQL are lost on
+//! the way. At the end exactly the total is sold, and the database agrees with the ledger about
+//! every reservation.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -21,18 +22,18 @@ const USERS: usize = 30_000;
 const CROWDS: usize = 64;
 const HOLD: Duration = Duration::from_secs(2);
 
-/// What a user means to do with a reservation, and when, after it was granted.
+/// A user's plan for a reservation, and when, after the grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Intent {
     /// Let it expire.
     NeverPay,
-    /// Confirm it so often, the first time after so long.
+    /// Confirm it this number of times, the first time after this delay.
     Pay { times: u32, after: Duration },
 }
 
 /// A third never pays; of the others one in eight pays twice and one in eight is late.
 fn intent(user: usize) -> Intent {
-    // Any even spread will do, as long as a user's is always the same.
+    // Any even spread will do, as long as a user's plan is always the same.
     let spread = (user as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     if spread.is_multiple_of(3) {
         return Intent::NeverPay;
@@ -50,7 +51,7 @@ struct Rush {
     over: AtomicBool,
 }
 
-/// A connection that goes to the other server when it breaks.
+/// A connection that switches to the other server when it breaks.
 struct Line<'a> {
     rush: &'a Rush,
     turn: usize,
@@ -58,7 +59,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Asks until a server has answered for good: everything asked here may be asked again.
+    /// Asks until a server has given a final answer: every request here may be repeated.
     fn ask(&mut self, ask: impl Fn(&mut Buyer) -> std::io::Result<Answer>) -> Answer {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
@@ -83,14 +84,14 @@ impl Line<'_> {
     }
 }
 
-/// What one user has to do next.
+/// The next step of one user.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Errand {
     Reserve,
     Confirm { id: String, times: u32 },
 }
 
-/// The users of one crowd, each doing what is due. Gives the ids that were confirmed to them.
+/// The users of one crowd, each doing what is due. Returns the ids that were confirmed.
 fn crowd(number: usize, rush: &Rush) -> Vec<String> {
     let mut line = Line { rush, turn: number, buyer: None };
     let mut paid = Vec::new();
@@ -129,7 +130,7 @@ fn crowd(number: usize, rush: &Rush) -> Vec<String> {
                         later(Duration::from_millis(100), Errand::Confirm { id, times: times - 1 });
                     }
                 } else {
-                    // Too late, and sold to another meanwhile.
+                    // Too late, and sold to another user meanwhile.
                     assert_eq!(
                         (answer.status, &*answer.json()["code"].to_string()),
                         (409, "\"expired\"")
@@ -141,7 +142,7 @@ fn crowd(number: usize, rush: &Rush) -> Vec<String> {
     paid
 }
 
-/// A worker that writes orders. Its name tells it from its colleagues.
+/// A worker that writes orders, with a name of its own.
 fn worker(name: &str, redis: &RedisServer, postgres: &PostgresServer) -> Child {
     Command::new(env!("CARGO_BIN_EXE_stampede"))
         .args(["orders", "--from", &redis.url(), "--to", &postgres.url()])
@@ -153,7 +154,7 @@ fn worker(name: &str, redis: &RedisServer, postgres: &PostgresServer) -> Child {
         .expect("start a worker")
 }
 
-/// One audit. Fails if something differs.
+/// One audit. Panics if it finds a difference.
 pub(crate) fn audit(redis: &RedisServer, more: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_stampede"))
         .args(["audit", "--ledger", &redis.url()])
@@ -184,7 +185,7 @@ fn in_the_database(postgres: &PostgresServer) -> HashMap<String, String> {
 }
 
 #[test]
-fn ten_thousand_tickets_are_paid_for_or_come_back() {
+fn ten_thousand_tickets_are_paid_for_or_returned() {
     let redis = RedisServer::start(&[]);
     let mut postgres = PostgresServer::start();
     let sale = "ticket=10000,hold=2s,limit=1";

@@ -1,9 +1,9 @@
 //! The server as its operator and its buyers meet it: the real program, a real Redis, real load,
-//! and both killed at the worst moment. Timing is never asserted but as a generous bound.
+//! and both killed at the worst moment. Timing is asserted only as a generous bound.
 //!
-//! They need `redis-server`, `ab`, `wrk` and `openssl`; whatever is missing is named.
+//! They need `redis-server`, `ab`, `wrk` and `openssl`; a missing program is named.
 
-// Each test program takes what it needs of the support.
+// Each test program uses a part of the support.
 #[path = "../support/buyer.rs"]
 mod buyer;
 #[path = "../support/clock.rs"]
@@ -44,20 +44,20 @@ use buyer::Buyer;
 use redis_server::RedisServer;
 use server::Server;
 
-/// Processors for a server of so many cores.
+/// Processors for a server with this number of cores.
 fn cores(count: usize) -> String {
     let ids = core_affinity::get_core_ids().expect("the processors we may use");
     assert!(ids.len() >= count, "this test needs {count} processors");
     ids[..count].iter().map(|core| core.id.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// Starts a server on a Redis, with these options more.
+/// Starts a server on a Redis, with these additional options.
 fn on_redis(redis: &RedisServer, options: &[&str]) -> Server {
     let url = redis.url();
     Server::start(&[&["--ledger", &url], options].concat())
 }
 
-/// Sets up a sale by hand, as the article does, and nothing of an earlier one is left.
+/// Sets up a sale by hand, as in the article. Nothing of an earlier sale is left.
 fn set_up_by_hand(redis: &RedisServer, total: u64, sold: u64) {
     let mut connection = redis.connect();
     connection.text("FLUSHALL");
@@ -65,13 +65,13 @@ fn set_up_by_hand(redis: &RedisServer, total: u64, sold: u64) {
     assert_eq!(connection.text(&set), "OK");
 }
 
-/// What the article's hash says is sold.
+/// The units that the article's hash says are sold.
 fn sold(redis: &RedisServer) -> u64 {
     let text = redis.connect().text("HGET ticket_hash_key ticket_sold_nums");
     text.parse().expect("a number")
 }
 
-/// The reservations of the sale `ticket` that are in Redis, as they are named to buyers.
+/// The ids of the reservations of the sale `ticket` in Redis, as buyers know them.
 fn reservations(redis: &RedisServer) -> std::collections::HashSet<String> {
     let there = redis.connect().reservations("{ticket_hash_key}:reservations");
     there.into_iter().map(|(id, _)| format!("ticket~{id}")).collect()
@@ -81,14 +81,14 @@ fn buyer(server: &Server) -> Buyer {
     Buyer::connect(server.address()).expect("connect to the server")
 }
 
-/// An address for a server that can't be asked which one it got: below the ports that the kernel
-/// gives away, and of an address that this process alone uses.
+/// An address for a server that cannot report its own: below the ports that the kernel gives away,
+/// at an address that only this process uses.
 fn own_address(port: u16) -> SocketAddr {
     let [.., a, b] = std::process::id().to_be_bytes();
     SocketAddr::from(([127, 77, a, b], port))
 }
 
-/// Waits until it is so, at most for this time, and fails with this text.
+/// Waits until the condition holds, at most for this time, and fails with this text.
 fn eventually(what: &str, seconds: u64, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(seconds);
     while !is() {
@@ -97,8 +97,8 @@ fn eventually(what: &str, seconds: u64, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a server's log has this. A line goes through the server's queue, a pipe and a thread of
-/// ours, so it may come after the answer that it is about.
+/// Waits until a server's log has this text. A line goes through the server's queue, a pipe and a
+/// thread of ours, so it may come after the answer that it is about.
 fn logged(server: &Server, text: &str) {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
@@ -111,7 +111,7 @@ fn logged(server: &Server, text: &str) {
     }
 }
 
-/// Runs a program that the tests need and returns what it prints.
+/// Runs a program that the tests need and returns its output.
 fn run(program: &str, package: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
         panic!("this test needs {program} ({error}): apt-get install {package}")

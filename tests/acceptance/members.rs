@@ -1,5 +1,5 @@
-//! Servers on one Redis know each other: who comes, who leaves, who vanishes, and that no buyer ever
-//! meets any of it.
+//! Servers on one Redis know each other: one joins, one leaves, one vanishes, and no buyer ever
+//! notices.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -20,10 +20,10 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, eventually, logged, on_redis, reservations, run, set_up_by_hand, sold};
 
-/// How long a lease lasts.
+/// The length of a lease.
 const LEASE: Duration = Duration::from_secs(5);
 
-/// What `stampede instances` says, asked in this way.
+/// The output of `stampede instances` with these arguments.
 fn instances(way: &[&str]) -> Vec<Value> {
     let options = [&["instances", "--json"], way].concat();
     let told = run(env!("CARGO_BIN_EXE_stampede"), "stampede", &options);
@@ -43,8 +43,8 @@ fn named(redis: &RedisServer, name: &str, options: &[&str]) -> Server {
     on_redis(redis, &[&["--instance", name], options].concat())
 }
 
-/// A buyer who takes his time and tries the next server if one is gone, until all is sold. What he
-/// got, and what he was told otherwise.
+/// A buyer who asks slowly, and asks the next server if one is gone, until everything is sold.
+/// Returns his reservations and his other answers.
 fn shop(number: usize, addresses: &[SocketAddr]) -> (Vec<String>, HashSet<String>) {
     let (mut got, mut told) = (Vec::new(), HashSet::new());
     let mut turn = number;
@@ -64,7 +64,7 @@ fn shop(number: usize, addresses: &[SocketAddr]) -> (Vec<String>, HashSet<String
 }
 
 #[test]
-fn a_killed_member_is_noticed_by_its_lease_and_missed_by_nobody() {
+fn a_killed_member_is_detected_and_strands_nothing() {
     const TOTAL: usize = 4000;
     let redis = RedisServer::start(&[]);
     let sale = format!("ticket={TOTAL}");
@@ -114,7 +114,7 @@ fn a_killed_member_is_noticed_by_its_lease_and_missed_by_nobody() {
 }
 
 #[test]
-fn a_member_that_drains_says_so_and_one_that_stops_is_gone_at_once() {
+fn a_draining_member_is_listed_and_a_stopped_one_removed() {
     let redis = RedisServer::start(&[]);
     let mut servers = ["a", "b"].map(|name| named(&redis, name, &["--sale", "ticket=10"]));
     eventually("both are there", 5, || names(&servers[1]) == ["a", "b"]);
@@ -131,7 +131,7 @@ fn a_member_that_drains_says_so_and_one_that_stops_is_gone_at_once() {
         known_to(&servers[1])[0]["allowance"].as_u64().is_some_and(|units| units > 0)
     });
 
-    // A request that is not whole yet holds up the drain.
+    // An incomplete request delays the drain.
     let mut slow = servers[0].connect();
     slow.write_all(b"GET /buy/ticket HTTP/1.1\r\n").expect("half a head");
     thread::sleep(Duration::from_millis(200));
@@ -148,7 +148,7 @@ fn a_member_that_drains_says_so_and_one_that_stops_is_gone_at_once() {
 }
 
 #[test]
-fn a_redis_that_starts_empty_learns_of_everybody_again() {
+fn all_members_register_again_in_an_empty_redis() {
     let mut redis = RedisServer::start(&[]);
     let servers = ["a", "b", "c"].map(|name| named(&redis, name, &[]));
     let all = || servers.iter().all(|server| names(server) == ["a", "b", "c"]);
@@ -161,7 +161,7 @@ fn a_redis_that_starts_empty_learns_of_everybody_again() {
         redis.connect().text("EXISTS stampede:sales:{sale}_hash_key:leases") == "1" && all()
     });
     eprintln!("all were there again after {:?}", restarted.elapsed());
-    // Nobody was gone, also when those leases that were there before are over.
+    // No server was listed as gone, also when the earlier leases are over.
     while restarted.elapsed() < 2 * LEASE {
         assert!(all());
         thread::sleep(Duration::from_millis(250));
@@ -175,7 +175,7 @@ fn a_redis_that_starts_empty_learns_of_everybody_again() {
 }
 
 #[test]
-fn a_machines_clock_does_not_matter() {
+fn a_machines_clock_does_not_affect_membership() {
     let redis = RedisServer::start(&[]);
     let clock = Clock::new();
     let jumps = Server::start_with(
@@ -209,8 +209,8 @@ fn a_machines_clock_does_not_matter() {
 }
 
 #[test]
-fn two_with_one_name_are_told_and_one_that_comes_back_is_not() {
-    let told = "member has the name of this one";
+fn a_duplicate_name_is_logged_and_a_restart_is_not() {
+    let told = "member has the name of this server";
     let redis = RedisServer::start(&[]);
     let twins = [(); 2].map(|()| named(&redis, "twin", &[]));
     for twin in &twins {
@@ -220,7 +220,7 @@ fn two_with_one_name_are_told_and_one_that_comes_back_is_not() {
     let mut single = named(&redis, "single", &[]);
     eventually("it is there", 3, || names(&twins[0]).contains(&"single".to_owned()));
     single.restart();
-    // What it was before is there until its lease is over, beside it.
+    // The former server is listed beside it until its lease is over.
     eventually("it is there twice", 3, || {
         names(&single).iter().filter(|name| *name == "single").count() == 2
     });
@@ -229,7 +229,7 @@ fn two_with_one_name_are_told_and_one_that_comes_back_is_not() {
 }
 
 #[test]
-fn the_last_ticket_is_found_from_any_of_three() {
+fn the_last_ticket_can_be_sold_by_any_of_three_servers() {
     let redis = RedisServer::start(&[]);
     let options = ["--cores", &cores(2), "--stock-buffer", "0%"];
     let servers = ["a", "b", "c"].map(|name| named(&redis, name, &options));
@@ -238,7 +238,7 @@ fn the_last_ticket_is_found_from_any_of_three() {
         eventually("all know each other", 5, || names(&servers[asked]) == ["a", "b", "c"]);
         eventually("it sells the last", 3, || {
             let bought = buyer(&servers[asked]).buy().expect("an answer");
-            // It may know for a moment that the last sale was sold out.
+            // For a moment its core may still know that the last sale was sold out.
             assert!(bought.clone().granted().is_some() || bought.is("sold_out"), "{bought:?}");
             bought.granted().is_some()
         });
@@ -252,7 +252,7 @@ fn the_last_ticket_is_found_from_any_of_three() {
 }
 
 #[test]
-fn one_of_many_sells_all_there_is() {
+fn one_server_of_many_can_sell_the_whole_total() {
     let redis = RedisServer::start(&[]);
     let server = named(&redis, "a", &["--sale", "ticket=500", "--stock-buffer", "0%"]);
     eventually("it has joined", 5, || server.log().contains("joined"));

@@ -15,12 +15,12 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, eventually, logged, on_redis, run, set_up_by_hand, sold};
 
-/// The commands that a server uses, all of them; `SELECT` only for a database other than 0. `AUTH`
-/// and `HELLO` need no permission.
+/// All commands that a server uses; `SELECT` only for a database other than 0. `AUTH` and `HELLO`
+/// need no permission.
 const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exists +sadd +srem +scard +sscan +hget +hmget \
                         +hgetall +hset +hdel +hlen +xadd +xlen +zadd +zcount +zrange +zrangebyscore +zrem";
 
-/// Starts a server that must end by itself, and returns its exit code and what it says.
+/// Starts a server that must end by itself. Returns its exit code and its output.
 pub(crate) fn refused(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
@@ -52,7 +52,7 @@ fn url(redis: &RedisServer, login: &str, db: u32) -> String {
 }
 
 #[test]
-fn a_wrong_password_is_told_and_never_shown() {
+fn a_wrong_password_is_reported_and_never_printed() {
     let redis = RedisServer::start(&["--requirepass", "right-secret"]);
     for (login, part) in [
         (":wrong-secret", "wrong user or password"),
@@ -71,7 +71,7 @@ fn a_wrong_password_is_told_and_never_shown() {
 }
 
 #[test]
-fn a_user_with_the_fewest_permissions() {
+fn a_redis_user_with_the_fewest_permissions_is_enough() {
     let redis = RedisServer::start(&[]);
     let mut admin = redis.connect();
     let keys = "~ticket_hash_key ~{ticket_hash_key}:* ~stampede:sales:*";
@@ -117,7 +117,7 @@ fn a_user_with_the_fewest_permissions() {
 }
 
 #[test]
-fn a_database_by_its_number() {
+fn the_redis_database_number_is_used() {
     let redis = RedisServer::start(&[]);
     let server =
         Server::start(&["--ledger", &redis.url().replace("/0", "/7"), "--sale", "ticket=1"]);
@@ -155,7 +155,7 @@ pub(crate) fn certificates() -> TempDir {
 }
 
 #[test]
-fn tls_with_an_authority_of_ones_own() {
+fn tls_to_redis_with_a_private_authority() {
     let folder = certificates();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -191,7 +191,7 @@ fn tls_with_an_authority_of_ones_own() {
         let (code, said) = refused(&[&["--ledger", &url], arguments].concat());
         assert!(code == 1 && said.contains("certificate"), "{code} {said}");
     }
-    // Not TLS at all: nothing that would never pass, but said.
+    // Not TLS at all: this may not be permanent, so it is only logged.
     let server = Server::start(&["--ledger", &redis.url().replace("redis:", "rediss:")]);
     eventually("said", 8, || server.log().contains("away"));
 }
@@ -236,7 +236,7 @@ fn tls_to_the_sentinels_and_to_the_primary() {
 }
 
 #[test]
-fn a_redis_that_is_not_there_yet() {
+fn a_server_starts_before_its_redis() {
     let mut redis = RedisServer::start(&[]);
     redis.kill();
     let server = on_redis(&redis, &["--sale", "ticket=2"]);
@@ -250,12 +250,12 @@ fn a_redis_that_is_not_there_yet() {
     let sold_out = || buyer(&server).buy().expect("an answer").is("sold_out");
     eventually("every core has its ledger", 5, sold_out);
     assert_eq!(sold(&redis), 2);
-    eventually("said", 2, || server.log().contains("can be reached again"));
+    eventually("said", 2, || server.log().contains("ledger reachable again"));
     logged(&server, "created");
 }
 
 #[test]
-fn a_port_or_a_folder_that_is_taken() {
+fn a_port_or_folder_in_use_is_reported() {
     let server = Server::start(&["--sale", "ticket=5"]);
     let address = server.address().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -278,7 +278,7 @@ fn a_port_or_a_folder_that_is_taken() {
 }
 
 #[test]
-fn a_sale_that_exists_is_left_alone() {
+fn an_existing_sale_is_left_unchanged() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 150, 7);
     let differs = "total is 150, not 10000";
@@ -306,7 +306,7 @@ fn a_sale_opens_and_closes() {
         let options = ["--sale", &sale];
         let server = on.map_or_else(|| Server::start(&options), |redis| on_redis(redis, &options));
         let mut buyer = buyer(&server);
-        // Up to this one's own time of an answer around each change.
+        // Up to the time of one answer of this server around each change.
         let slack = SignedDuration::from_millis(100);
         // Two clocks that are read in whole milliseconds may differ by one.
         let precision = SignedDuration::from_millis(1);

@@ -1,5 +1,5 @@
-//! Redis away, silent or forgetful while a sale runs: buyers are told the truth within the bound,
-//! and sales go on without touching the server.
+//! Redis is away, silent or forgetful while a sale runs: buyers get true answers within the bound,
+//! and sales continue without a touch of the server.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use crate::{buyer, cores, eventually, logged, on_redis, reservations, run, sold}
 
 /// Far more than the server's bound for the ledger's answer, 2 s.
 const BOUND: Duration = Duration::from_secs(4);
-/// How long a sold-out sale may go on being called so: a latch's age, and our own slowness.
+/// How long a sold-out sale may still be answered as sold out: a latch's age, and this machine's
+/// slowness.
 const LATCH: Duration = Duration::from_millis(1000);
 
-/// Starts a server with a sale that has stock and one that is sold out, and both known to be so.
+/// Starts a server with a sale that has stock and one that is sold out, and lets it learn both.
 fn start(redis: &RedisServer) -> Server {
     let options = ["--sale", "ticket=100000", "--sale", "gone=1", "--cores", &cores(2)];
     let server = on_redis(redis, &options);
@@ -29,7 +30,7 @@ fn reserve(buyer: &mut Buyer, sale: &str) -> Bought {
     buyer.reserve(sale, "ann", 1, "").expect("an answer").bought()
 }
 
-/// Whether it sells what there is, and says of what is gone that it is.
+/// Whether it sells what there is, and answers `sold_out` where there is nothing.
 fn sells(server: &Server) -> bool {
     let mut buyer = buyer(server);
     let sold = reserve(&mut buyer, "ticket").granted().is_some();
@@ -38,8 +39,8 @@ fn sells(server: &Server) -> bool {
     sold
 }
 
-/// Many buyers for a while, with Redis away since `since`: nobody is told anything else than that
-/// it is, nor waits for long.
+/// Many buyers for a while, with Redis away since `since`: the only answer is that it is away, and
+/// no buyer waits for long.
 fn told_the_truth(server: &Server, since: Instant) {
     let until = Instant::now() + Duration::from_secs(4);
     thread::scope(|scope| {
@@ -75,13 +76,13 @@ fn heals(server: &Server) {
     eventually("what is gone is told so", 5, || reserve(&mut buyer(server), "gone").is("sold_out"));
 }
 
-/// What was sent when Redis fell silent may have happened or not; to ask again finds out, and is
-/// told how.
+/// A purchase that was sent when Redis fell silent may have happened or not. The answer says so,
+/// and a repeated request finds out.
 #[test]
-fn changes_whose_answer_is_lost_may_be_repeated() {
+fn a_change_with_a_lost_answer_can_be_repeated() {
     let redis = RedisServer::start(&[]);
-    // One stays free: of a sale that is sold out the core asks all the time, and behind such a question
-    // that is never answered a change is not sent at all (`unavailable`).
+    // One unit stays free: the core asks all the time about a sale that is sold out, and a change
+    // after such an unanswered question is not sent at all (`unavailable`).
     let options = ["--sale", "ticket=3", "--public-confirm", "--cores", &cores(1)];
     let server = on_redis(&redis, &options);
     let mut buyer = buyer(&server);
@@ -100,7 +101,7 @@ fn changes_whose_answer_is_lost_may_be_repeated() {
         let lost = change().json();
         run("kill", "procps", &["-s", "CONT", &process]);
         assert_eq!((&lost["status"], &lost["code"]), (&503.into(), &"unknown".into()), "{lost}");
-        assert!(lost["detail"].as_str().is_some_and(|said| said.contains("again is safe")));
+        assert!(lost["detail"].as_str().is_some_and(|said| said.contains("it is safe to")));
         let mut said = String::new();
         eventually("it is told what became of it", 5, || {
             let answer = change();
@@ -114,10 +115,10 @@ fn changes_whose_answer_is_lost_may_be_repeated() {
     assert_eq!(sold(&redis), 1);
 }
 
-/// A sale that a connection meets for the first time is asked about before anything of it is sent: if
-/// that gets no answer, nothing has happened, and that is told.
+/// A sale that a connection meets for the first time is looked up before anything of it is sent. If
+/// the look-up gets no answer, nothing has happened, and the answer says so.
 #[test]
-fn what_was_never_sent_is_unavailable() {
+fn a_command_that_was_never_sent_is_unavailable() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=9", "--cores", &cores(1)]);
     assert!(reserve(&mut buyer(&server), "ticket").granted().is_some());
@@ -131,9 +132,9 @@ fn what_was_never_sent_is_unavailable() {
     assert_eq!(redis.connect().text("HGET new_hash_key new_sold_nums"), "1");
 }
 
-/// Without them no purchase could be acknowledged, so none is begun.
+/// Without enough replicas no purchase could be acknowledged, so none is begun.
 #[test]
-fn a_redis_without_the_replicas_that_are_wanted() {
+fn a_redis_with_too_few_replicas_is_unavailable() {
     let redis = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
     redis.connect().text("HMSET ticket_hash_key ticket_total_nums 9 ticket_sold_nums 0");
     let server = on_redis(&redis, &["--redis-wait", "1", "--cores", &cores(1)]);
@@ -225,7 +226,7 @@ fn a_redis_that_forgets_the_scripts() {
 }
 
 #[test]
-fn a_wrong_hash_is_told_and_put_right_by_hand() {
+fn a_wrong_hash_is_logged_and_can_be_repaired_by_hand() {
     let redis = RedisServer::start(&[]);
     redis.connect().text("HSET ticket_hash_key ticket_total_nums many");
     let server = on_redis(&redis, &[]);

@@ -1,5 +1,5 @@
-//! Redis as people have it: users without a right, commands that are gone, connections that are closed
-//! when they are idle, memory that is full, data that vanishes.
+//! Redis as it is configured in practice: users without a right, renamed commands, idle connections
+//! that are closed, full memory, data that vanishes.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn reserve(buyer: &mut Buyer, user: &str, key: &str) -> Bought {
 }
 
 #[test]
-fn a_missing_right_ends_the_start_and_is_named() {
+fn a_missing_right_stops_the_start_and_is_named() {
     let (redis, url) = with_shop(&[]);
     for right in ["xadd", "zrem", "hdel"] {
         redis.connect().text(&format!("ACL SETUSER shop -{right}"));
@@ -38,7 +38,7 @@ fn a_missing_right_ends_the_start_and_is_named() {
 
 /// Each right in turn is taken away while the sale runs, and given back.
 #[test]
-fn a_right_that_is_taken_away_stops_the_sale_and_harms_nothing() {
+fn a_revoked_right_stops_the_sale_and_harms_nothing() {
     let (redis, url) = with_shop(&[]);
     let mut admin = redis.connect();
     let sale = "ticket=100,hold=1s,limit=1";
@@ -56,7 +56,7 @@ fn a_right_that_is_taken_away_stops_the_sale_and_harms_nothing() {
                 assert!(bought.is("unavailable"), "{right}: {bought:?}");
             }
         }
-        // Past its hold time: it can't come back now, and is not lost.
+        // Past its hold time: it cannot come back now, and is not lost.
         thread::sleep(Duration::from_millis(1500));
         admin.text(&format!("ACL SETUSER shop +{right}"));
         eventually("everything is back", 10, || sold(&redis) == 0);
@@ -73,7 +73,7 @@ fn a_right_that_is_taken_away_stops_the_sale_and_harms_nothing() {
 }
 
 #[test]
-fn a_redis_without_client_sells() {
+fn a_redis_without_the_client_command_sells() {
     let redis = RedisServer::start(&["--rename-command", "CLIENT", ""]);
     let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(2)]);
     assert!(sells(&server));
@@ -82,7 +82,7 @@ fn a_redis_without_client_sells() {
     assert_eq!(log.matches("have no names").count(), 1, "{log}");
 }
 
-/// Redis closes what nobody uses: nothing is wrong, and nobody is alarmed.
+/// Redis closes idle connections: nothing is wrong, and nothing is logged as a problem.
 fn idle_connections_are_closed(redis: &mut RedisServer, url: &str) {
     let ledger = ["--ledger", url, "--sale", "ticket=9", "--cores", &cores(2)];
     let server = Server::start(&ledger);
@@ -96,20 +96,20 @@ fn idle_connections_are_closed(redis: &mut RedisServer, url: &str) {
     eventually("both cores have connected anew, twice", 30, || opened() >= before + 4);
     assert!(sells(&server));
     let log = server.log();
-    assert!(!log.contains("unavailable") && !log.contains("can't be reached"), "{log}");
+    assert!(!log.contains("unavailable") && !log.contains("ledger unreachable"), "{log}");
     redis.kill();
     eventually("it is told", 10, || server.log().contains("purchases are unavailable"));
 }
 
 #[test]
-fn an_idle_connection_that_redis_closes_is_no_alarm() {
+fn an_idle_connection_closed_by_redis_raises_no_alarm() {
     let mut redis = RedisServer::start(&["--timeout", "1"]);
     let url = redis.url();
     idle_connections_are_closed(&mut redis, &url);
 }
 
 #[test]
-fn an_idle_connection_that_a_node_of_a_cluster_closes_is_no_alarm() {
+fn an_idle_connection_closed_by_a_cluster_node_raises_no_alarm() {
     let mut redis = RedisServer::start(&["--timeout", "1", "--cluster-enabled", "yes"]);
     redis.connect().text("CLUSTER ADDSLOTSRANGE 0 16383");
     let well =
@@ -120,7 +120,7 @@ fn an_idle_connection_that_a_node_of_a_cluster_closes_is_no_alarm() {
 }
 
 #[test]
-fn what_redis_may_lose_is_said_once() {
+fn settings_of_redis_that_may_lose_data_are_logged_once() {
     let redis = RedisServer::start(&["--maxmemory", "1gb", "--maxmemory-policy", "allkeys-random"]);
     let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(2)]);
     assert!(sells(&server));
@@ -132,7 +132,7 @@ fn what_redis_may_lose_is_said_once() {
 }
 
 #[test]
-fn a_full_redis_makes_everything_unavailable_and_nothing_unknown() {
+fn a_full_redis_answers_unavailable_and_never_unknown() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=100000", "--cores", &cores(1)]);
     assert!(sells(&server));
@@ -161,7 +161,7 @@ fn a_full_redis_makes_everything_unavailable_and_nothing_unknown() {
 }
 
 #[test]
-fn a_sale_that_vanishes_is_an_error_in_the_log_once() {
+fn a_vanished_sale_is_logged_once_as_an_error() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 9, 0);
     let server = on_redis(&redis, &["--cores", &cores(2)]);
@@ -180,9 +180,9 @@ fn a_sale_that_vanishes_is_an_error_in_the_log_once() {
     assert!(lines[0].contains("ticket"), "{log}");
 }
 
-/// As Redis' TLS is unless somebody says otherwise.
+/// Redis' default TLS settings.
 #[test]
-fn a_redis_that_wants_a_certificate_of_its_clients() {
+fn a_redis_that_requires_client_certificates() {
     let folder = certificates();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -242,7 +242,7 @@ fn a_redis_that_wants_a_certificate_of_its_clients() {
 }
 
 #[test]
-fn a_certificate_of_another_name_and_a_redis_without_tls_are_told_apart() {
+fn a_wrong_host_name_and_missing_tls_are_distinguished() {
     let folder = certificates();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -1,4 +1,4 @@
-//! Signals that people and tools send from habit end no sale.
+//! Signals that people and tools send out of habit end no sale.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ const OTHERS: [(Signal, &str); 4] = [
 ];
 
 #[test]
-fn a_server_ignores_those_that_ask_for_what_it_does_not_do_and_says_so() {
+fn a_server_ignores_and_logs_unsupported_signals() {
     let mut server = Server::start(&["--sale", "ticket=5"]);
     let does = [Signal::HUP, Signal::USR2];
     for (signal, name) in OTHERS.into_iter().filter(|(signal, _)| !does.contains(signal)) {
@@ -28,13 +28,13 @@ fn a_server_ignores_those_that_ask_for_what_it_does_not_do_and_says_so() {
         assert!(buyer(&server).buy().expect("an answer").granted().is_some());
     }
     assert_eq!(server.terminate(), 0);
-    // The one that leaves a core dump still ends it.
+    // The signal that leaves a core dump still ends it.
     server.restart();
     server.signal(Signal::ABORT);
     assert_eq!(server.wait(), -1);
 }
 
-/// A process and what it logs, line by line.
+/// A process and its log, line by line.
 struct Logged {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
@@ -68,19 +68,19 @@ impl Drop for Logged {
 }
 
 #[test]
-fn a_server_that_is_told_to_end_before_it_is_ready_ends_well() {
+fn a_server_terminated_before_it_is_ready_exits_with_0() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one");
     let ledger = format!("redis://{nobody}");
     let listen = ["--listen", "127.0.0.1:0", "--control", "off"];
     let mut server = Logged::start(&[&listen[..], &["--ledger", &ledger]].concat());
-    server.until("can't be reached");
+    server.until("ledger unreachable");
     server.signal(Signal::TERM);
-    server.until("told to end before it was ready");
+    server.until("shutdown requested before it was ready");
     assert_eq!(server.child.wait().expect("its end").code(), Some(0));
 }
 
 #[test]
-fn a_worker_of_orders_ignores_them_too() {
+fn an_orders_worker_ignores_unsupported_signals() {
     let redis = RedisServer::start(&[]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let to = format!("sqlite:{}", folder.path().join("orders.db").display());
@@ -91,6 +91,6 @@ fn a_worker_of_orders_ignores_them_too() {
         worker.until(name);
     }
     worker.signal(Signal::TERM);
-    worker.until("orders end");
+    worker.until("orders worker stopped");
     assert_eq!(worker.child.wait().expect("its end").code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! A sale in parts is one sale to everybody: exact in total and for each user, through any server, and
+//! A sale in parts is one sale to its users: exact in total and per user, through any server, and
 //! its last unit is found wherever it is.
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ fn two_servers(redis: &RedisServer, options: &[&str]) -> [Server; 2] {
     [on_redis(redis, options), on_redis(redis, options)]
 }
 
-/// What a field of a place's counters says, or of the hash beside them.
+/// A field of a place's counters, or of the hash beside them.
 fn number(redis: &RedisServer, key: &str, field: &str) -> u64 {
     let value = redis.connect().ask(&format!("HGET {key} {field}"));
     redis::from_redis_value::<Option<u64>>(value).expect("a number").unwrap_or(0)
@@ -46,7 +46,7 @@ fn part_of(id: &str) -> &str {
     id.rsplit_once('~').expect("a reservation's id").0
 }
 
-/// A user of this part: users don't choose, so some are tried.
+/// A user of this part: the name decides the part, so several names are tried.
 fn user_of(server: &Server, wanted: u32) -> String {
     let mut buyer = buyer(server);
     let mut of = |user: &str| {
@@ -56,7 +56,7 @@ fn user_of(server: &Server, wanted: u32) -> String {
     (0..).map(|n| format!("user{n}")).find(|user| of(user)).expect("one of them")
 }
 
-/// What a command says that goes straight to the ledger, and whether it succeeds.
+/// The output of a command that goes straight to the ledger, and whether it succeeds.
 fn stampede(redis: &RedisServer, arguments: &[&str]) -> (bool, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(arguments).args(["--ledger", &redis.url()]);
@@ -92,7 +92,7 @@ fn a_thousand_users_through_two_servers_get_exactly_the_total() {
         loop {
             match reserve(&mut buyer, &user) {
                 Bought::Granted(id) => got.push(id),
-                // All have to run to the end of the sale together: the limit is what most end at.
+                // All must run to the end of the sale together: most end at the limit.
                 Bought::Refused(code) => return (got, code),
             }
         }
@@ -130,7 +130,7 @@ fn a_thousand_users_through_two_servers_get_exactly_the_total() {
 }
 
 #[test]
-fn one_users_limit_is_exact_through_two_servers_at_the_same_time() {
+fn one_users_limit_is_exact_through_two_servers() {
     let redis = RedisServer::start(&[]);
     let servers = two_servers(&redis, &["--sale", "ticket=8,limit=3,splits=4"]);
     let ready = Barrier::new(50);
@@ -154,11 +154,11 @@ fn one_users_limit_is_exact_through_two_servers_at_the_same_time() {
 }
 
 #[test]
-fn the_last_unit_is_found_by_any_user_through_any_server() {
+fn the_last_unit_is_sold_to_any_user_by_any_server() {
     let redis = RedisServer::start(&[]);
     let mut options = vec!["--splits".to_owned(), "4".into(), "--cores".into(), cores(2)];
     let sales = ["probe=100000", "ticket=1"].map(str::to_owned).into_iter();
-    // A fresh sale for each user, so that no latch is in the way.
+    // A new sale per user, so that no latch interferes.
     let of_users = (1..=PARTS).flat_map(|n| [format!("last{n}=1"), format!("four{n}=4")]);
     options.extend(sales.chain(of_users).flat_map(|sale| ["--sale".to_owned(), sale]));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -170,7 +170,7 @@ fn the_last_unit_is_found_by_any_user_through_any_server() {
     let users: Vec<String> = (1..=PARTS).map(|n| user_of(&servers[0], n)).collect();
     for (n, user) in (1..=PARTS).zip(&users) {
         let (last, four) = (format!("last{n}"), format!("four{n}"));
-        // The only unit is in the first part; of four, each part has one.
+        // The only unit is in the first part; of four units, each part has one.
         assert!(buy(n, &last, user).granted().is_some(), "{user} did not find the last unit");
         for at in 0..4 {
             let id = buy(at, &four, user).granted();
@@ -189,7 +189,7 @@ fn the_last_unit_is_found_by_any_user_through_any_server() {
 }
 
 #[test]
-fn a_key_finds_its_reservation_and_what_expires_is_sold_to_users_of_other_parts() {
+fn keys_work_and_expired_units_are_sold_across_parts() {
     let redis = RedisServer::start(&[]);
     let sales = ["--sale", "probe=100000,splits=4", "--sale", "ticket=1,hold=1s,splits=4"];
     let servers = two_servers(&redis, &[&sales[..], &["--public-confirm"]].concat());
@@ -208,7 +208,7 @@ fn a_key_finds_its_reservation_and_what_expires_is_sold_to_users_of_other_parts(
         second.is_some()
     });
     assert_ne!(part_of(second.as_deref().expect("an id")), part_of(&first));
-    // It is paid for late while the unit is held elsewhere, and again when it is free there.
+    // It is paid late while the unit is held elsewhere, and again when it is free there.
     let pay = |id: &str| buyer(&servers[0]).confirm(id).expect("an answer").json();
     assert_eq!(pay(&first)["code"], "expired");
     assert_eq!(buyer(&servers[0]).cancel(&second.expect("an id")).expect("an answer").status, 200);
@@ -218,13 +218,13 @@ fn a_key_finds_its_reservation_and_what_expires_is_sold_to_users_of_other_parts(
 }
 
 #[test]
-fn what_one_part_wants_moves_to_it_and_a_server_that_dies_meanwhile_strands_nothing() {
+fn units_move_to_a_busy_part_and_a_crash_strands_none() {
     const TOTAL: u64 = 2_000;
     let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut servers = two_servers(&redis, &["--sale", "ticket=2000,splits=4"]);
     let [first, second] = servers.each_ref().map(Server::address);
     let (ready, started) = (Barrier::new(32), AtomicU64::new(0));
-    // One user wants it all, so three quarters have to move to her part, some of it many times over.
+    // One user wants it all, so three quarters have to move to her part, some of it many times.
     let rush = |number: usize| {
         let connect = |at| Buyer::connect(at).expect("connect to the server");
         let mut buyer = connect([first, second][number % 2]);
@@ -258,7 +258,7 @@ fn what_one_part_wants_moves_to_it_and_a_server_that_dies_meanwhile_strands_noth
     let parts: HashSet<&str> = got.iter().map(|id| part_of(id)).collect();
     assert_eq!(parts.len(), 1, "{parts:?}");
     assert_agrees(&redis);
-    // Without a ledger nothing is sold out, not even what just was.
+    // Without a ledger nothing is answered as sold out, not even what was sold out a moment ago.
     assert!(reserve(&mut buyer(&servers[1]), "ann").is("sold_out"));
     redis.kill();
     eventually("it is told", 5, || reserve(&mut buyer(&servers[1]), "ann").is("unavailable"));
@@ -268,13 +268,13 @@ fn what_one_part_wants_moves_to_it_and_a_server_that_dies_meanwhile_strands_noth
 }
 
 #[test]
-fn a_fixed_stock_is_kept_and_a_server_new_to_a_sale_shows_and_sells_it_at_once() {
+fn a_new_server_sells_exactly_its_fixed_stock_at_once() {
     let redis = RedisServer::start(&[]);
     drop(on_redis(&redis, &["--sale", "ticket=40,splits=4"]));
     for round in 1..=2 {
         let server = on_redis(&redis, &["--stock", "10", "--cores", &cores(1)]);
         let ready = Barrier::new(32);
-        // Some look and some buy, in the same moment, at a server that knows nothing of the sale yet.
+        // Some look and some buy, in the same moment, at a server that does not know the sale yet.
         let bought = thread::scope(|scope| {
             let threads: Vec<_> = (0..32)
                 .map(|n| {
@@ -308,7 +308,8 @@ fn a_fixed_stock_is_kept_and_a_server_new_to_a_sale_shows_and_sells_it_at_once()
     assert_agrees(&redis);
 }
 
-/// Gives units in one place and does not take them in the other, as a server does that dies between.
+/// Gives units in one place and does not take them in the other, as a server does that dies in
+/// between.
 fn give_and_die(redis: &RedisServer, from: u32, to: u32, units: u64) {
     let (counters, field) =
         (format!("{}_hash_key", part(from)), format!("{}_total_nums", part(from)));
@@ -318,7 +319,7 @@ fn give_and_die(redis: &RedisServer, from: u32, to: u32, units: u64) {
 }
 
 #[test]
-fn a_move_that_a_dead_server_left_half_way_is_finished_by_any_other() {
+fn a_transfer_left_by_a_dead_server_is_finished_by_another() {
     let redis = RedisServer::start(&[]);
     let sale = ["--sale", "probe=100000,splits=4", "--sale", "ticket=4,splits=4"];
     let mut servers = two_servers(&redis, &sale);
@@ -340,7 +341,7 @@ fn a_move_that_a_dead_server_left_half_way_is_finished_by_any_other() {
     assert_eq!(sold(&redis), 4);
     assert_agrees(&redis);
 
-    // Where nobody buys, an audit finishes it.
+    // Without buyers, an audit finishes it.
     let server = &mut servers[1];
     let (added, told) = stampede(&redis, &["sale", "add-stock", "ticket", "6"]);
     assert!(added, "{told}");
@@ -361,11 +362,11 @@ fn a_move_that_a_dead_server_left_half_way_is_finished_by_any_other() {
 }
 
 #[test]
-fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
+fn a_half_done_creation_is_finished_by_the_next_server() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=10,splits=4"]);
     drop(server);
-    // As if only the head and one part, still empty, had been made.
+    // As if only the head and one part, still empty, had been created.
     let mut connection = redis.connect();
     for n in 2..=PARTS {
         connection.ask(&format!("DEL {0}_hash_key {{{0}_hash_key}}:sale", part(n)));
@@ -374,7 +375,7 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
     connection.ask(&format!("HDEL {{{0}_hash_key}}:sale took_0", part(1)));
     connection.ask("HSET ticket_hash_key ticket_total_nums 10");
     connection.ask("HDEL {ticket_hash_key}:sale gave_1 gave_2 gave_3 gave_4");
-    // One that asks for something else leaves the sale as it is, and says so.
+    // A creation with other terms leaves the sale as it is, and reports so.
     let server = on_redis(&redis, &["--sale", "ticket=10,splits=2"]);
     logged(&server, "splits is 4, not 2");
     let mut buyer = buyer(&server);
@@ -384,7 +385,7 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
     assert!(reserve(&mut buyer, "late").is("sold_out"));
     assert_eq!(sold(&redis), 10);
     assert_agrees(&redis);
-    // A part that had units and is gone is not made again: they would be sold twice.
+    // A part that had units and is gone is not created again: the units would be sold twice.
     let keys = connection.list(&format!("KEYS *{}*", part(2)));
     keys.iter().for_each(|key| _ = connection.ask(&format!("DEL {key}")));
     drop(server);
@@ -395,15 +396,15 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
         answers == HashSet::from([Bought::Refused("unavailable".into())])
     });
     assert_eq!(connection.list(&format!("KEYS *{}*", part(2))), Vec::<String>::new());
-    logged(&server, "parts of the sale are not there");
+    logged(&server, "parts of the sale not found");
     let (agrees, told) = stampede(&redis, &["audit"]);
     assert!(!agrees && told.contains("ticket~2of4 is not there"), "{told}");
     let (shown, told) = stampede(&redis, &["sale", "show", "ticket"]);
-    assert!(!shown && told.contains("not there: ticket~2of4"), "{told}");
+    assert!(!shown && told.contains("missing: ticket~2of4"), "{told}");
 }
 
 #[test]
-fn an_operator_sees_and_commands_one_sale() {
+fn an_operator_handles_a_split_sale_as_one_sale() {
     let redis = RedisServer::start(&[]);
     let json = |arguments: &[&str]| stampede(&redis, &[arguments, &["--json"]].concat());
     let ask = |arguments: &[&str]| -> Value {
@@ -450,7 +451,7 @@ fn an_operator_sees_and_commands_one_sale() {
         assert!(archived.contains(id), "{id} is not in {archived}");
     }
     assert_agrees(&redis);
-    // The orders know one sale too, and the audit holds each part's reservations against its rows.
+    // The orders have one sale too, and the audit compares each part's reservations with its rows.
     let orders = format!("sqlite:{}", folder.path().join("orders.db").display());
     let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
     worker.args(["orders", "--once", "--from", &redis.url(), "--to", &orders]);
@@ -476,7 +477,8 @@ fn an_operator_sees_and_commands_one_sale() {
         redis.connect().list("SMEMBERS stampede:sales:{sale}_hash_key"),
         Vec::<String>::new()
     );
-    // Made anew in other parts, it is another sale, and the server that knew the old one sells it.
+    // Created anew in other parts, it is another sale, and the server that knew the old one sells
+    // it.
     ask(&["sale", "create", "ticket=3,limit=1", "--splits", "3"]);
     let mut sold = 0;
     eventually("it is sold", 10, || {
@@ -485,7 +487,7 @@ fn an_operator_sees_and_commands_one_sale() {
     });
 }
 
-/// A sale of this name is closed, removed and created again, in so many parts.
+/// Closes, removes and creates a sale again under its name, in this number of parts.
 fn remake(redis: &RedisServer, parts: u32) {
     for arguments in [&["sale", "close", "ticket"][..], &["sale", "remove", "ticket"]] {
         let (done, told) = stampede(redis, arguments);
@@ -497,7 +499,7 @@ fn remake(redis: &RedisServer, parts: u32) {
 }
 
 #[test]
-fn a_sale_made_again_in_other_parts_is_shown_and_sold_at_the_first_request() {
+fn a_sale_recreated_in_other_parts_sells_at_the_first_request() {
     let redis = RedisServer::start(&[]);
     assert!(stampede(&redis, &["sale", "create", "ticket=40"]).0);
     let server = on_redis(&redis, &["--cores", &cores(2)]);
@@ -517,7 +519,7 @@ fn a_sale_made_again_in_other_parts_is_shown_and_sold_at_the_first_request() {
             }
             remake(&redis, parts);
             if keyed {
-                // Not asked to show the sale first.
+                // The server was not asked to show the sale first.
                 for (n, buyer) in buyers.iter_mut().enumerate() {
                     let (user, key) = (format!("user{n}"), format!("{round}-{n} again"));
                     let answer = buyer.reserve("ticket", &user, 1, &key).expect("an answer");
@@ -535,7 +537,7 @@ fn a_sale_made_again_in_other_parts_is_shown_and_sold_at_the_first_request() {
 }
 
 #[test]
-fn a_split_sale_that_is_over_can_be_made_opened_and_removed() {
+fn a_closed_split_sale_can_be_created_and_opened() {
     let redis = RedisServer::start(&[]);
     let create = ["sale", "create", "ticket=5,closes=2020-01-01T00:00:00Z,splits=4"];
     for _ in 0..2 {
@@ -551,7 +553,7 @@ fn a_split_sale_that_is_over_can_be_made_opened_and_removed() {
 }
 
 #[test]
-fn parts_that_an_earlier_sale_has_left_are_told_and_begin_anew() {
+fn leftover_parts_of_an_earlier_sale_need_a_reset() {
     let redis = RedisServer::start(&[]);
     let create = ["sale", "create", "ticket=8,limit=1,splits=4"];
     assert!(stampede(&redis, &create).0);
@@ -562,7 +564,7 @@ fn parts_that_an_earlier_sale_has_left_are_told_and_begin_anew() {
     assert_eq!(before.count(), 4);
     redis.connect().text("DEL ticket_hash_key {ticket_hash_key}:sale");
     let (done, told) = stampede(&redis, &create);
-    assert!(!done && told.contains("Parts of an earlier sale ticket"), "{told}");
+    assert!(!done && told.contains("parts of an earlier sale ticket"), "{told}");
     let reset = ["sale", "reset", "ticket", "--total", "8"];
     let (done, told) = stampede(&redis, &reset);
     assert!(!done && told.contains("4 units of the sale are held"), "{told}");
@@ -579,7 +581,7 @@ fn parts_that_an_earlier_sale_has_left_are_told_and_begin_anew() {
 }
 
 #[test]
-fn of_two_who_remove_a_split_sale_one_has_done_so() {
+fn only_one_of_two_concurrent_removals_succeeds() {
     let redis = RedisServer::start(&[]);
     for _ in 0..12 {
         for arguments in

@@ -1,5 +1,5 @@
-//! A standard error that takes nothing: its reader stands still, then is gone; its disk is full. A
-//! log never stops a sale, nor the end of one.
+//! A standard error that accepts nothing: its reader stands still, then is gone; its disk is full.
+//! A log never stops a sale, nor the end of a sale.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -17,13 +17,13 @@ use crate::server::Server;
 use crate::{Buyer, buyer, cores, eventually, own_address};
 
 /// Seconds of sales with a standard error that stands still, and as many with one that is gone:
-/// `STAMPEDE_TEST_SECONDS=30` for a longer look.
+/// `STAMPEDE_TEST_SECONDS=30` for a longer test.
 fn seconds() -> u64 {
     let text = std::env::var("STAMPEDE_TEST_SECONDS").unwrap_or_default();
     text.parse().unwrap_or(2)
 }
 
-/// A pipe that is full. Who writes to it waits until somebody reads.
+/// A full pipe. A writer waits until it is read.
 fn stuck() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     fcntl_setpipe_size(&writer, 4096).expect("a small pipe");
@@ -38,8 +38,8 @@ fn file(writer: PipeWriter) -> File {
     File::from(std::os::fd::OwnedFd::from(writer))
 }
 
-/// What makes the server and its libraries write: what is no request at the control port (written
-/// by `may_minihttp` itself, on the core), and signals.
+/// Makes the server log: bytes at the control port that are no request, and signals that it ignores
+/// or that have it read its settings again.
 fn have_it_log(server: &Server) {
     for _ in 0..200 {
         let mut stranger = server.connect_control();
@@ -56,7 +56,7 @@ fn is_live(server: &Server) -> bool {
     control.request("GET", "/livez", &[], "").is_ok_and(|answer| answer.status == 200)
 }
 
-/// Sells all the time while standard error stands still and then is gone, and something is logged.
+/// Sells all the time while standard error stands still and then is gone, and lines are logged.
 fn sell_on(server: &Server, reader: PipeReader, trouble: &mut dyn FnMut()) -> u64 {
     let (stop, granted) = (AtomicBool::new(false), AtomicU64::new(0));
     let sell = || {
@@ -92,7 +92,7 @@ fn sell_on(server: &Server, reader: PipeReader, trouble: &mut dyn FnMut()) -> u6
 }
 
 #[test]
-fn one_that_is_stuck_and_then_gone_stops_neither_sales_nor_a_drain() {
+fn a_blocked_stderr_stops_neither_sales_nor_a_drain() {
     let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let url = redis.url();
     for on_ledger in [&[][..], &["--ledger", &url]] {
@@ -125,7 +125,7 @@ fn one_that_is_stuck_and_then_gone_stops_neither_sales_nor_a_drain() {
         assert!(sale["held"].as_u64().expect("a number") >= granted, "{sale}: {granted}");
         drop(server);
 
-        // It serves on for five minutes, unless it is told a second time.
+        // It serves on for five minutes, unless a second signal comes.
         for is_gone in [false, true] {
             let (reader, writer) = stuck();
             let mut server = start(writer, &["--drain-delay", "5m"]);
@@ -141,7 +141,7 @@ fn one_that_is_stuck_and_then_gone_stops_neither_sales_nor_a_drain() {
     }
 }
 
-/// The program, with nothing of our environment.
+/// The program, without this process' environment.
 fn stampede() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().contains("STAMPEDE")) {
@@ -151,7 +151,7 @@ fn stampede() -> Command {
     command
 }
 
-/// Waits for its exit code; a signal is none.
+/// Waits for its exit code; -1 if a signal ended it.
 fn code(mut child: Child) -> Option<i32> {
     let mut ended = None;
     eventually("it has ended", 30, || {
@@ -162,7 +162,7 @@ fn code(mut child: Child) -> Option<i32> {
 }
 
 #[test]
-fn one_and_an_output_that_stand_still_from_the_start_on_stop_neither_start_nor_end() {
+fn blocked_stdout_and_stderr_stop_neither_start_nor_exit() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (_reader, writer) = stuck();
     let [public, control] = [21_001, 21_002].map(|port| own_address(port).to_string());
@@ -183,7 +183,7 @@ fn one_and_an_output_that_stand_still_from_the_start_on_stop_neither_start_nor_e
 }
 
 #[test]
-fn one_whose_disk_is_full_stops_neither_a_server_nor_a_worker_nor_a_command() {
+fn a_full_stderr_stops_no_server_worker_or_command() {
     let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
     let redis = RedisServer::start(&[]);
     let mut server =
@@ -208,7 +208,7 @@ fn one_whose_disk_is_full_stops_neither_a_server_nor_a_worker_nor_a_command() {
     assert_eq!(code(worker), Some(0));
     assert_eq!(server.terminate(), 0);
 
-    // A command gives its reader, who may read in a pager, some seconds: all at a time.
+    // A command gives its reader, which may be a pager, some seconds in all.
     let mut commands = Vec::new();
     for (arguments, expected) in [
         (&["--sale", "wrong"][..], 2),
@@ -229,7 +229,7 @@ fn one_whose_disk_is_full_stops_neither_a_server_nor_a_worker_nor_a_command() {
 }
 
 #[test]
-fn lines_that_were_dropped_are_counted_and_reported_when_it_takes_lines_again() {
+fn dropped_log_lines_are_reported_once_stderr_recovers() {
     let redis = RedisServer::start(&[]);
     let log = tempfile::NamedTempFile::new().expect("a file");
     let append = File::options().append(true).open(log.path()).expect("open it");
@@ -241,17 +241,17 @@ fn lines_that_were_dropped_are_counted_and_reported_when_it_takes_lines_again() 
         server.signal(Signal::HUP);
         text().len() == 512
     });
-    // Room again: somebody has rotated the log.
+    // Room again: the log has been rotated.
     log.as_file().set_len(0).expect("cut it off");
     eventually("it is reported", 10, || {
         server.signal(Signal::HUP);
-        text().contains("log lines were dropped")
+        text().contains("log lines dropped")
     });
     let text = text();
     assert!(text.lines().all(|line| line.is_empty() || line.contains("stampede::")), "{text}");
 }
 
-/// The thread of a core: pinned to the processor, as nothing else of the server is.
+/// The thread of a core: pinned to the processor, as no other thread of the server is.
 fn core_thread(pid: u32, processor: &str) -> Pid {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
     let pinned = format!("Cpus_allowed_list:\t{processor}\n");
@@ -264,8 +264,8 @@ fn core_thread(pid: u32, processor: &str) -> Pid {
         .expect("the thread of a core")
 }
 
-/// Has a thread stand still for as long as its process lives, while it waits for events: there it
-/// holds nothing that others need.
+/// Stops a thread for as long as its process lives, while it waits for events: there it holds
+/// nothing that others need.
 fn stop_thread(process: u32, thread: Pid) {
     let id = thread.as_raw_nonzero().get();
     eventually("the core waits", 20, || {
@@ -280,8 +280,8 @@ fn stop_thread(process: u32, thread: Pid) {
     }
 }
 
-/// Whether a stopped thread has ended. Who traces a thread has to ask before the thread's process
-/// can be waited for.
+/// Whether a stopped thread has ended. A tracer has to ask before the thread's process can be
+/// waited for.
 fn has_ended(thread: Pid) -> bool {
     let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WALL as u32);
     let status = waitpid(Some(thread), options).expect("wait");
@@ -289,7 +289,7 @@ fn has_ended(thread: Pid) -> bool {
 }
 
 #[test]
-fn a_stuck_core_ends_the_server_and_is_named_also_if_nobody_can_be_told() {
+fn a_stuck_core_ends_the_server_even_if_stderr_is_blocked() {
     let core = cores(1);
     let (_reader, writer) = stuck();
     let options = ["--sale", "ticket=100", "--cores", &core];

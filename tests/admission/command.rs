@@ -1,4 +1,4 @@
-//! `stampede token`: what it mints an independent library takes, and what is wrong changes no file.
+//! `stampede token`: an independent library accepts its tokens, and wrong arguments change no file.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn json_of(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON")
 }
 
-/// What PyJWT makes of a token with the keys of this file: header and claims.
+/// PyJWT's result for a token with the keys of this file: header and claims.
 fn py_jwt(keys: &Path, token: &str) -> Value {
     let program = "\
 import json, jwt, sys
@@ -57,7 +57,7 @@ print(json.dumps([header, claims]))
 }
 
 #[test]
-fn another_library_takes_what_it_mints() {
+fn another_library_accepts_the_minted_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.json");
     let file = keys.to_str().unwrap();
@@ -65,7 +65,7 @@ fn another_library_takes_what_it_mints() {
     assert_eq!(good(&["new-key", "--keys", file, "--alg", "EdDSA", "--kid", "shop-2"]), "shop-2");
     let mode = std::fs::metadata(&keys).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // As a server that only verifies has it.
+    // As a server has it that only verifies.
     let public = folder.path().join("public.json");
     std::fs::write(&public, good(&["public-keys", "--keys", file])).unwrap();
     assert!(json_of(&keys)["keys"][1]["d"].is_string());
@@ -84,7 +84,7 @@ fn another_library_takes_what_it_mints() {
         let (nbf, exp) = (claims["nbf"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
         assert!(nbf <= now_s && exp > now_s + 3000 && exp <= now_s + 3601, "{claims}");
     }
-    // The last key that can sign signs, if none is named.
+    // Without a named key, the last key that can sign signs.
     let minted = good(&[&ask[..], &["--sale", "ticket"]].concat());
     assert_eq!(py_jwt(&keys, &minted)[0]["kid"], "shop-2");
     assert_eq!(py_jwt(&keys, &minted)[1].get("max"), None);
@@ -98,7 +98,7 @@ fn lines_of_the_page(after: &str) -> String {
     lines.map_while(|line| line.strip_prefix("    ")).collect::<Vec<_>>().join("\n")
 }
 
-/// What a program prints, which is given this input.
+/// The output of a program for this input.
 fn run(program: &str, text: &str) -> String {
     let output = Command::new(program).args(["-c", text]).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,7 +106,7 @@ fn run(program: &str, text: &str) -> String {
 }
 
 #[test]
-fn what_the_page_says_mints_tokens() {
+fn the_documented_snippets_mint_valid_tokens() {
     let secret = [7; 32];
     let key = NewKey::of(Algorithm::Hs256, "k-1", &secret).expect("a key").private;
     let keys = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).expect("keys");
@@ -125,7 +125,7 @@ fn what_the_page_says_mints_tokens() {
 }
 
 #[test]
-fn what_is_wrong_is_told_and_changes_no_file() {
+fn wrong_usage_is_reported_and_changes_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (file, public) = (path("keys.json"), path("public.json"));
@@ -148,7 +148,7 @@ fn what_is_wrong_is_told_and_changes_no_file() {
         (ask(&path("none"), &[]), 1, "can't be read"),
         (ask(&file, &["--kid", "b"]), 1, "there is no key b"),
         (ask(&public, &["--kid", "a"]), 1, "has no private part"),
-        (ask(&public, &[]), 1, "no key of it can sign"),
+        (ask(&public, &[]), 1, "no key of the file can sign"),
         (ask(&file, &["--ttl", "2d"]), 2, "--ttl: must be from 1s to 1d"),
         (ask(&file, &["--max", "0"]), 2, "--max: must be a whole number"),
         (ask(&file, &["--sale", "S"]), 2, "a sale id is"),

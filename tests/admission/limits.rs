@@ -4,7 +4,7 @@ use crate::client::{Client, get, reserve, sold};
 use crate::server::Server;
 use crate::shop::{Shop, ask, bearer, buy, code};
 
-/// Buys until it is too often. Gives how often it went well, and when to come again.
+/// Buys until the limit is reached. Returns the number of purchases, and when to come again.
 fn exhaust(client: &mut Client, headers: &str) -> (u32, u32) {
     for count in 0..1_000 {
         let answer = buy(client, headers);
@@ -21,7 +21,7 @@ fn exhaust(client: &mut Client, headers: &str) -> (u32, u32) {
 }
 
 #[test]
-fn a_user_buys_only_so_often_at_whichever_core() {
+fn a_users_rate_limit_holds_across_cores() {
     let server = Server::start(&["--sale", "ticket=1000", "--rate-per-user", "1/10"]);
     let ann = "X-User-Id: ann\r\n";
     let mut clients: Vec<_> = (0..8).map(|_| Client::new(&server)).collect();
@@ -34,7 +34,7 @@ fn a_user_buys_only_so_often_at_whichever_core() {
     let mut client = Client::new(&server);
     let problem = client.ask(reserve("", "{\"user\":\"ann\"}"));
     problem.assert_problem(429, "rate_limited");
-    // Another user, nobody, and what is no purchase.
+    // Another user, an anonymous buyer, and requests that are no purchases.
     assert_eq!(code(&buy(&mut client, "X-User-Id: bob\r\n")), (200, 1));
     assert_eq!(code(&buy(&mut client, "")), (200, 1));
     assert_eq!(get(&server, "/v1/sales/ticket").status(), 200);
@@ -42,12 +42,12 @@ fn a_user_buys_only_so_often_at_whichever_core() {
 }
 
 #[test]
-fn an_address_buys_only_so_often() {
+fn an_address_has_a_rate_limit() {
     let server = Server::start(&["--sale", "ticket=1000", "--rate-per-address", "1/10"]);
     let mut client = Client::new(&server);
     let (count, retry_after_s) = exhaust(&mut client, "");
     assert!((10..15).contains(&count) && retry_after_s == 1, "{count} {retry_after_s}");
-    // Whoever he says he is, and wherever he says he is.
+    // Whatever user or address the client claims.
     for headers in
         ["X-User-Id: bob\r\n", "X-Forwarded-For: 10.1.1.1\r\n", "Forwarded: for=10.1.1.1\r\n"]
     {
@@ -65,18 +65,18 @@ fn an_address_buys_only_so_often() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_address_is_the_clients() {
+fn a_trusted_proxy_forwards_the_clients_address() {
     let options = ["--sale", "ticket=1000", "--rate-per-address", "1/10"];
     let server =
         Server::start(&[&options[..], &["--trusted-proxies", "127.0.0.0/8,10.9.0.0/16"]].concat());
     let mut client = Client::new(&server);
     let from = |address: &str| format!("X-Forwarded-For: {address}\r\n");
     assert!((10..15).contains(&exhaust(&mut client, &from("10.1.1.1")).0));
-    // What the client says of itself stands before what the proxy has added.
+    // The client's own claim stands before what the proxy has added.
     assert_eq!(code(&buy(&mut client, &from("10.1.1.2, 10.1.1.1"))), (429, -12));
     assert_eq!(code(&buy(&mut client, &from("10.1.1.1, 10.9.0.1"))), (429, -12));
     assert_eq!(code(&buy(&mut client, &from("10.1.1.1, 10.1.1.2"))), (200, 1));
-    // One client has all of an IPv6 network.
+    // One client has a whole IPv6 network.
     assert!((10..15).contains(&exhaust(&mut client, &from("2001:db8::1")).0));
     assert_eq!(code(&buy(&mut client, &from("2001:db8::ffff"))), (429, -12));
     assert_eq!(code(&buy(&mut client, &from("2001:db8:0:1::1"))), (200, 1));
@@ -87,7 +87,7 @@ fn behind_a_trusted_proxy_the_address_is_the_clients() {
 }
 
 #[test]
-fn the_address_comes_before_the_token_and_the_token_before_the_user() {
+fn address_limit_token_and_user_limit_are_checked_in_order() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&[
         "--sale",
@@ -100,7 +100,7 @@ fn the_address_comes_before_the_token_and_the_token_before_the_user() {
     let mut client = Client::new(&server);
     let ann = bearer(&shop.token("ed", "ann"));
     assert!((5..10).contains(&exhaust(&mut client, &ann).0));
-    // A forged token is told so, and takes nothing of the user's.
+    // A forged token is refused as such, and takes nothing of the user's rate.
     let bob = bearer(&shop.token("ed", "bob"));
     let forged = bob.replace('.', ".A");
     assert_eq!(code(&buy(&mut client, &forged)).0, 401);
@@ -111,7 +111,7 @@ fn the_address_comes_before_the_token_and_the_token_before_the_user() {
 }
 
 #[test]
-fn the_shop_has_no_address_that_is_limited() {
+fn the_shop_is_exempt_from_the_address_limit() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "shop-0123456789abcdef").unwrap();
     let path = file.path().to_str().unwrap();
@@ -126,7 +126,7 @@ fn the_shop_has_no_address_that_is_limited() {
 }
 
 #[test]
-fn what_is_no_purchase_counts_for_nothing() {
+fn only_purchases_count_towards_rate_limits() {
     let server = Server::start(&["--sale", "ticket=10", "--rate-per-address", "1/1"]);
     let mut client = Client::new(&server);
     for _ in 0..20 {

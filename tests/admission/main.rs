@@ -1,5 +1,5 @@
-//! Admission and limits, over real sockets: who may buy, with which token, and how often. Each rule is
-//! tried with a wrong caller.
+//! Admission and limits, over real sockets: who may buy, with which token, and how often. Each rule
+//! is tried with a wrong caller.
 
 #[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]

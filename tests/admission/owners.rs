@@ -5,7 +5,7 @@ use crate::redis::RedisServer;
 use crate::server::Server;
 use crate::shop::{Shop, ask, bearer};
 
-fn another_users_reservation_is_none(server: &Server, shop: &Shop) {
+fn another_users_reservation_is_not_found(server: &Server, shop: &Shop) {
     let mut client = Client::new(server);
     let [ann, bob] = ["ann", "bob"].map(|user| bearer(&shop.token("hs", user)));
     let id = client.ask(reserve(&ann, "{}")).json()["id"].as_str().expect("an id").to_owned();
@@ -29,7 +29,7 @@ fn another_users_reservation_is_none(server: &Server, shop: &Shop) {
     ask(&mut client, &of("cancel"), &ann).assert_problem(409, "already_cancelled");
     ask(&mut client, &of("cancel"), &bob).assert_problem(404, "not_found");
     assert_eq!(sold(server), 0);
-    // Whoever may confirm confirms his own.
+    // A user who may confirm confirms only his own.
     let id = client.ask(reserve(&ann, "{}")).json()["id"].as_str().expect("an id").to_owned();
     let confirm = format!("POST /v1/reservations/{id}/confirm");
     ask(&mut client, &confirm, &bob).assert_problem(404, "not_found");
@@ -37,25 +37,25 @@ fn another_users_reservation_is_none(server: &Server, shop: &Shop) {
 }
 
 #[test]
-fn another_users_reservation_is_none_in_an_embedded_ledger() {
+fn another_users_reservation_is_not_found_with_embedded() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10", "--public-confirm"]));
-    another_users_reservation_is_none(&server, &shop);
+    another_users_reservation_is_not_found(&server, &shop);
 }
 
 #[test]
-fn another_users_reservation_is_none_in_redis() {
+fn another_users_reservation_is_not_found_with_redis() {
     let shop = Shop::new();
     for sale in ["ticket=10", "ticket=10,splits=4"] {
         let redis = RedisServer::start(&[]);
         let url = redis.url();
         let options = ["--ledger", &url, "--sale", sale, "--public-confirm"];
         let server = Server::start(&shop.options(&options));
-        another_users_reservation_is_none(&server, &shop);
+        another_users_reservation_is_not_found(&server, &shop);
     }
 }
 
-/// Bodies that no cancellation takes, with what is answered to who may cancel.
+/// Bodies that no cancellation accepts, with the answer for a user who may cancel.
 const MALFORMED: [(&str, &str, u16, &str); 4] = [
     ("application/json", "{\"remaining\":-1}", 422, "invalid"),
     ("application/json", "{\"remainder\":1}", 422, "invalid"),
@@ -64,7 +64,7 @@ const MALFORMED: [(&str, &str, u16, &str); 4] = [
 ];
 
 #[test]
-fn who_may_not_cancel_learns_nothing_of_the_body() {
+fn only_the_owner_learns_what_is_wrong_with_a_body() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
     let mut client = Client::new(&server);
@@ -88,7 +88,7 @@ fn who_may_not_cancel_learns_nothing_of_the_body() {
             cancel(id, &forged).assert_problem(401, "token_signature");
             cancel(id, &late).assert_problem(401, "token_expired");
             cancel(id, &other).assert_problem(403, "token_sale");
-            // Who may cancel there is told what is wrong, whether there is such a reservation or not.
+            // The owner learns what is wrong, whether there is such a reservation or not.
             cancel(id, &ann).assert_problem(status, code);
         }
     }
@@ -96,7 +96,7 @@ fn who_may_not_cancel_learns_nothing_of_the_body() {
 }
 
 #[test]
-fn a_token_for_another_sale_opens_no_reservation() {
+fn a_token_for_another_sale_is_refused() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10", "--sale", "poster=10"]));
     let mut client = Client::new(&server);

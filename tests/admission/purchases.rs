@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use stampede::admission::{Algorithm, Order};
+use stampede::admission::{Algorithm, Claims};
 
 use crate::client::{Client, Response, get, reserve, reserve_from, sold};
 use crate::server::{ANSWER_DEADLINE, Server};
@@ -18,7 +18,7 @@ fn a_token_buys_for_its_user() {
         assert_eq!(code(&buy(&mut client, &token)), (200, 1), "{kid}");
         let created = client.ask(reserve(&token, "{}"));
         assert_eq!((created.status(), created.json()["user"].as_str()), (201, Some(kid)));
-        // Who names himself as the token does may.
+        // A user who names himself as the token does may buy.
         let own = format!("{{\"user\":\"{kid}\",\"quantity\":2}}");
         assert_eq!(client.ask(reserve(&token, &own)).json()["quantity"], 2);
         let line = format!("GET /buy/ticket?user={kid}");
@@ -28,7 +28,7 @@ fn a_token_buys_for_its_user() {
 }
 
 #[test]
-fn the_same_token_and_key_find_the_same_reservation_and_another_users_do_not() {
+fn an_idempotency_key_belongs_to_the_tokens_user() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
     let mut client = Client::new(&server);
@@ -45,7 +45,7 @@ fn the_same_token_and_key_find_the_same_reservation_and_another_users_do_not() {
 
 /// Header lines that admit nobody, with the code, its number and its status.
 fn wrong(shop: &Shop) -> Vec<(String, &'static str, i64, u16)> {
-    let token = |kid, change: for<'a, 'b> fn(&'a mut Order<'b>)| {
+    let token = |kid, change: for<'a, 'b> fn(&'a mut Claims<'b>)| {
         bearer(&shop.token_with(kid, "ann", change))
     };
     let good = shop.token("hs", "ann");
@@ -92,7 +92,7 @@ fn other() -> Vec<String> {
 }
 
 #[test]
-fn whoever_shows_another_token_gets_nothing() {
+fn an_invalid_token_buys_nothing() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10", "--sale", "poster=10"]));
     let mut client = Client::new(&server);
@@ -111,7 +111,7 @@ fn whoever_shows_another_token_gets_nothing() {
         }
     }
     assert_eq!(sold(&server), 0);
-    // A leeway of 30 s, for a shop whose clock is not ours.
+    // A leeway of 30 s, for a shop with another clock.
     for (from_ms, until_ms) in
         [(now_ms(), now_ms() - 20_000), (now_ms() + 20_000, now_ms() + 60_000)]
     {
@@ -122,9 +122,9 @@ fn whoever_shows_another_token_gets_nothing() {
     }
 }
 
-/// What is answered to a forged token does not tell what there is.
+/// The answer to a forged token does not depend on what exists.
 #[test]
-fn a_forged_token_learns_nothing() {
+fn a_forged_token_reveals_nothing() {
     let shop = Shop::new();
     let options = ["--sale", "ticket=10", "--sale", "later=10,opens=2090-01-01T00:00:00Z"];
     let server = Server::start(&shop.options(&options));
@@ -160,7 +160,7 @@ fn a_forged_token_learns_nothing() {
 }
 
 #[test]
-fn a_sale_that_is_sold_out_needs_no_token_and_a_key_does() {
+fn a_sold_out_answer_needs_a_token_only_with_a_key() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=1"]));
     let mut client = Client::new(&server);
@@ -168,7 +168,7 @@ fn a_sale_that_is_sold_out_needs_no_token_and_a_key_does() {
     assert_eq!(code(&buy(&mut client, &ann)), (200, 1));
     let bob = bearer(&shop.token("hs", "bob"));
     assert_eq!(code(&buy(&mut client, &bob)), (200, -1));
-    // The core knows it now, and goes on asking about it.
+    // The core knows it now, and keeps asking about it.
     let forger = Shop::with(&set(&[(Algorithm::EdDsa, "ed", 7)]));
     let forged = bearer(&forger.token("ed", "ann"));
     let checks = || metric(&server, "stampede_admission_checks_total");
@@ -182,11 +182,11 @@ fn a_sale_that_is_sold_out_needs_no_token_and_a_key_does() {
                 assert_eq!(checks(), before, "no signature is checked for it");
                 break;
             }
-            // What a core has not been told for a while, as on a busy machine, it does not know.
+            // A core that has had no answer for a while, as on a busy machine, does not know.
             assert!(Instant::now() < until, "{told:?}");
         }
     }
-    // With a key the question is what its user has, which nobody else is told.
+    // With a key, the question is which reservation its user has, and no other user may learn that.
     assert_eq!(code(&buy(&mut client, "Idempotency-Key: k\r\n")), (401, -20));
     let with_key = format!("{forged}Idempotency-Key: k\r\n");
     assert_eq!(code(&buy(&mut client, &with_key)), (401, -24));
@@ -203,7 +203,7 @@ pub fn metric(server: &Server, name: &str) -> u64 {
 }
 
 #[test]
-fn a_user_is_who_the_token_names_and_nobody_else_is_believed() {
+fn only_the_tokens_user_is_trusted() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
     let mut client = Client::new(&server);
@@ -223,7 +223,7 @@ fn a_user_is_who_the_token_names_and_nobody_else_is_believed() {
     client.ask(reserve(&ann, "{\"users\":\"ann\"}")).assert_problem(422, "invalid");
     assert_eq!(code(&ask(&mut client, "GET /buy/ticket?usr=ann", &ann)), (422, -9));
     assert_eq!(sold(&server), 0);
-    // Two who are trusted and say different things.
+    // Two trusted sources name different users.
     let server =
         Server::start(&shop.options(&["--sale", "ticket=10", "--trusted-proxies", "127.0.0.0/8"]));
     let mut client = Client::new(&server);
@@ -237,7 +237,7 @@ fn a_user_is_who_the_token_names_and_nobody_else_is_believed() {
 }
 
 #[test]
-fn a_token_may_bound_the_units() {
+fn a_token_may_limit_the_quantity() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
     let mut client = Client::new(&server);
@@ -250,7 +250,7 @@ fn a_token_may_bound_the_units() {
 }
 
 #[test]
-fn what_needs_no_token_asks_for_none() {
+fn reading_and_options_need_no_token() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
     for path in ["/v1/sales/ticket", "/plaintext", "/json"] {
@@ -261,7 +261,7 @@ fn what_needs_no_token_asks_for_none() {
 }
 
 #[test]
-fn the_shop_with_its_own_token_buys_for_anybody() {
+fn the_shop_token_buys_for_any_user() {
     let shop = Shop::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "shop-0123456789abcdef").unwrap();
@@ -277,7 +277,7 @@ fn the_shop_with_its_own_token_buys_for_anybody() {
 }
 
 #[test]
-fn checks_are_bounded_and_who_was_admitted_goes_on() {
+fn token_checks_are_bounded_and_known_tokens_still_buy() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=1000", "--cores", "0"]));
     let mut client = Client::new(&server);
@@ -290,7 +290,7 @@ fn checks_are_bounded_and_who_was_admitted_goes_on() {
             format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n{shown}\r\n")
         })
         .collect();
-    // Read while it is sent: the server stops reading who takes no answers.
+    // Read while it is sent: the server stops reading from a client that takes no answers.
     let mut flood = Client::new(&server);
     let mut sender = Client::over(flood.stream.try_clone().expect("a socket"));
     let sending = std::thread::spawn(move || sender.send(forged));

@@ -1,4 +1,4 @@
-//! SIGHUP: keys and limits that change, and those that can't be used.
+//! SIGHUP: keys and limits that change, and files that cannot be used.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::server::{ANSWER_DEADLINE, Server};
 use crate::shop::{Shop, bearer, buy, code, set};
 
-/// Has the server read its settings again, and waits until the log says this once more.
+/// Has the server read its settings again, and waits until the log has one more such line.
 fn reload(server: &Server, said: &str) {
     let count = || server.log().matches(said).count();
     let before = count();
@@ -23,7 +23,7 @@ fn reload(server: &Server, said: &str) {
     }
 }
 
-/// Asks until this is the answer: a core hears of new keys at its next tick.
+/// Asks until the answer is this: a core learns of new keys at its next tick.
 fn becomes(client: &mut Client, headers: &str, want: (u16, i64)) {
     let until = Instant::now() + ANSWER_DEADLINE;
     loop {
@@ -50,7 +50,7 @@ fn keys_are_rotated_without_a_restart() {
     reload(&server, "settings reloaded changed=\"admission-keys\"");
     becomes(&mut client, &by_new, (200, 1));
     assert_eq!(code(&buy(&mut client, &by_old)), (200, 1));
-    // A key that is taken out ends its tokens, those too that were verified before.
+    // A removed key ends its tokens, also those that were verified before.
     shop.change(&set(&[new]));
     reload(&server, "settings reloaded changed=\"admission-keys\"");
     becomes(&mut client, &by_old, (401, -23));
@@ -58,7 +58,7 @@ fn keys_are_rotated_without_a_restart() {
 }
 
 #[test]
-fn a_file_that_holds_no_keys_changes_nothing() {
+fn a_key_file_without_keys_changes_nothing() {
     let shop = Shop::new();
     let server = Server::start(&shop.options(&["--sale", "ticket=1000"]));
     let mut client = Client::new(&server);
@@ -72,7 +72,7 @@ fn a_file_that_holds_no_keys_changes_nothing() {
 }
 
 #[test]
-fn limits_and_admission_come_and_go() {
+fn limits_and_admission_can_be_switched_at_a_reload() {
     let shop = Shop::new();
     let file = tempfile::NamedTempFile::new().unwrap();
     let keys = shop.file().display().to_string();
@@ -93,15 +93,15 @@ fn limits_and_admission_come_and_go() {
 }
 
 #[test]
-fn what_everybody_can_read_is_warned_of() {
+fn a_world_readable_key_file_is_warned_of() {
     use std::os::unix::fs::PermissionsExt;
     let shop = Shop::new();
     std::fs::set_permissions(shop.file(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let server = Server::start(&shop.options(&[]));
     let log = server.log();
-    assert!(log.contains("everybody on this machine can read the secrets in"), "{log}");
+    assert!(log.contains("every user of this machine can read the secrets in"), "{log}");
     assert!(log.contains("has the private part (d) of ed"), "{log}");
     std::fs::set_permissions(shop.file(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let log = Server::start(&shop.options(&[])).log();
-    assert!(!log.contains("everybody on this machine"), "{log}");
+    assert!(!log.contains("every user of this machine"), "{log}");
 }

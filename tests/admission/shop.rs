@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stampede::admission::{Algorithm, KeySet, NewKey, Order, mint};
+use stampede::admission::{Algorithm, Claims, KeySet, NewKey, mint};
 use tempfile::TempDir;
 
 use crate::client::{Client, Response};
@@ -42,7 +42,7 @@ impl Shop {
         shop
     }
 
-    /// From now on its keys are these.
+    /// Replaces its keys.
     pub fn change(&mut self, set: &Value) {
         std::fs::write(self.file(), set.to_string()).expect("write");
         self.keys = keys(set);
@@ -53,7 +53,7 @@ impl Shop {
         self.folder.path().join("keys.json")
     }
 
-    /// The options of a server that takes its tokens.
+    /// The options of a server that accepts its tokens.
     pub fn options<'a>(&self, more: &[&'a str]) -> Vec<&'a str> {
         let file: &str = self.file().display().to_string().leak();
         [&["--admission-keys", file], more].concat()
@@ -64,11 +64,16 @@ impl Shop {
         self.token_with(kid, user, |_| {})
     }
 
-    /// The same with something else about it.
-    pub fn token_with(&self, kid: &str, user: &str, change: impl FnOnce(&mut Order<'_>)) -> String {
+    /// The same with a change.
+    pub fn token_with(
+        &self,
+        kid: &str,
+        user: &str,
+        change: impl FnOnce(&mut Claims<'_>),
+    ) -> String {
         let sales = ["ticket".to_owned()];
         let now_ms = now_ms();
-        let mut order = Order {
+        let mut order = Claims {
             user,
             audience: "stampede",
             sales: &sales,
@@ -90,7 +95,7 @@ pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// Asks for something with these header lines.
+/// Sends a request with these header lines.
 pub fn ask(client: &mut Client, line: &str, headers: &str) -> Response {
     client.ask(format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n"))
 }

@@ -23,7 +23,7 @@ fn stampede(arguments: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn the_command_says_what_differs_by_its_exit_code_too() {
+fn the_exit_code_of_an_audit_shows_differences() {
     let mut all = WithOrders::new();
     let url = all._server.url();
     let orders = format!("sqlite:{}", all._folder.path().join("orders.db").display());
@@ -49,7 +49,7 @@ fn the_command_says_what_differs_by_its_exit_code_too() {
     assert_eq!((&checks[0]["found"], &checks[0]["relation"]), (&45.into(), &Value::Null));
     assert_eq!((&checks[2]["check"], &checks[2]["ledger"]), (&"total".into(), &57.into()));
     assert_eq!(checks[2]["relation"], "at_least");
-    // For cron: nothing if nothing is the matter.
+    // For cron: no output if nothing is wrong.
     let (code, out, err) = run(&["--quiet"]);
     assert!(code == 1 && out.contains("2 differences") && !err.is_empty(), "{code} {out} {err}");
     let (code, out, err) = run(&["--repair"]);
@@ -73,7 +73,7 @@ fn the_command_says_what_differs_by_its_exit_code_too() {
 }
 
 #[test]
-fn that_it_could_not_look_is_another_exit_code() {
+fn an_audit_that_could_not_look_exits_with_3() {
     let mut all = WithOrders::new();
     let url = all._server.url();
     let looked = |arguments: &[&str]| stampede(&[&["audit"], arguments].concat());
@@ -84,11 +84,11 @@ fn that_it_could_not_look_is_another_exit_code() {
     for (code, out, err) in [no_redis, no_server, no_database, no_folder] {
         assert!(code == 3 && out.is_empty() && err.starts_with("error: "), "{code} {out} {err}");
     }
-    // One that answers to nothing.
+    // An address where nothing answers.
     all.redis.ask("CLIENT PAUSE 60000 ALL");
     let (code, out, err) = looked(&["--ledger", &url, "--timeout", "300ms", "--quiet"]);
     assert!(code == 3 && out.is_empty() && err.contains("within 300ms"), "{code} {out} {err}");
-    // A user who may not look.
+    // A user without the right to read.
     drop(all);
     let server = RedisServer::start(&[]);
     server.connect().ask("ACL SETUSER shop on >secret ~* &* +@all -smembers -sscan");
@@ -98,7 +98,7 @@ fn that_it_could_not_look_is_another_exit_code() {
 }
 
 #[test]
-fn the_flag_that_releases_units_says_so() {
+fn units_are_released_only_with_the_flag() {
     let mut all = WithOrders::new();
     all.redis.ask(&format!("DEL {RESERVATIONS}"));
     all.redis.ask(&format!("DEL {STREAM}"));

@@ -1,5 +1,5 @@
-//! A ledger that has lost something, or went back in time, beside the orders that it made: and sales
-//! that nobody lists.
+//! A ledger that has lost data, or went back in time, compared with the orders that it made; and
+//! sales that are not in the index.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::{WithOrders, apply, client, id, look, orders_check, reserve, sold, ta
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
 
-/// Every key as it is.
+/// Every key with its content.
 fn dump(redis: &mut RedisConnection) -> Vec<(Vec<u8>, Vec<u8>)> {
     let keys: Vec<Vec<u8>> = redis::from_redis_value(redis.ask("KEYS *")).unwrap();
     let mut dumped = Vec::new();
@@ -31,7 +31,7 @@ fn dump(redis: &mut RedisConnection) -> Vec<(Vec<u8>, Vec<u8>)> {
     dumped
 }
 
-/// Redis as it was.
+/// Restores Redis.
 fn restore(redis: &mut RedisConnection, dumped: &[(Vec<u8>, Vec<u8>)]) {
     redis.ask("FLUSHALL");
     for (key, value) in dumped {
@@ -48,7 +48,7 @@ fn write_all(all: &mut WithOrders) {
 }
 
 #[test]
-fn a_redis_that_went_back_in_time_differs_from_its_orders_at_once() {
+fn a_redis_restored_to_an_earlier_state_differs_from_its_orders() {
     let mut all = WithOrders::new();
     all.redis.ask("HSET ticket_hash_key ticket_total_nums 120");
     let before = dump(&mut all.redis);
@@ -59,29 +59,29 @@ fn a_redis_that_went_back_in_time_differs_from_its_orders_at_once() {
     assert!(all.audit(false).agrees());
 
     restore(&mut all.redis, &before);
-    // 20 that are gone, one that is paid, one that is cancelled.
+    // 20 that are lost, one that is paid, one that is cancelled.
     let report = all.audit(false);
     assert_eq!((report.differences, report.on_their_way), (22, 0), "{}", table(&report));
     assert!(orders_check(&report).examples[0].contains("newer than anything in the ledger"));
     let report = all.audit(true);
     assert_eq!(report.differences, 22, "{}", table(&report));
-    // Now the ledger has come to later versions, by sales of its own.
+    // Now the ledger has reached later versions, by sales of its own.
     apply(&mut all.client, vec![reserve(300, "", "after")]);
     let report = all.audit(false);
     assert_eq!((report.differences, report.on_their_way), (22, 1), "{}", table(&report));
-    // What is held takes no units from anybody when its row says so again.
+    // A row that calls a reservation held again takes no units from other buyers.
     let report = all.audit(true);
     assert_eq!((report.differences, report.on_their_way), (21, 1), "{}", table(&report));
 }
 
 #[test]
-fn a_count_that_stands_above_its_reservations_stays_while_lost_orders_tell_of_more() {
+fn a_raised_sold_count_stays_while_orders_show_lost_units() {
     let mut all = WithOrders::new();
     let before = dump(&mut all.redis);
     apply(&mut all.client, vec![reserve(100, "", "late"), reserve(101, "", "late 2")]);
     write_all(&mut all);
     restore(&mut all.redis, &before);
-    // What somebody who knows would do: what is gone is not to be sold again.
+    // The right reaction: lost reservations must not be sold again.
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
     for _ in 0..2 {
         assert!(!all.audit(true).agrees());
@@ -135,7 +135,7 @@ impl Database for Racing<'_> {
 }
 
 #[test]
-fn an_order_that_comes_while_the_rows_are_read_is_on_its_way() {
+fn an_order_made_during_the_audit_is_no_difference() {
     let mut all = WithOrders::new();
     let seller = client(&all._server);
     let mut racing = Racing { seller, database: &mut *all.database, next: 200 };
@@ -155,7 +155,7 @@ fn named<'a>(report: &'a Report, sale: &str) -> &'a stampede::audit::SaleReport 
 }
 
 #[test]
-fn a_redis_that_has_lost_everything_differs_from_its_orders() {
+fn a_flushed_redis_differs_from_its_orders() {
     let (server, postgres) = (RedisServer::start(&[]), PostgresServer::start());
     let mut client = client(&server);
     sold(&mut client, 0);
@@ -178,14 +178,14 @@ fn a_redis_that_has_lost_everything_differs_from_its_orders() {
         let report = run(&mut client, mode);
         assert_eq!((report.differences, report.on_their_way), (40, 0), "{}", table(&report));
     }
-    // And the same once somebody has bought.
+    // And the same after another purchase.
     apply(&mut client, vec![reserve(100, "", "new")]);
     let report = run(&mut client, Mode::Look);
     assert_eq!((report.differences, report.on_their_way), (40, 1), "{}", table(&report));
 }
 
 #[test]
-fn the_orders_of_a_sale_that_was_removed_are_no_difference() {
+fn orders_of_a_removed_sale_are_no_difference() {
     let mut all = WithOrders::new();
     apply(&mut all.client, (0..40).map(|n| Command::Confirm(id(n))).collect());
     write_all(&mut all);
@@ -194,12 +194,12 @@ fn the_orders_of_a_sale_that_was_removed_are_no_difference() {
     assert_eq!(apply(&mut all.client, vec![Command::Remove]), [Outcome::Removed]);
     let report = all.audit(true);
     assert!(report.agrees() && report.sales.is_empty(), "{}", table(&report));
-    // Nor are they those of another sale of this name.
+    // Nor do they belong to another sale of this name.
     sold_again(&mut all.client);
     let report = all.audit(true);
     assert!(report.agrees(), "{}", table(&report));
     assert_eq!(orders_check(&report).found, 0.into(), "{}", table(&report));
-    // But what was held can't have been removed.
+    // But held reservations cannot have been removed.
     apply(&mut all.client, vec![Command::Cancel(id(500)), Command::Close, Command::Remove]);
     all.execute("UPDATE orders SET status = 'held' WHERE reservation = ?1", 3);
     let report = all.audit(false);
@@ -213,7 +213,7 @@ fn sold_again(client: &mut RedisClient) {
 }
 
 #[test]
-fn a_sale_that_the_index_lacks_is_found_and_listed() {
+fn a_sale_missing_in_the_index_is_found_and_listed() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, 0);
@@ -243,7 +243,7 @@ fn a_sale_that_the_index_lacks_is_found_and_listed() {
 }
 
 #[test]
-fn who_may_not_scan_is_told_what_was_not_looked_at() {
+fn an_audit_without_scan_reports_what_it_skipped() {
     let server = RedisServer::start(&[]);
     sold(&mut client(&server), 0);
     server.connect().ask("ACL SETUSER shop on >secret ~* &* +@all -scan");
@@ -258,7 +258,7 @@ fn who_may_not_scan_is_told_what_was_not_looked_at() {
 }
 
 #[test]
-fn orders_that_somebody_writes_and_that_were_not_named_are_not_looked_at() {
+fn unnamed_orders_are_reported_as_not_looked_at() {
     let mut all = WithOrders::new();
     let report = audit(&mut all.client, None, &[], Mode::Look).unwrap();
     assert!(report.agrees(), "{}", table(&report));
@@ -271,7 +271,7 @@ fn orders_that_somebody_writes_and_that_were_not_named_are_not_looked_at() {
 }
 
 #[test]
-fn rows_that_cant_be_read_are_named() {
+fn unreadable_rows_are_named() {
     let (server, postgres) = (RedisServer::start(&[]), PostgresServer::start());
     let mut client = client(&server);
     sold(&mut client, 0);
@@ -302,18 +302,18 @@ fn rows_that_cant_be_read_are_named() {
     change("reservation", "'none'", 6);
     change("sale", "NULL", 7);
     let report = audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
-    // The sixth and the seventh also lack their rows.
+    // The rows of the sixth and the seventh are missing too.
     let examples = orders_check(&report).examples.join("\n");
     assert_eq!(orders_check(&report).differences, 8, "{}", table(&report));
     for row in &named[..3] {
         assert!(examples.contains(&format!("can't be read: {row:?}")), "{row}:\n{examples}");
     }
     assert!(table(&report).contains("rows of NULL"), "{}", table(&report));
-    // Those that only have no status, and the one that is missing, become what the ledger says; the
+    // The lines that only lack a status, and the missing one, become what the ledger says; the
     // others are left to people.
     let report = audit(&mut client, Some(&mut *database), &[], Mode::Repair).unwrap();
     assert_eq!(orders_check(&report).differences, 5, "{}", table(&report));
-    // A column of another type, of every row.
+    // A column of another type, in every row.
     postgres.connect().batch_execute("ALTER TABLE orders ALTER version TYPE text").unwrap();
     let report = audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
     assert!(orders_check(&report).differences >= 39, "{}", table(&report));
@@ -330,7 +330,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_folder_that_went_back_in_time_differs_from_its_orders() -> Result<(), LedgerError> {
+fn a_folder_restored_to_an_earlier_state_differs_from_orders() -> Result<(), LedgerError> {
     let dir = tempfile::tempdir().unwrap();
     let (folder, older) = (dir.path().join("data"), dir.path().join("older"));
     let url = format!("sqlite:{}", dir.path().join("orders.db").display());

@@ -1,4 +1,4 @@
-//! The places of a split sale: their units together, their moves, their definitions.
+//! The places of a split sale: their units together, their transfers, their definitions.
 
 use serde_json::json;
 use stampede::audit::{CheckReport, Mode, Report, audit};
@@ -50,7 +50,7 @@ fn totals(redis: &mut RedisConnection) -> u64 {
 }
 
 #[test]
-fn a_count_of_moves_that_was_changed_by_hand_makes_no_units() {
+fn a_changed_transfer_count_creates_no_units() {
     for (spoil, units) in [
         (format!("HDEL {} took_0", part(2)), 25),
         (format!("HINCRBY {} took_0 -10", part(2)), 10),
@@ -70,7 +70,7 @@ fn a_count_of_moves_that_was_changed_by_hand_makes_no_units() {
             assert_eq!((&stock.ledger, &stock.found), (&100.into(), &(100 + units).into()));
             assert_eq!(totals(&mut redis), before, "{spoil}");
         }
-        // Somebody decides that there are more.
+        // An operator decides that there are more.
         let report = run(&mut client, Mode::ReleaseUnits);
         assert!(report.agrees(), "{spoil}:\n{}", table(&report));
         assert_eq!(totals(&mut redis), 100 + units, "{spoil}");
@@ -79,7 +79,7 @@ fn a_count_of_moves_that_was_changed_by_hand_makes_no_units() {
 }
 
 #[test]
-fn units_that_a_place_has_lost_are_told() {
+fn units_lost_by_a_part_are_reported() {
     let server = RedisServer::start(&[]);
     let mut client = split(&server);
     let mut redis = server.connect();
@@ -90,7 +90,7 @@ fn units_that_a_place_has_lost_are_told() {
 }
 
 #[test]
-fn a_move_that_was_left_half_way_is_finished_where_the_sum_is_right() {
+fn a_half_done_transfer_is_finished_if_the_sum_is_right() {
     let server = RedisServer::start(&[]);
     let mut client = split(&server);
     let mut redis = server.connect();
@@ -103,7 +103,7 @@ fn a_move_that_was_left_half_way_is_finished_where_the_sum_is_right() {
 }
 
 #[test]
-fn the_stock_of_a_sale_of_0_1_0_is_noted_once_all_else_agrees() {
+fn the_stock_of_a_0_1_0_sale_is_recorded_if_all_else_agrees() {
     let server = RedisServer::start(&[]);
     let mut client = split(&server);
     let mut redis = server.connect();
@@ -123,7 +123,7 @@ fn the_stock_of_a_sale_of_0_1_0_is_noted_once_all_else_agrees() {
     redis.ask(&format!("HDEL {HEAD} stock"));
     add_stock(&server, 5);
     assert_eq!(redis.text(&stock), "125");
-    // Not while something is on its way.
+    // Not while a transfer is under way.
     redis.ask(&format!("HDEL {HEAD} stock"));
     redis.ask(&format!("HINCRBY {HEAD} gave_2 10"));
     add_stock(&server, 5);
@@ -131,7 +131,7 @@ fn the_stock_of_a_sale_of_0_1_0_is_noted_once_all_else_agrees() {
 }
 
 #[test]
-fn parts_of_another_definition_and_without_a_head_are_told() {
+fn parts_with_another_definition_or_no_head_are_reported() {
     let server = RedisServer::start(&[]);
     let mut client = split(&server);
     let mut redis = server.connect();

@@ -1,4 +1,4 @@
-//! What is counted of each ticket type.
+//! The counts per ticket type.
 
 use stampede::ledger::client::{Check, Client, Repair};
 use stampede::sale::{
@@ -16,8 +16,8 @@ pub fn typed(request: Command, name: &str) -> Command {
     Command::Reserve(Reserve { details, ..reserve })
 }
 
-/// Breaks what is counted of the types of a sound sale, and looks, repairs, and looks again.
-fn found_and_mended(spoil: &[&str]) -> Check {
+/// Damages the counts per type of a sound sale, audits, repairs, and audits again.
+fn audit_and_repair(spoil: &[&str]) -> Check {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let types = Types::from_text("adult:30,child:9").unwrap();
@@ -48,9 +48,9 @@ fn found_and_mended(spoil: &[&str]) -> Check {
 }
 
 #[test]
-fn counts_that_were_changed() {
+fn changed_type_counts_are_repaired() {
     for wrong in ["9:3,4:1", "0:0,0:0", "7:3,5:4"] {
-        let check = found_and_mended(&["HSET", SALE, "by_type", wrong]);
+        let check = audit_and_repair(&["HSET", SALE, "by_type", wrong]);
         assert_eq!(check.expected, "7:3,5:1".into());
         assert_eq!(check.found, wrong.into());
         assert!(check.examples[0].contains("held and confirmed"), "{:?}", check.examples);
@@ -58,16 +58,16 @@ fn counts_that_were_changed() {
 }
 
 #[test]
-fn counts_that_are_no_counts() {
+fn malformed_type_counts_are_repaired() {
     for wrong in ["x", "7:3", "07:3,5:1", "7:3,5:1,1:1"] {
-        let check = found_and_mended(&["HSET", SALE, "by_type", wrong]);
+        let check = audit_and_repair(&["HSET", SALE, "by_type", wrong]);
         assert!(check.examples[0].contains("no list of counts"), "{:?}", check.examples);
     }
-    assert_eq!(found_and_mended(&["HDEL", SALE, "by_type"]).found, "nothing".into());
+    assert_eq!(audit_and_repair(&["HDEL", SALE, "by_type"]).found, "nothing".into());
 }
 
 #[test]
-fn counts_that_are_gone_before_anything_is_sold() {
+fn missing_type_counts_of_an_unsold_sale_are_repaired() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let types = Types::from_text("adult:30,child:9").unwrap();
@@ -75,7 +75,7 @@ fn counts_that_are_gone_before_anything_is_sold() {
     server.connect().ask(&format!("HDEL {SALE} by_type"));
     let audit = look(&mut client, false);
     assert_eq!(differing(&audit).iter().map(|c| c.name).collect::<Vec<_>>(), ["types"]);
-    // A stream without entries could have lost some: the orders say that it has not.
+    // A stream without entries could have lost some: the orders show that it has not.
     let how = Repair { orders_seen: true, ..Repair::default() };
     let repaired = client.audit(&ticket(), Some(&how)).expect("an audit").expect("a sale");
     assert!(differing(&repaired).is_empty(), "{:#?}", repaired.checks);
@@ -84,7 +84,7 @@ fn counts_that_are_gone_before_anything_is_sold() {
 }
 
 #[test]
-fn a_reservation_of_no_type_of_the_sale_is_told() {
+fn a_reservation_of_an_unknown_type_is_reported() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let types = Types::from_text("adult:30,child:9").unwrap();

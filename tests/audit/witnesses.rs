@@ -1,4 +1,4 @@
-//! No repair raises what can be sold while a claim, the stream or an order tells of somebody who has
+//! No repair raises what can be sold while a claim, the stream or an order says that a buyer has
 //! it.
 
 use stampede::audit::{CheckReport, Mode, Report};
@@ -11,7 +11,7 @@ use super::{
     orders_check, reserve, sold, table, ticket,
 };
 
-/// Takes what workers have processed off the stream, as they do after a while.
+/// Trims what workers have processed off the stream, as they do after a while.
 fn trim(redis: &mut RedisConnection) {
     let trimmed = redis.text(&format!("XTRIM {STREAM} MAXLEN 0"));
     redis.ask(&format!("HINCRBY {SALE} stream_trimmed {trimmed}"));
@@ -25,7 +25,7 @@ fn check<'a>(report: &'a Report, name: &str) -> &'a CheckReport {
     report.sales[0].checks.iter().find(|check| check.check == name).unwrap()
 }
 
-/// The field of a reservation, and the text in it with a part of one line replaced.
+/// The field of a reservation, and its text with a part of one line replaced.
 fn edit(redis: &mut RedisConnection, n: u128, from: &str, to: &str) {
     let name = id(n).to_string()[..10].to_owned();
     let text = redis.text(&format!("HGET {RESERVATIONS} {name}"));
@@ -47,7 +47,7 @@ fn row(all: &WithOrders, n: u128) -> (String, u32) {
     all.sql.query_row(sql, [format!("ticket~{}", id(n))], read).unwrap()
 }
 
-/// Only what nobody has is for sale afterwards: 57 of the 1,000 units are sold.
+/// Only units that nobody has are for sale afterwards: 57 of the 1,000 units are sold.
 fn sells_no_more_than_before(all: &mut WithOrders) {
     assert_eq!(units(&mut all.redis), "57");
     all.redis.ask("HSET ticket_hash_key ticket_total_nums 57");
@@ -58,7 +58,7 @@ fn sells_no_more_than_before(all: &mut WithOrders) {
 }
 
 #[test]
-fn nothing_is_sold_again_that_orders_know_when_the_reservations_are_lost() {
+fn units_known_to_the_orders_are_not_sold_again() {
     let mut all = WithOrders::new();
     trim(&mut all.redis);
     assert!(all.audit(false).agrees());
@@ -72,7 +72,7 @@ fn nothing_is_sold_again_that_orders_know_when_the_reservations_are_lost() {
         assert!(table(&report).contains("left as it is: the orders"), "{}", table(&report));
         sells_no_more_than_before(&mut all);
     }
-    // Somebody decides that they are gone.
+    // An operator decides that they are gone.
     let report = all.run(Mode::ReleaseUnits);
     assert!(check(&report, "sold").repaired.is_some(), "{}", table(&report));
     assert_eq!(units(&mut all.redis), "0");
@@ -80,11 +80,11 @@ fn nothing_is_sold_again_that_orders_know_when_the_reservations_are_lost() {
 }
 
 #[test]
-fn nothing_is_sold_again_when_the_stream_is_lost_too() {
+fn no_unit_is_sold_again_if_the_stream_is_lost_too() {
     for with_entries in [false, true] {
         let mut all = WithOrders::new();
         if with_entries {
-            // Once the stream's ids are later than those of the rows.
+            // After the stream's ids have passed those of the rows.
             trim(&mut all.redis);
             all.redis.ask(&format!("DEL {STREAM}"));
             apply(&mut all.client, vec![reserve(200, "one", "more"), Command::Cancel(id(200))]);
@@ -99,7 +99,7 @@ fn nothing_is_sold_again_when_the_stream_is_lost_too() {
 }
 
 #[test]
-fn without_the_orders_claims_are_believed() {
+fn without_orders_the_claims_are_witnesses() {
     let mut all = WithOrders::new();
     trim(&mut all.redis);
     all.redis.ask(&format!("DEL {RESERVATIONS}"));
@@ -113,7 +113,7 @@ fn without_the_orders_claims_are_believed() {
 }
 
 #[test]
-fn without_claims_orders_and_a_whole_stream_nobody_knows() {
+fn without_any_witness_the_sold_count_is_left_unchanged() {
     let mut all = WithOrders::new();
     trim(&mut all.redis);
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
@@ -124,23 +124,23 @@ fn without_claims_orders_and_a_whole_stream_nobody_knows() {
         assert!(why.contains("the orders were not looked at"), "{:#?}", audit.checks);
         assert_eq!(units(&mut all.redis), "60");
     }
-    // They are whole, and know of no more.
+    // They are whole, and have no more.
     let report = all.audit(true);
     assert!(report.agrees() && report.repaired == 1, "{}", table(&report));
     assert_eq!(units(&mut all.redis), "57");
-    // What is sold is counted up by all that is known.
+    // The sold units are counted up from everything that is known.
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums -3");
     assert!(look(&mut all.client, true).checks.iter().all(|check| check.withheld.is_none()));
     assert_eq!(units(&mut all.redis), "57");
 }
 
 #[test]
-fn a_repair_that_tells_the_stream_again_does_not_make_it_whole() {
+fn a_repaired_stream_still_counts_as_incomplete() {
     let server = super::RedisServer::start(&[]);
     let mut client = client(&server);
     sold(&mut client, 0);
     let mut redis = server.connect();
-    // Some of the reservations, and all who could tell of them.
+    // Some of the reservations, and every witness of them.
     redis.ask(&format!("DEL {STREAM}"));
     redis.ask(&format!("DEL {CLAIMS}"));
     redis.ask(&format!("HDEL {RESERVATIONS} {}", &id(12).to_string()[..10]));
@@ -151,7 +151,7 @@ fn a_repair_that_tells_the_stream_again_does_not_make_it_whole() {
 }
 
 #[test]
-fn an_unread_order_is_a_witness_too() {
+fn an_unreadable_order_is_a_witness_too() {
     let mut all = WithOrders::new();
     trim(&mut all.redis);
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
@@ -172,7 +172,7 @@ fn an_unread_order_is_a_witness_too() {
 }
 
 #[test]
-fn a_line_that_somebody_changed_is_set_to_what_the_stream_tells() {
+fn a_changed_line_is_restored_from_the_stream() {
     for (n, from, to) in [
         (1, "confirmed", "held"),
         (1, "confirmed", "cancelled"),
@@ -190,7 +190,7 @@ fn a_line_that_somebody_changed_is_set_to_what_the_stream_tells() {
         let report = all.audit(false);
         let lines = check(&report, "lines");
         assert!(lines.differences == 1, "{from} {to}:\n{}", table(&report));
-        assert!(lines.examples[0].contains("but the stream tells"), "{:?}", lines.examples);
+        assert!(lines.examples[0].contains("but the stream has"), "{:?}", lines.examples);
         let report = all.audit(true);
         assert!(report.agrees(), "{from} {to}:\n{}", table(&report));
         assert_eq!((stored(&mut all, n), row(&all, n)), before, "{from} {to}");
@@ -201,10 +201,10 @@ fn a_line_that_somebody_changed_is_set_to_what_the_stream_tells() {
 }
 
 #[test]
-fn a_paid_order_is_not_overwritten_by_less() {
+fn a_paid_order_is_not_overwritten_by_an_unpaid_state() {
     let mut all = WithOrders::new();
     trim(&mut all.redis);
-    // Where the stream tells nothing any more, only the order knows that it is paid.
+    // Where the stream has no more entries, only the order shows that it is paid.
     edit(&mut all.redis, 1, "confirmed", "held");
     edit(&mut all.redis, 12, "held 1", "cancelled 1");
     all.redis.ask(&format!("DEL {DEADLINES}"));
@@ -225,7 +225,7 @@ fn a_paid_order_is_not_overwritten_by_less() {
 }
 
 #[test]
-fn an_order_that_somebody_marked_as_paid_is_left_to_people() {
+fn an_order_marked_as_paid_by_hand_is_left_unchanged() {
     let mut all = WithOrders::new();
     all.execute("UPDATE orders SET status = 'confirmed' WHERE reservation = ?1", 12);
     let report = all.audit(true);
@@ -235,24 +235,24 @@ fn an_order_that_somebody_marked_as_paid_is_left_to_people() {
 }
 
 #[test]
-fn a_claim_of_nobody_goes_only_if_nobody_can_have_what_it_names() {
+fn an_orphan_claim_is_removed_only_if_provably_unused() {
     let mut all = WithOrders::new();
     let orphan = format!("HSET {CLAIMS} nobody\tk {}", id(500));
     let is_there = format!("HEXISTS {CLAIMS} nobody\tk");
     trim(&mut all.redis);
     all.redis.ask(&orphan);
-    // The stream that could tell is trimmed.
+    // The stream that could show it is trimmed.
     look(&mut all.client, true);
     assert_eq!(all.redis.text(&is_there), "1");
-    // A claim whose reservation is there is put right all the same.
+    // A claim whose reservation exists is repaired all the same.
     all.redis.ask(&format!("HSET {CLAIMS} user0\tkey0 {}", id(4)));
     look(&mut all.client, true);
     assert_eq!(all.redis.text(&format!("HGET {CLAIMS} user0\tkey0")), id(0).to_string());
     assert_eq!(all.redis.text(&is_there), "1");
-    // The orders know of no such reservation, and the count of none.
+    // The orders have no such reservation, and the count does not include one.
     assert!(all.audit(true).agrees());
     assert_eq!(all.redis.text(&is_there), "0");
-    // The count tells of one more.
+    // The count includes one more.
     all.redis.ask(&orphan);
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 1");
     assert!(!all.audit(true).agrees());
@@ -279,7 +279,7 @@ fn a_users_count_is_not_lowered_in_doubt() {
 }
 
 #[test]
-fn an_order_of_a_confirmation_on_its_way_is_no_witness_against_anybody() {
+fn an_early_order_of_a_confirmation_is_no_difference() {
     let mut all = WithOrders::new();
     apply(&mut all.client, vec![Command::Confirm(id(20))]);
     // The worker is faster than the audit.

@@ -49,7 +49,7 @@ assert.deepEqual([made.status, made.json.user, made.kept], [201, user, true]);
 const same = await post();
 assert.deepEqual([same.status, same.json, same.kept], [200, made.json, true]);
 
-// The next one has a connection of its own.
+// Closes the connection, so that the last purchase opens a new one.
 const { status, json } = await ask("GET", "/v1/sales/ticket", { Connection: "close" });
 assert.deepEqual([status, json.state], [200, "open"]);
 const last = await ask("GET", "/buy/ticket");

@@ -1,5 +1,5 @@
 // Buys in a page of Chromium: see tests/clients/run. The CA is in the NSS database of HOME. The page
-// is led through the browser's debugging pipe: descriptors 3 and 4, messages that end with a NUL.
+// is controlled through the browser's debugging pipe: descriptors 3 and 4, messages that end with a NUL.
 
 import assert from "node:assert";
 import { spawn } from "node:child_process";
@@ -23,7 +23,7 @@ const stdio = ["ignore", "ignore", "ignore", "pipe", "pipe"];
 const browser = spawn("chromium", options, { stdio });
 const ended = once(browser, "exit");
 const late = setTimeout(() => {
-  console.error("no answer of the browser");
+  console.error("no answer from the browser");
   browser.kill("SIGKILL");
   process.exit(1);
 }, 60_000);
@@ -61,7 +61,7 @@ try {
   };
   await page("Network.enable");
 
-  // As whoever types the address.
+  // Like a user who types the address.
   const { errorText } = await page("Page.navigate", { url: `${site}/buy/ticket` });
   assert(!errorText, errorText);
   const shown = `new Promise((resolve) => {
@@ -71,7 +71,7 @@ try {
   })`;
   assert.equal(JSON.parse(await run(shown)).code, 1);
 
-  // As a shop's page.
+  // Like a shop's page.
   const post = `(async () => {
     const response = await fetch("/v1/sales/ticket/reservations", {
       method: "POST",

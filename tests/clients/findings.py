@@ -1,14 +1,14 @@
-"""Judges what testssl has found: prints it, and fails if anything is worse than "low"."""
+"""Prints the findings of testssl, and fails if any is worse than "low"."""
 
 import json
 import sys
 
-# What is said of the scanner or of the CA that exists for this test alone. Nothing else belongs here.
+# Findings about the scanner itself, or about the CA that exists for this test alone. Nothing else belongs here.
 EXCUSED = {
-    "engine_problem": "the scanner's OpenSSL has no GOST, nor has the server",
-    "cert_revocation": "the CA publishes no list of what it has revoked",
+    "engine_problem": "neither the scanner's OpenSSL nor the server has GOST",
+    "cert_revocation": "the CA publishes no revocation list",
 }
-# Without these it has not looked.
+# If these findings are missing, the scan was not complete.
 LOOKED_AT = {"TLS1_2", "TLS1_3", "cipher_order", "heartbleed", "secure_client_renego", "BREACH"}
 
 with open(sys.argv[1]) as file:

@@ -1,4 +1,4 @@
-//! Many connections, each of somebody with a name and a key of his own.
+//! Many connections, each of one person with a name and a key.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,7 +20,7 @@ const FILES_MIN: u64 = 20_000;
 /// Commands in one batch to the ledger.
 pub const BATCH: u64 = stampede::limits::BATCH_MAX as u64;
 
-/// Has the whole process for one crowd.
+/// Reserves the whole process for one crowd.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,11 +31,10 @@ pub fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// Options of a server on one core. All of a crowd here comes from one address, as from a proxy.
-///
-/// A release build has the default of `--ledger-timeout`, 2 s. A debug build is some five times slower,
-/// so it has as much more time unless the test says otherwise; what it is told beyond it would be
-/// `busy`, truly.
+/// Options of a server on one core. A whole crowd here comes from one address, as from a proxy.
+/// A release build has the default of `--ledger-timeout`, 2 s. A debug build is about five times
+/// slower, so it has five times as long unless the test says otherwise; beyond that a true answer
+/// would be `busy`.
 pub fn one_core<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let mut options = vec!["--cores", "0", "--trusted-proxies", "127.0.0.1"];
     if cfg!(debug_assertions) && !more.contains(&"--ledger-timeout") {
@@ -51,7 +50,7 @@ pub fn on_redis(redis: &RedisServer, more: &[&str]) -> Server {
     Server::start(&[&one_core(more)[..], &["--ledger", &url]].concat())
 }
 
-/// A server at whose core a whole crowd waits, since Redis stands still.
+/// A server with a whole crowd waiting at its core, since Redis stands still.
 pub fn all_wait(redis: &RedisServer, options: &[&str]) -> (Server, Crowd) {
     let server = on_redis(redis, options);
     let mut crowd = Crowd::connect(&server, 0..CROWD);
@@ -62,13 +61,13 @@ pub fn all_wait(redis: &RedisServer, options: &[&str]) -> (Server, Crowd) {
     (server, crowd)
 }
 
-/// What a sale says it has held, once what waits is over.
+/// The held units of a sale, after everything that waits is finished.
 pub fn held(server: &Server) -> u64 {
     let mut operator = Buyer::connect(server.control()).expect("the control port");
     operator.sale("ticket").expect("an answer")["held"].as_u64().expect("a number")
 }
 
-/// What somebody was told.
+/// One person's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Told {
     /// This reservation is theirs.
@@ -96,7 +95,7 @@ pub fn purchase(number: usize) -> String {
     request_text("POST", "/v1/sales/ticket/reservations", &headers, r#"{"quantity":1}"#)
 }
 
-/// What an answer tells this person. It must be about nobody else.
+/// This person's answer. Panics if it is about another person.
 pub fn told(number: usize, answer: &Answer) -> Told {
     match answer.bought() {
         Bought::Granted(id) => {
@@ -109,17 +108,17 @@ pub fn told(number: usize, answer: &Answer) -> Told {
     }
 }
 
-/// Connections, and whose they are.
+/// Connections, and the person of each.
 pub struct Crowd(pub Vec<(usize, Buyer)>);
 
 impl Crowd {
-    /// Everybody connects.
+    /// Connects all of them.
     pub fn connect(server: &Server, people: Range<usize>) -> Self {
         let connect = |number| (number, Buyer::connect(server.address()).expect("a place for all"));
         Self(people.map(connect).collect())
     }
 
-    /// Everybody asks once, so that each connection has been served.
+    /// Sends one request on each, so that each connection has been served.
     pub fn warm_up(&mut self) {
         let plain = "GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n";
         self.0.iter_mut().for_each(|(_, buyer)| buyer.send(plain).expect("send"));
@@ -128,21 +127,21 @@ impl Crowd {
         }
     }
 
-    /// Everybody sends his purchase.
+    /// Sends every purchase.
     pub fn ask(&mut self) {
         for (number, buyer) in &mut self.0 {
             buyer.send(&purchase(*number)).expect("send");
         }
     }
 
-    /// The same, and the server sees none of it before all are sent.
+    /// The same, and the server sees none before all are sent.
     pub fn ask_at_once(&mut self, server: &Server) {
         server.signal(Signal::STOP);
         self.ask();
         server.signal(Signal::CONT);
     }
 
-    /// What each is told.
+    /// All answers.
     pub fn told(&mut self) -> Vec<Told> {
         let heard = self.0.iter_mut().map(|(number, buyer)| {
             told(*number, &buyer.answer().unwrap_or_else(|error| panic!("{number}: {error}")))
@@ -150,12 +149,12 @@ impl Crowd {
         heard.collect()
     }
 
-    /// These connections are reset: nobody hears of them again.
+    /// Resets these connections: no answer is read from them again.
     pub fn reset(&mut self, gone: Range<usize>) {
         self.0.drain(gone).for_each(|(_, buyer)| reset(&buyer));
     }
 
-    /// One connection is reset, and a new one opened for this person.
+    /// Resets one connection, and opens a new one for this person.
     pub fn replace(&mut self, server: &Server, at: usize, number: usize) {
         reset(&self.0[at].1);
         // The old one is closed before the new one is accepted, so its place is free for it.
@@ -167,21 +166,21 @@ impl Crowd {
     }
 }
 
-/// Who is no longer needed resets: a closed connection would keep its port for a minute, and those of
-/// a few crowds are all that a machine has.
+/// Connections that are no longer needed are reset: a closed connection would keep its port for a
+/// minute, and the ports of a few crowds are all that a machine has.
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.0.iter().for_each(|(_, buyer)| reset(buyer));
     }
 }
 
-/// Has a connection end by a reset when it is dropped.
+/// Has a connection end by a reset on drop.
 fn reset(buyer: &Buyer) {
     set_socket_linger(buyer.socket(), Some(Duration::ZERO)).expect("no lingering");
 }
 
-/// Waits until the core has read all that was sent to it before: connections are read in the order in
-/// which they became ready, and this one is the last.
+/// Waits until the core has read everything that was sent before: connections are read in the order
+/// in which they became ready, and this one is the last.
 pub fn all_is_read(server: &Server) {
     for _ in 0..3 {
         let mut last = Buyer::connect(server.address()).expect("a place");
@@ -193,7 +192,7 @@ pub fn all_is_read(server: &Server) {
     }
 }
 
-/// How many have a reservation, each one of his own; the others were told one of these codes.
+/// The number of people with a reservation of their own; all others must have one of these codes.
 #[track_caller]
 pub fn granted(told: &[Told], codes: &[&str]) -> usize {
     let mut ids = HashSet::new();
@@ -208,7 +207,7 @@ pub fn granted(told: &[Told], codes: &[&str]) -> usize {
     ids.len()
 }
 
-/// How often what was told.
+/// The number of each answer.
 fn counts(told: &[Told]) -> String {
     let mut counts = std::collections::BTreeMap::<&str, usize>::new();
     for one in told {

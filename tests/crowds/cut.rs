@@ -1,5 +1,5 @@
-//! Connections that are cut while they wait: their purchases leave the queue, and whoever gets their
-//! place, their descriptor and their record hears nothing of them.
+//! Connections that are cut while they wait: their purchases leave the queue, and the connection
+//! that gets their place, descriptor or record next gets none of their answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use crate::crowd::{
 };
 use crate::redis_server::RedisServer;
 
-/// Time for the ledger's answer that a whole crowd can come, go and come again in.
+/// Time for the ledger's answer in which a whole crowd can come, go and come again.
 const PATIENT: [&str; 4] = ["--ledger-timeout", "20s", "--sale", "ticket=100000"];
 
 #[test]
-fn who_resets_while_he_waits_takes_nothing() {
+fn a_buyer_who_resets_while_waiting_takes_nothing() {
     const GONE: usize = CROWD / 2;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
     let (server, mut crowd) = all_wait(&redis, &PATIENT);
-    // They have sent before those who stay, so the batch that is under way is theirs.
+    // They have sent before the others, so the batch under way is theirs.
     crowd.reset(0..GONE);
     all_is_read(&server);
     redis.go_on();
     let stayed = crowd.told();
     assert_eq!(granted(&stayed, &[]), CROWD - GONE);
-    // What is still in a queue is there before this one.
+    // Purchases that are still queued are before this one.
     let mut last = Buyer::connect(server.address()).expect("a place");
     told(CROWD, &last.ask(&purchase(CROWD)).expect("an answer"));
     let held = held(&server) as usize - 1;
@@ -33,11 +33,12 @@ fn who_resets_while_he_waits_takes_nothing() {
 }
 
 #[test]
-fn who_reconnects_while_he_waits_sees_nobody_elses_reservation() {
+fn a_reconnecting_buyer_sees_no_other_reservation() {
     let _alone = alone();
     let redis = RedisServer::start(&[]);
     let (server, mut crowd) = all_wait(&redis, &PATIENT);
-    // Half of them, from all over the queue: some ask for the same again, some are somebody else now.
+    // Half of them, from all over the queue: some repeat their request, some are another person
+    // now.
     let mut ids: HashMap<usize, String> = HashMap::new();
     for round in 0..2 {
         for at in (round..CROWD).step_by(4) {
@@ -56,7 +57,7 @@ fn who_reconnects_while_he_waits_sees_nobody_elses_reservation() {
             ids.insert(*number, id);
         }
     }
-    // And the same once more, now that all is quiet.
+    // And the same once more, without other load.
     std::thread::sleep(Duration::from_millis(100));
     crowd.ask();
     for (number, buyer) in &mut crowd.0 {

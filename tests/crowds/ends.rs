@@ -1,4 +1,4 @@
-//! A server that is told to end while 19,000 wait: each of them is told what became of his purchase.
+//! A server that gets SIGTERM while 19,000 wait: each of them gets the outcome of his purchase.
 
 use std::thread;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use rustix::process::Signal;
 use crate::crowd::{BATCH, CROWD, Crowd, Told, all_wait, alone, granted, on_redis};
 use crate::redis_server::RedisServer;
 
-/// What the article's hash says is sold.
+/// The units that the article's hash says are sold.
 fn sold(redis: &RedisServer) -> usize {
     let text = redis.connect().text("HGET ticket_hash_key ticket_sold_nums");
     text.parse().expect("a number")
 }
 
 #[test]
-fn a_drain_answers_all_who_wait() {
+fn a_drain_answers_every_waiting_buyer() {
     const TICKETS: usize = 10_000;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
@@ -31,12 +31,12 @@ fn a_drain_answers_all_who_wait() {
     drop(crowd);
     assert_eq!(server.wait(), 0);
     let log = server.log();
-    assert!(log.contains("drained") && !log.contains("time to drain is up"), "{log}");
+    assert!(log.contains("drained") && !log.contains("drain timeout reached"), "{log}");
     assert_eq!(sold(&redis), TICKETS);
 }
 
 #[test]
-fn a_drain_without_a_ledger_says_what_is_not_known() {
+fn a_drain_without_a_ledger_answers_unknown_truthfully() {
     let _alone = alone();
     let redis = RedisServer::start(&[]);
     let mut server = on_redis(&redis, &["--ledger-timeout", "3s", "--sale", "ticket=100000"]);
@@ -51,7 +51,7 @@ fn a_drain_without_a_ledger_says_what_is_not_known() {
     drop(crowd);
     assert_eq!(server.wait(), 0);
     redis.go_on();
-    // What was sent may have been done: it is not more than was said not to be known.
+    // A sent purchase may have happened: no more did than were answered as unknown.
     assert!(unknown <= BATCH as usize, "{unknown} of one batch");
     let sold = sold(&redis);
     assert!(sold <= unknown, "{sold} sold, {unknown} not known");

@@ -1,4 +1,4 @@
-//! What it costs that somebody waits.
+//! The memory of a waiting purchase.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::crowd::{CROWD, Crowd, all_is_read, alone, granted, on_redis};
 use crate::redis_server::RedisServer;
 use crate::server::Server;
 
-/// Memory for one purchase that waits, beyond what its connection takes idle.
+/// Memory for one waiting purchase, beyond its idle connection.
 const WAITING_BYTES_MAX: usize = 512;
 
 /// The server's anonymous resident memory in bytes.
@@ -19,7 +19,7 @@ fn anonymous_bytes(server: &Server) -> usize {
 }
 
 #[test]
-fn a_purchase_that_waits_takes_little_memory() {
+fn a_waiting_purchase_takes_little_memory() {
     let _alone = alone();
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--ledger-timeout", "20s", "--sale", "ticket=100000"]);

@@ -1,4 +1,4 @@
-//! Redis stands still for a second while 19,000 wait at one core: then everybody hears the truth.
+//! Redis stands still for a second while 19,000 wait at one core: then each gets a true answer.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use crate::buyer::Buyer;
 use crate::crowd::{CROWD, Crowd, alone, granted, held, on_redis, purchase, told};
 use crate::redis_server::RedisServer;
 
-/// How long it stands still: half of what the server waits for an answer.
+/// How long it stands still: half of the time that the server waits for an answer.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// Times that are too short for it, if a waiting client's deadline went on.
+/// Deadlines that would be too short, if a waiting client's deadline ran.
 const SHORT: [&str; 6] =
     ["--idle-timeout", "500ms", "--head-timeout", "500ms", "--body-timeout", "500ms"];
 
-/// Redis stands still while this is done and until its time is over.
+/// Redis stands still while this runs and until its time is over.
 fn while_it_stands_still<T>(redis: &RedisServer, time: Duration, act: impl FnOnce() -> T) -> T {
     redis.stop();
     let since = Instant::now();
@@ -27,7 +27,7 @@ fn while_it_stands_still<T>(redis: &RedisServer, time: Duration, act: impl FnOnc
 }
 
 #[test]
-fn nineteen_thousand_wait_for_a_second_and_hear_the_truth() {
+fn nineteen_thousand_waiting_buyers_get_true_answers() {
     const TICKETS: usize = 10_000;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
@@ -59,10 +59,11 @@ fn a_half_closed_connection_still_gets_its_answer() {
     }
 }
 
-/// Also of a head that is begun before the answer to the request before it: its time begins then.
+/// The time for a head begins when the request before it is answered, even if the head arrives
+/// earlier.
 #[test]
-fn who_waits_for_the_ledger_is_not_late_and_the_next_head_has_its_own_time() {
-    // Few, so that the last of them is told soon after the first.
+fn waiting_for_the_ledger_does_not_use_up_head_timeouts() {
+    // Few, so that the last of them gets its answer soon after the first.
     const CLIENTS: usize = 90;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
@@ -79,7 +80,7 @@ fn who_waits_for_the_ledger_is_not_late_and_the_next_head_has_its_own_time() {
     assert_eq!(granted(&crowd.told(), &[]), CLIENTS);
     let (mut early, mut late) = (0, 0);
     let mut go_on = |number: usize, buyer: &mut Buyer, text: &str| {
-        // Nobody promises this test a core, so some may really be late.
+        // This test has no core of its own, so some may really be late.
         match buyer.ask(text) {
             Ok(answer) if answer.status == 201 => {
                 told(CLIENTS + number, &answer);
@@ -100,7 +101,7 @@ fn who_waits_for_the_ledger_is_not_late_and_the_next_head_has_its_own_time() {
         }
     }
     assert!(early > late, "{late} of {} were cut off", early + late);
-    // Who says nothing more is let go.
+    // A client that sends nothing more is closed.
     for (number, buyer) in crowd.0.iter_mut().filter(|(number, _)| number % 3 == 2) {
         assert!(buyer.answer().is_err(), "{number} was not let go");
     }

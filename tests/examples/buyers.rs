@@ -1,4 +1,4 @@
-//! The four buyers, where every answer arrives.
+//! The four buyers, with all answers arriving.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ impl Buyer<'_> {
 }
 
 #[test]
-fn a_buyer_says_what_became_of_his_purchase() {
+fn every_buyer_example_reports_the_outcome() {
     for name in BUYERS {
         let server = Server::start(&[
             "--sale",
@@ -64,7 +64,7 @@ fn a_buyer_says_what_became_of_his_purchase() {
         buyer.run(&["cancel", &id], &[]).assert_done("already_cancelled");
         buyer.run(&["show", &id], &[]).assert_done("cancelled");
         assert_stands(&server, &id, "ann", 2, "cancelled");
-        // A purchase that was cancelled is none.
+        // A cancelled purchase is no purchase.
         buyer.run(&["buy", "ticket"], &two).assert_refused("cancelled");
         assert_units(&server, "ticket", [2, 1, 0]);
         assert_units(&server, "later", [5, 0, 0]);
@@ -77,7 +77,7 @@ fn a_buyer_says_what_became_of_his_purchase() {
 }
 
 #[test]
-fn a_buyer_shows_his_token_of_admission() {
+fn every_buyer_example_sends_its_admission_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys.json").display().to_string();
     let (code, said) = stampede(&["token", "new-key", "--keys", &keys]);
@@ -133,7 +133,7 @@ console.log([shown.outcome, `id ${held.id}`, `then ${gone.outcome}`].join("; "))
 "#;
 
 #[test]
-fn a_page_buys_with_the_module() {
+fn a_web_page_buys_with_the_module() {
     let server = Server::start(&["--sale", "ticket=3"]);
     let mut node = Command::new("node");
     node.args(["--no-warnings", "--experimental-vm-modules", "--input-type=module", "-e", PAGE]);

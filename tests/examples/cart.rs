@@ -20,7 +20,7 @@ fn cart(shop: &Shop, server: &Server, name: &str, user: &str, lines: &[&str]) ->
 #[test]
 fn a_cart_is_bought_as_a_whole_or_not_at_all() {
     let shop = Shop::new();
-    // Buyers need a token of admission here; the shop's own is enough for the cart.
+    // Buyers need a token of admission here; for the cart the shop's own token is enough.
     let server = shop.serve(&["--sale", "ticket=5,limit=2", "--sale", "poster=1"]);
     let lines = ["ticket=2", "poster=1"];
     let bought = cart(&shop, &server, "one", "ann", &lines);
@@ -54,13 +54,13 @@ fn a_cart_may_name_ticket_types() {
     assert_stands(&server, bought.all("id")[0], "ann", 3, "confirmed");
     let shown = look(&server, &format!("/v1/reservations/{}", bought.all("id")[0]));
     assert_eq!(shown["lines"], serde_json::json!({"adult": 1, "child": 2}));
-    // The second adult is there, and a third is not.
+    // The second adult's unit is there, and a third is not.
     let refused = cart(&shop, &server, "two", "bob", &["festival=adult:2"]);
     refused.assert_refused("sold_out");
     assert_units(&server, "festival", [6, 0, 3]);
 }
 
-/// The cart, with a payment that takes until a line comes.
+/// The cart, with a payment that waits for a line.
 const SLOW: &str = "import sys
 sys.path.insert(0, sys.argv.pop(1))
 import cart
@@ -71,7 +71,7 @@ cart.pay = pay
 sys.exit(cart.main(*sys.argv[1:]))";
 
 #[test]
-fn a_cart_that_expires_while_it_is_paid_is_given_back() {
+fn a_cart_that_expires_during_payment_is_refunded() {
     let shop = Shop::new();
     let server = Server::start(&[
         "--shop-token-file",
@@ -86,8 +86,9 @@ fn a_cart_that_expires_while_it_is_paid_is_given_back() {
     slow.args(["-c", SLOW, &folder, &token, "ann", "ticket=2", "poster=1"]);
     let mut running = Running::start(set_up(&mut slow, &url(&server)).stdin(Stdio::piped()));
     running.wait_for("paying");
-    // The poster expires, and somebody else has it before the money is there.
-    // The sale as a core shows it may be from before ann had one: her reservation says when it is gone.
+    // The poster expires, and another buyer has it before the payment.
+    // The core may show the sale as it was before ann had a poster: her reservation shows when it
+    // is gone.
     wait_for("the poster of ann", || {
         let of_ann = by_shop(&server, "GET /v1/sales/poster/reservations?user=ann").json();
         of_ann["reservations"][0]["status"] == "expired"

@@ -1,4 +1,4 @@
-//! The four buyers, where answers get lost: a purchase is made once, and a buyer says no more than is
+//! The four buyers, with lost answers: a purchase is made once, and a buyer claims no more than is
 //! known.
 
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::programs::{BUYERS, Running, Said, assert_stands, assert_units, exampl
 use crate::redis_server::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 
-/// What stands between a buyer and the server, and loses answers.
+/// Stands between a buyer and the server, and loses answers.
 struct Between(TcpListener);
 
 impl Between {
@@ -25,7 +25,7 @@ impl Between {
         format!("http://{}", self.0.local_addr().expect("its address"))
     }
 
-    /// The next request, and the connection by which it came.
+    /// The next request, and its connection.
     #[track_caller]
     fn request(&self) -> (TcpStream, String) {
         let until = Instant::now() + ANSWER_DEADLINE;
@@ -68,20 +68,20 @@ fn body(request: &str) -> &str {
 }
 
 #[test]
-fn a_server_that_dies_between_purchase_and_answer_costs_nothing() {
+fn a_lost_answer_does_not_buy_twice() {
     for name in BUYERS {
         println!("{name}");
         let mut server = Server::start(&["--sale", "ticket=3,limit=2"]);
         let between = Between::new();
         let mut buyer = example(name, &between.url(), &["buy", "ticket"]);
         let buyer = Running::start(buyer.envs([("BUYER", "ann"), ("QUANTITY", "2")]));
-        // It is made, and nobody hears of it.
+        // It is made, and the answer is lost.
         let (stream, first) = between.request();
         let made = Client::new(&server).ask(&first);
         assert_eq!(made.status(), 201, "{}", made.text());
         server.kill();
         drop(stream);
-        // It dies once more before the request reaches it.
+        // The connection breaks once more before the request reaches the server.
         let (stream, second) = between.request();
         drop(stream);
         server.restart();
@@ -104,7 +104,7 @@ fn a_server_that_dies_between_purchase_and_answer_costs_nothing() {
 }
 
 #[test]
-fn a_ledger_that_stands_still_sells_each_buyer_one() {
+fn a_stalled_ledger_sells_one_to_each_buyer() {
     let redis = RedisServer::start(&[]);
     let options = ["--ledger", &redis.url(), "--ledger-timeout", "100ms", "--sale", "ticket=9"];
     let server = Server::start(&options);
@@ -123,7 +123,7 @@ fn a_ledger_that_stands_still_sells_each_buyer_one() {
     assert_units(&server, "ticket", [5, 4, 0]);
 }
 
-/// What a buyer says to these answers. `None`: the connection is closed without one.
+/// A buyer's output for these answers. `None`: the connection is closed without one.
 fn answered(name: &str, answers: &[Option<&str>]) -> Said {
     let between = Between::new();
     let mut buyer = example(name, &between.url(), &["buy", "ticket"]);
@@ -137,7 +137,7 @@ fn answered(name: &str, answers: &[Option<&str>]) -> Said {
     buyer.end()
 }
 
-/// An answer with a `Retry-After` of an hour, which is more than a buyer's patience.
+/// An answer with a `Retry-After` of an hour, longer than a buyer waits.
 fn refusal(status: u16, code: &str) -> String {
     let body = format!(r#"{{"status":{status},"code":"{code}","detail":"a reason"}}"#);
     format!(
@@ -148,7 +148,7 @@ fn refusal(status: u16, code: &str) -> String {
 }
 
 #[test]
-fn a_buyer_without_patience_says_what_is_known() {
+fn a_buyer_that_gives_up_reports_what_is_known() {
     for name in BUYERS {
         println!("{name}");
         for (status, code) in [(503, "busy"), (503, "unavailable"), (429, "rate_limited")] {
@@ -156,21 +156,21 @@ fn a_buyer_without_patience_says_what_is_known() {
             said.assert_refused(code);
             assert_eq!(said.member("detail"), "a reason");
         }
-        // What may have been done once stays so.
+        // A purchase that may have happened stays uncertain.
         answered(name, &[Some(&refusal(503, "unknown"))]).assert_refused("unknown");
         answered(name, &[Some(&refusal(500, "internal"))]).assert_refused("unknown");
         answered(name, &[None, Some(&refusal(503, "busy"))]).assert_refused("unknown");
         let page = "HTTP/1.1 502 X\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<p/>";
         answered(name, &[Some(page), Some(&refusal(429, "rate_limited"))])
             .assert_refused("unknown");
-        // And the refusal that comes after it is the ledger's own word.
+        // And the refusal that comes after it is the ledger's own answer.
         let sold_out = refusal(409, "sold_out");
         answered(name, &[None, Some(&sold_out)]).assert_refused("sold_out");
     }
 }
 
 #[test]
-fn a_purchase_of_which_nothing_is_known_is_found_out_with_its_key() {
+fn an_unknown_purchase_is_resolved_with_its_key() {
     let mut server = Server::start(&["--sale", "ticket=9"]);
     let address = url(&server);
     server.kill();

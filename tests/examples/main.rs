@@ -1,5 +1,5 @@
-//! The programs of `examples/`, run against a real server as their README says, and what the ledger has
-//! after it.
+//! The programs of `examples/`, run against a real server as their README says, and the ledger's
+//! content afterwards.
 
 #[allow(dead_code)] // Each test program takes what it needs of the support.
 #[path = "../support/client.rs"]

@@ -14,7 +14,7 @@ use crate::server::Server;
 /// The buyers, which all do the same.
 pub const BUYERS: [&str; 4] = ["buyer.sh", "buyer.mjs", "buyer.py", "buyer.go"];
 
-/// What they take from the environment. A test's own must not come through.
+/// The variables that they read. A test's own must not come through.
 const VARIABLES: [&str; 9] = [
     "SERVER",
     "BUYER",
@@ -50,7 +50,7 @@ fn built_from_go() -> PathBuf {
     place.path().join("buyer")
 }
 
-/// An example, to be run with these words by a client of this server.
+/// An example with these arguments, run by a client of this server.
 pub fn example(name: &str, server: &str, words: &[&str]) -> Command {
     let (_, language) = name.rsplit_once('.').expect("a language");
     let mut command = match language {
@@ -67,7 +67,7 @@ pub fn example(name: &str, server: &str, words: &[&str]) -> Command {
     command
 }
 
-/// Has it ask this server, with nothing else in its environment, and leave no files.
+/// Runs it against this server, with nothing else in its environment; it must leave no files.
 pub fn set_up<'a>(command: &'a mut Command, server: &str) -> &'a mut Command {
     for variable in VARIABLES {
         command.env_remove(variable);
@@ -81,13 +81,13 @@ pub fn url(server: &Server) -> String {
     format!("http://{}", server.address())
 }
 
-/// What a program has said when it ended.
+/// The output of a program that has ended.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
-    /// What is first in the last line of its standard output.
+    /// The first word in the last line of its standard output.
     pub outcome: String,
-    /// The rest of that line.
+    /// The remaining words of that line.
     members: Vec<String>,
     pub errors: String,
 }
@@ -107,19 +107,19 @@ impl Said {
         self.members.iter().filter_map(|member| member.strip_prefix(&begin)).collect()
     }
 
-    /// The member of this name, which it must have.
+    /// The member with this name, which must exist.
     #[track_caller]
     pub fn member(&self, name: &str) -> String {
         self.all(name).first().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_string()
     }
 
-    /// It is done, with this outcome.
+    /// Panics unless it is done, with this outcome.
     #[track_caller]
     pub fn assert_done(&self, outcome: &str) {
         assert_eq!((self.code, self.outcome.as_str()), (Some(0), outcome), "{self:?}");
     }
 
-    /// It is not done, for this reason.
+    /// Panics unless it is not done, for this reason.
     #[track_caller]
     pub fn assert_refused(&self, outcome: &str) {
         assert_eq!((self.code, self.outcome.as_str()), (Some(1), outcome), "{self:?}");
@@ -134,7 +134,7 @@ pub fn run(command: &mut Command) -> Said {
     Said::of(&output.unwrap_or_else(|error| panic!("this test needs {program:?}: {error}")))
 }
 
-/// A program that runs, and is killed when it is dropped.
+/// A running program, killed on drop.
 pub struct Running {
     child: Option<Child>,
     errors: BufReader<ChildStderr>,
@@ -153,7 +153,7 @@ impl Running {
         self.child.as_mut().expect("it runs")
     }
 
-    /// Waits until it has said this on standard error.
+    /// Waits until standard error has this text.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         while !self.read.contains(text) {
@@ -190,7 +190,7 @@ pub fn look(server: &Server, path: &str) -> Value {
     answer.json()
 }
 
-/// The ledger has exactly so many units of a sale free, held and confirmed.
+/// Panics unless the ledger has exactly these numbers of units free, held and confirmed.
 #[track_caller]
 pub fn assert_units(server: &Server, sale: &str, units: [u64; 3]) {
     let found = look(server, &format!("/v1/sales/{sale}"));
@@ -198,7 +198,7 @@ pub fn assert_units(server: &Server, sale: &str, units: [u64; 3]) {
     assert_eq!(found, units, "free, held, confirmed of {sale}");
 }
 
-/// The ledger has exactly this of a reservation.
+/// Panics unless the ledger has exactly this reservation.
 #[track_caller]
 pub fn assert_stands(server: &Server, id: &str, user: &str, quantity: u64, status: &str) {
     let found = look(server, &format!("/v1/reservations/{id}"));

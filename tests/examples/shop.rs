@@ -1,4 +1,4 @@
-//! The shop: who has bought with its token of admission pays, and is paid back if it was too late.
+//! The shop: a buyer with its token of admission pays, and gets a refund if it was too late.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// One that is not started yet.
+    /// A shop that is not started yet.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let shop = Self { folder, port: Port::free(), running: None };
@@ -47,12 +47,12 @@ impl Shop {
         self.file(name).display().to_string()
     }
 
-    /// Where it takes webhooks.
+    /// The URL at which it takes webhooks.
     pub fn hooks(&self) -> String {
         format!("http://127.0.0.1:{}/hooks", self.port.number())
     }
 
-    /// A server that knows its tokens.
+    /// A server that accepts its tokens.
     pub fn serve(&self, more: &[&str]) -> Server {
         let (keys, token) = (self.path("keys.json"), self.path("shop.token"));
         let own = ["--admission-keys", &keys, "--shop-token-file", &token];
@@ -76,18 +76,18 @@ impl Shop {
         });
     }
 
-    /// As `kill -9` does.
+    /// Ends it like `kill -9`.
     pub fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Asks it for something. Returns status and answer.
+    /// Sends a request. Returns status and answer.
     pub fn ask(&self, user: Option<&str>, line: &str) -> (u16, Value) {
         let login = user.map_or(String::new(), |user| format!("X-Login: {user}\r\n"));
         self.send(&format!("{line} HTTP/1.1\r\nHost: a\r\n{login}\r\n"))
     }
 
-    /// Sends it a request. It closes the connection after its answer.
+    /// Sends a request. The shop closes the connection after its answer.
     pub fn send(&self, request: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port.number())).expect("the shop");
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
@@ -98,14 +98,14 @@ impl Shop {
         (head[9..12].parse().expect("a status"), serde_json::from_str(body).expect("JSON"))
     }
 
-    /// How often it has charged, and paid back, for a reservation.
+    /// How often it has charged, and refunded, for a reservation.
     pub fn moved(&self, id: &str) -> [usize; 2] {
         let said = std::fs::read_to_string(self.file("said")).expect("what it said");
         ["charged", "paid back"]
             .map(|what| said.lines().filter(|line| *line == format!("{what} {id}")).count())
     }
 
-    /// A user gets his token from the shop, and buys one with it.
+    /// A user gets his token from the shop, and buys with it.
     pub fn buy(&self, server: &Server, user: &str, sale: &str) -> String {
         let (status, token) = self.ask(Some(user), &format!("POST /token/{sale}"));
         assert_eq!(status, 200);
@@ -116,7 +116,7 @@ impl Shop {
     }
 }
 
-/// Something that the shop asks of the server, by hand.
+/// A request of the shop to the server, by hand.
 pub fn by_shop(server: &Server, line: &str) -> Response {
     let token = format!("Authorization: Bearer {SHOP_TOKEN}");
     Client::new(server).ask(format!("{line} HTTP/1.1\r\nHost: a\r\n{token}\r\n\r\n"))
@@ -140,7 +140,7 @@ status, state = Overtaken(sql, sys.argv[2]).pay('ann', sys.argv[3])
 print('; '.join([state, f'status {status}']))";
 
 #[test]
-fn a_refund_that_overtakes_the_payment_is_paid_back() {
+fn a_payment_overtaken_by_a_refund_is_paid_back() {
     let shop = Shop::new();
     let server = shop.serve(&["--sale", "ticket=1"]);
     let body = r#"{"user":"ann","quantity":1}"#;
@@ -170,7 +170,7 @@ fn a_user_buys_and_pays_once() {
     shop.start(&server);
     let id = shop.buy(&server, "ann", "ticket");
     assert_stands(&server, &id, "ann", 1, "held");
-    // Nobody else pays for it, nor anybody who has not logged in.
+    // No other user can pay for it, nor a client that has not logged in.
     assert_eq!(shop.ask(None, &format!("POST /pay/{id}")).0, 401);
     assert_eq!(shop.ask(Some("bob"), &format!("POST /pay/{id}")).0, 404);
     assert_eq!(shop.ask(Some("ann"), "POST /pay/nothing").0, 404);
@@ -189,7 +189,7 @@ fn a_user_buys_and_pays_once() {
     assert_eq!((status, found), (200, vec![&json!(id)]));
     assert_eq!(shop.ask(Some("bob"), "GET /mine/ticket"), (200, json!([])));
 
-    // What a shop that died has left, the next one does.
+    // The next shop finishes what a dead shop has left.
     let left = shop.buy(&server, "bob", "ticket");
     shop.kill();
     leave_open(&shop, &left);
@@ -211,7 +211,7 @@ fn a_user_who_pays_too_late_gets_the_money_back() {
     wait_for("its end", || {
         look(&server, &format!("/v1/reservations/{late}"))["status"] == "expired"
     });
-    // Somebody else pays for it in time, or at least sooner.
+    // Another user pays for it in time, or at least sooner.
     let next = shop.buy(&server, "bob", "ticket");
     let paid = by_shop(&server, &format!("POST /v1/reservations/{next}/confirm"));
     assert_eq!(paid.status(), 200, "{}", paid.text());
@@ -223,7 +223,7 @@ fn a_user_who_pays_too_late_gets_the_money_back() {
     assert_stands(&server, &late, "ann", 1, "expired");
     assert_stands(&server, &next, "bob", 1, "confirmed");
     assert_units(&server, "ticket", [0, 0, 1]);
-    // Once it is paid back it stays so, also when there are units again.
+    // Once it is refunded it stays so, also when there are units again.
     by_shop(&server, &format!("POST /v1/reservations/{next}/refund"));
     assert_eq!(shop.ask(Some("ann"), &format!("POST /pay/{late}")).1, json!("paid_back"));
     assert_eq!(shop.moved(&late), [1, 1]);

@@ -12,7 +12,7 @@ use crate::redis_server::RedisServer;
 use crate::shop::{SECRET, Shop, by_shop};
 use crate::worker::{Worker, wait_for};
 
-/// One that somebody sends, with what is wrong about it.
+/// A webhook from a stranger, with what is wrong about it.
 struct Webhook<'a> {
     secret: &'a str,
     id: &'a str,
@@ -46,7 +46,7 @@ impl Webhook<'_> {
 }
 
 #[test]
-fn the_shop_takes_genuine_webhooks_once_and_in_order() {
+fn the_shop_accepts_genuine_webhooks_once_and_in_order() {
     let redis = RedisServer::start(&[]);
     let mut shop = Shop::new();
     let url = redis.url();
@@ -65,7 +65,7 @@ fn the_shop_takes_genuine_webhooks_once_and_in_order() {
     wait_for("the payment at the shop", || told() == mine("confirmed"));
     assert_eq!(shop.ask(Some("bob"), "GET /mine"), (200, json!([])));
 
-    // Without the secret a webhook is refused, and so is one that was recorded and is played back.
+    // Without the secret a webhook is refused, and so is a recorded one that is replayed.
     let genuine =
         Webhook { secret: SECRET, id: "msg_a", age: Duration::ZERO, version: 1, status: "expired" };
     let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -75,16 +75,16 @@ fn the_shop_takes_genuine_webhooks_once_and_in_order() {
     let old = Webhook { age: Duration::from_secs(301), version: newest, ..genuine };
     assert_eq!(old.send(&shop, &id), 401);
     assert_eq!(shop.ask(None, "POST /hooks").0, 401);
-    // What is older than what is known changes nothing.
+    // A webhook older than the known state changes nothing.
     assert_eq!(genuine.send(&shop, &id), 200);
     assert_eq!(told(), mine("confirmed"));
-    // Nor does an id that was there before, whatever it brings.
+    // Nor does an id that came before, whatever its content.
     let twice = Webhook { version: newest, ..genuine };
     assert_eq!(twice.send(&shop, &id), 200);
     assert_eq!(told(), mine("confirmed"));
     assert_stands(&server, &id, "ann", 1, "confirmed");
 
-    // A refund at stampede reaches the buyer's purse.
+    // A refund at stampede reaches the buyer's money.
     assert_eq!(by_shop(&server, &format!("POST /v1/reservations/{id}/refund")).status(), 200);
     wait_for("the refund at the shop", || told() == mine("refunded"));
     wait_for("the money", || shop.moved(&id) == [1, 1]);
@@ -93,11 +93,11 @@ fn the_shop_takes_genuine_webhooks_once_and_in_order() {
     worker.terminate();
     let (code, said) = worker.end();
     assert!(code == Some(0) && !said.contains("WARN"), "{said}");
-    // Held, held for longer, confirmed, refunded.
+    // Held, extended, confirmed, refunded.
     assert_eq!(delivered(&shop), 4);
 }
 
-/// How many webhooks of the worker the shop has taken.
+/// Number of the worker's webhooks that the shop has taken.
 fn delivered(shop: &Shop) -> i64 {
     let file = rusqlite::Connection::open(shop.file("shop.db")).expect("its file");
     let sql = "SELECT count(*) FROM webhooks WHERE id <> 'msg_a'";

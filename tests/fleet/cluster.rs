@@ -1,4 +1,5 @@
-//! Cluster: the hot slot moves between nodes while it is sold, a primary dies, one falls asleep.
+//! Cluster: the slot of a hot sale moves between nodes while it sells, a primary dies, a primary
+//! stands still.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -19,7 +20,7 @@ use crate::table::Line;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "cluster",
-    shows: "the hot slot moves while it is sold, a primary dies or sleeps: exact, and others go on",
+    shows: "the hot slot moves while it is sold, a primary dies or sleeps: exact, and others continue",
     in_ci: true,
     needs: &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")],
     run,
@@ -28,7 +29,7 @@ pub const SCENARIO: Scenario = Scenario {
 const TOTAL: usize = 10_000;
 const BUYERS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Slots of the first primary among which the hot sale is: so many are moved at a time.
+/// Slots of the first primary that include the hot sale's: this number is moved at a time.
 const LOW_SLOTS: u16 = 12;
 
 fn run() -> Vec<Line> {
@@ -59,7 +60,7 @@ fn servers(six: &Six, options: &[&str]) -> [Server; 2] {
     [Server::start(&all), Server::start(&all)]
 }
 
-/// What the ledger has: units sold, and reservations as buyers know them.
+/// The ledger's content: units sold, and reservations as buyers know them.
 fn there(six: &Six, sale: &str) -> (u64, HashSet<String>) {
     let primary = six.settled(six.slot(sale));
     let mut node = six.connect(&primary);
@@ -69,7 +70,7 @@ fn there(six: &Six, sale: &str) -> (u64, HashSet<String>) {
     (sold.parse().expect("a number"), ids)
 }
 
-/// Everything was sold, once, to those who know that they have it.
+/// Panics unless everything was sold, once, to buyers who know that they have it.
 fn assert_exact(six: &Six, crowd: &Crowd, sale: &str) {
     let (sold, there) = there(six, sale);
     assert_eq!((sold, there.len(), crowd.granted()), (TOTAL as u64, TOTAL, TOTAL));
@@ -85,7 +86,7 @@ fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {
     servers.iter().map(Server::address).collect()
 }
 
-/// Back and forth by `redis-cli --cluster reshard`, as operators do it.
+/// Moves the slot back and forth by `redis-cli --cluster reshard`, as operators do.
 fn resharded() -> Vec<Line> {
     let lab = Lab::new();
     let six = Six::start(&[]);
@@ -117,7 +118,7 @@ fn resharded() -> Vec<Line> {
     let longest = moves.iter().max().copied().unwrap_or_default();
     vec![
         Line::new(
-            "hot slot resharded during a sale: sold, each to who knows",
+            "hot slot resharded during a sale: sold, each known to its buyer",
             "10000",
             TOTAL.to_string(),
         ),
@@ -132,7 +133,7 @@ fn resharded() -> Vec<Line> {
     ]
 }
 
-/// By hand, and slowly: the slot stands open, with its keys here, on both sides, there.
+/// Moves the slot by hand, and slowly: it stays open with its keys here, on both sides, there.
 fn open_slot() -> Vec<Line> {
     let six = Six::start(&[]);
     let sale = "slow";
@@ -176,28 +177,29 @@ fn open_slot() -> Vec<Line> {
     assert!(grants.iter().all(|one| one.1 > 0 || one == waited), "{grants:?}");
     let told: Vec<String> = grants.iter().map(|(what, count)| format!("{what}: {count}")).collect();
     vec![
-        Line::new("slot open for 1.2 s: sold, each to who knows", "10000", TOTAL.to_string()),
+        Line::new("slot open for 1.2 s: sold, each known to its buyer", "10000", TOTAL.to_string()),
         Line::new("… grants in each 400 ms", "", told.join(", ")),
         Line::new("… longest wait of a buyer", "", ms(crowd.longest_wait())),
     ]
 }
 
-/// A primary that is not this one.
+/// A primary other than this one.
 fn other_than(six: &Six, node: &Node) -> Node {
     let primaries = six.seen_by(0).into_iter().filter(|seen| seen.primary);
     primaries.into_iter().find(|seen| seen.port != node.port).expect("another primary")
 }
 
-/// How a primary goes.
+/// How a primary fails.
 #[derive(Clone, Copy, PartialEq)]
 enum Dies {
     Killed,
-    /// It stands still, and wakes with what servers have sent to it, as if nothing had happened.
+    /// It stands still, and wakes with requests of servers in its sockets, as if nothing had
+    /// happened.
     Sleeps,
 }
 
-/// The sale's primary goes; its replica takes over, and it comes back. What is acknowledged is with
-/// the replica already, if that is asked for.
+/// The sale's primary fails, its replica takes over, and it comes back. With `--redis-wait`,
+/// acknowledged reservations are on the replica already.
 fn replaced(dies: Dies, waits: bool) -> Vec<Line> {
     let lab = Lab::new();
     let one_replica = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
@@ -225,7 +227,7 @@ fn replaced(dies: Dies, waits: bool) -> Vec<Line> {
             six.primary_of(slot, witness).is_some_and(|node| node.port != old.port)
         });
         let promoted_at = Instant::now();
-        // It comes back as the new one's replica.
+        // It comes back as the new primary's replica.
         match dies {
             Dies::Killed => six.nodes[victim].restart(),
             Dies::Sleeps => signal(&process, "CONT"),
@@ -254,7 +256,7 @@ fn replaced(dies: Dies, waits: bool) -> Vec<Line> {
     vec![
         Line::new(format!("{what}: to the promotion"), "", ms(promoted_at - killed_at)),
         Line::new("… promotion to the next grant", "", ms(first - promoted_at)),
-        Line::new("… sold; lost of what was told", wanted, format!("{TOTAL}; {lost}")),
+        Line::new("… sold; acknowledged and lost", wanted, format!("{TOTAL}; {lost}")),
         Line::new("… orders without a reservation, by the audit", "", differences.to_string()),
     ]
 }
@@ -263,8 +265,8 @@ fn order_worker(six: &Six, to: &str) -> Command {
     lab::orders(&six.url_of("stampede-orders"), to)
 }
 
-/// Sales on all primaries at once, by one core; one primary falls asleep for a moment. What is held
-/// on each returns, and becomes an order. All of it as users who may do no more than they must.
+/// One core sells from all primaries at once, and one primary stands still for a moment. Holds on
+/// each return, and become orders. All clients are users with the fewest rights.
 fn asleep() -> Vec<Line> {
     let lab = Lab::new();
     let six = Six::start(&[]).with_users();
@@ -294,7 +296,7 @@ fn asleep() -> Vec<Line> {
     assert!(waits[1..].iter().all(|wait| *wait < nap), "others waited for it: {waits:?}");
     assert!(crowds.iter().all(|crowd| crowd.refusals().is_empty()), "nobody was refused");
 
-    // All of it becomes an order, and returns.
+    // All of it becomes orders, and returns to stock.
     let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
     let mut buyer = Buyer::connect(server.address()).expect("a server");
     let mut kept = Vec::new();

@@ -1,5 +1,5 @@
-//! The blocking client of a Cluster, as sweep, audit and orders use it: each command once, at the
-//! node of its key, in order, while slots move and a node dies.
+//! The blocking client of a Cluster, as sweep, audit and orders use it: each command once, at its
+//! key's node, in order, while slots move and a node dies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use crate::lab::until;
 use crate::six::{Six, signal};
 use crate::table::Line;
 
-/// Keys, of which about a third is on each primary.
+/// Keys, about a third of them on each primary.
 const KEYS: usize = 60;
-/// Slots that are moved at a time, with the keys in them.
+/// Slots that are moved at a time, with their keys.
 const SLOTS: u16 = 400;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn run() -> Vec<Line> {
     let mut six = Six::start(&[]);
     let mut client = client(&six);
-    let (rounds, moves) = counted_while_slots_move(&six, &mut client);
-    let naps = answers_of_others_are_read_while_one_sleeps(&six, &mut client);
-    let away = others_answer_while_one_is_away(&mut six, &mut client);
+    let (rounds, moves) = count_while_slots_move(&six, &mut client);
+    let naps = read_others_while_one_node_sleeps(&six, &mut client);
+    let away = ask_others_while_one_node_is_away(&mut six, &mut client);
     vec![
         Line::new(
             format!("pipelines of {KEYS} counters while {SLOTS} slots move: counted, moves"),
@@ -49,7 +49,7 @@ fn client(six: &Six) -> RedisClient {
     RedisClient::new(Arc::new(ledger), "fleet")
 }
 
-/// One more for each of the counters.
+/// Adds one to each of the counters.
 fn count_up() -> Pipeline {
     let mut commands = Pipeline::new();
     for number in 0..KEYS {
@@ -58,7 +58,7 @@ fn count_up() -> Pipeline {
     commands
 }
 
-fn counted_while_slots_move(six: &Six, client: &mut RedisClient) -> (i64, usize) {
+fn count_while_slots_move(six: &Six, client: &mut RedisClient) -> (i64, usize) {
     let (home, other) = (six.settled(0), six.settled(16_383));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -80,8 +80,8 @@ fn counted_while_slots_move(six: &Six, client: &mut RedisClient) -> (i64, usize)
     })
 }
 
-/// What the others have answered meanwhile is not late because one was waited for.
-fn answers_of_others_are_read_while_one_sleeps(six: &Six, client: &mut RedisClient) -> String {
+/// Waiting for one node does not make the answers of the others late.
+fn read_others_while_one_node_sleeps(six: &Six, client: &mut RedisClient) -> String {
     let sales = on_each_primary(six);
     let each = |command: &Command| {
         let sales = sales.iter().map(|(sale, _)| SaleId::new(sale).expect("a sale id"));
@@ -90,7 +90,7 @@ fn answers_of_others_are_read_while_one_sleeps(six: &Six, client: &mut RedisClie
     };
     let made = client.apply_each(&each(&Command::Create(SaleSpec::with_total(1))));
     assert!(made.expect("replies").iter().all(Result::is_ok));
-    // Far less than that after which the others take it for dead.
+    // Far less than the time after which the others take it for dead.
     client.set_answer_time(Duration::from_millis(200));
     for (place, (_, node)) in sales.iter().enumerate().chain(sales.iter().enumerate()) {
         let sleeper = six.process(node);
@@ -110,12 +110,12 @@ fn answers_of_others_are_read_while_one_sleeps(six: &Six, client: &mut RedisClie
     "1, 2 in 6 rounds".to_owned()
 }
 
-fn others_answer_while_one_is_away(six: &mut Six, client: &mut RedisClient) -> String {
+fn ask_others_while_one_node_is_away(six: &mut Six, client: &mut RedisClient) -> String {
     let victim = six.place(six.settled(0).port);
     let before = client.pipeline(&count_up()).expect("all answer").len();
     assert_eq!(before, KEYS);
     six.nodes[victim].kill();
-    // Nothing was under way, so nothing is lost: refused is what belongs to that node.
+    // Nothing was under way, so nothing is lost: commands for that node are refused.
     let replies = client.pipeline(&count_up()).expect("nothing was sent to it");
     let refused = |reply: &&Value| match reply {
         Value::ServerError(error) => error.code() == "CLUSTERDOWN",

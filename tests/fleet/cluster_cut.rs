@@ -1,5 +1,5 @@
-//! A node forgets its scripts and ends the connection in the middle of what it says about that:
-//! whatever it had not done is done after all, and nobody waits in vain.
+//! A node forgets its scripts and closes the connection in the middle of its answer about that.
+//! Everything that it had not done is done in the end, and no request waits in vain.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ const TOTAL: usize = 5_000;
 const BUYERS: usize = 16;
 const CUTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a core's connection calls itself.
+/// The name of a core's connection.
 const CORE: &[u8] = b"stampede-core-";
 const NO_SCRIPT: &[u8] = b"-NOSCRIPT";
 
@@ -67,13 +67,13 @@ pub fn run() -> Vec<Line> {
     }
     assert!(waits < Duration::from_secs(5), "somebody was not answered: {waits:?}");
     vec![Line::new(
-        "connection ends behind NOSCRIPT for a part of a batch: times; longest wait of a buyer",
-        "nobody unanswered",
+        "connection ends after NOSCRIPT for a part of a batch: times; longest wait of a buyer",
+        "none unanswered",
         format!("{cuts}; {} ms", waits.as_millis()),
     )]
 }
 
-/// Passes a client's bytes on to the node and back.
+/// Passes a client's bytes on to the node, and the node's bytes back.
 fn pass(client: TcpStream, port: u16, cuts: &Arc<AtomicUsize>) {
     let node = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the node");
     let is_core = Arc::new(AtomicBool::new(false));
@@ -114,7 +114,7 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|part| part == word)
 }
 
-/// Passes on so much of what comes as `look` says, until it says that this was all.
+/// Passes on as many bytes as `look` says, until `look` reports the end.
 fn each(mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8]) -> (usize, bool)) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -123,6 +123,6 @@ fn each(mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8]) -> (usize, 
             break;
         }
     }
-    // Either side has ended: so do both.
+    // One side has ended, so the other is closed too.
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }

@@ -1,4 +1,4 @@
-//! Buyers with keys, each of whom asks until he knows; and what they were told.
+//! Buyers with keys, each of whom asks until he knows, and their answers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 use crate::buyer::{Bought, Buyer};
 use crate::lab::until;
 
-/// Far more than any sale here takes.
+/// Far more time than any sale here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a crowd was told about one sale.
+/// A crowd's answers about one sale.
 pub struct Crowd {
     sale: String,
     servers: Vec<SocketAddr>,
     grants: Mutex<HashMap<String, Instant>>,
     count: AtomicUsize,
-    /// How often what else was said than yes and sold out.
+    /// Number of each answer other than granted and sold out.
     refusals: Mutex<BTreeMap<String, usize>>,
     longest: Mutex<Duration>,
     stop: AtomicBool,
-    /// Buyers wait between two purchases, and so many do.
+    /// Buyers pause between two purchases, and how many do.
     halted: AtomicBool,
     waiting: AtomicUsize,
 }
 
 impl Crowd {
-    /// One that will go to these servers in turn.
+    /// A crowd that uses these servers in turn.
     pub fn new(sale: &str, servers: &[SocketAddr]) -> Self {
         Self {
             sale: sale.to_owned(),
@@ -44,25 +44,26 @@ impl Crowd {
         }
     }
 
-    /// So many buyers at a time buy until all is sold (or [`stop`](Self::stop)).
+    /// Has this number of buyers buy at a time until everything is sold (or until
+    /// [`stop`](Self::stop)).
     pub fn buy<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>, buyers: usize) {
         for number in 0..buyers {
             scope.spawn(move || self.one_after_the_other(number));
         }
     }
 
-    /// Has the buyers go home once they know.
+    /// Ends the buyers, each after his next answer.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Has every buyer wait between two purchases, and returns when so many do: all there are.
+    /// Pauses every buyer between two purchases, and returns when all of them pause.
     pub fn halt(&self, buyers: usize) {
         self.halted.store(true, Ordering::SeqCst);
         until("all buyers wait", PATIENCE, || self.waiting.load(Ordering::SeqCst) == buyers);
     }
 
-    /// Has them go on.
+    /// Lets them continue.
     pub fn go_on(&self) {
         self.halted.store(false, Ordering::SeqCst);
     }
@@ -77,7 +78,7 @@ impl Crowd {
         }
     }
 
-    /// How many have one.
+    /// How many have a reservation.
     pub fn granted(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -121,22 +122,22 @@ impl Crowd {
         }
     }
 
-    /// What they have.
+    /// The reservations that they have.
     pub fn told(&self) -> HashSet<String> {
         self.grants.lock().expect("the list").keys().cloned().collect()
     }
 
-    /// What else they were told, and how often.
+    /// The other answers, with the number of each.
     pub fn refusals(&self) -> BTreeMap<String, usize> {
         self.refusals.lock().expect("the list").clone()
     }
 
-    /// Longest that one of them waited until he knew.
+    /// The longest time that a buyer waited until he knew.
     pub fn longest_wait(&self) -> Duration {
         *self.longest.lock().expect("the time")
     }
 
-    /// Longest time in which nobody got one, between the first grant and the last.
+    /// The longest time without a grant, between the first grant and the last.
     pub fn longest_pause(&self) -> Duration {
         let mut at: Vec<Instant> =
             self.grants.lock().expect("the list").values().copied().collect();

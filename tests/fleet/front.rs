@@ -1,5 +1,5 @@
-//! What stands before the servers: a client, a router, and edges that announce the service address
-//! to it over OSPF, all as in `tuning/ospf`, with the addresses of the examples there.
+//! The layers in front of the servers: a client, a router, and edges that announce the service
+//! address to it over OSPF, all as in `tuning/ospf`, with the addresses of the examples there.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,24 +9,24 @@ use std::time::Duration;
 use crate::frr::Frr;
 use crate::lab::{Lab, Net, Program, until};
 
-/// Where everybody buys.
+/// The service address.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 
-/// Time for routes to be as they must be.
+/// Time for routes to settle.
 const ROUTES_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The client's side: everything up to the links of the edges.
 pub struct Front {
-    /// Where buyers are.
+    /// The buyers' namespace.
     pub client: Net,
-    /// Where connections are spread.
+    /// The namespace that spreads connections.
     pub router: Net,
     frr: Frr,
 }
 
 /// An edge: its link, its FRR, its health script.
 pub struct Edge {
-    /// Where its server is.
+    /// The server's namespace.
     pub net: Net,
     /// FRR.
     pub frr: Frr,
@@ -45,7 +45,8 @@ fn text(file: &str) -> String {
 }
 
 impl Front {
-    /// Builds it with so many edges (the example's router has two), which announce nothing yet.
+    /// Builds it with this number of edges (the example's router has two), which announce nothing
+    /// yet.
     pub fn build(lab: &mut Lab, edges: usize) -> (Self, Vec<Edge>) {
         let (client, router) = (lab.net("client"), lab.net("router"));
         lab.join((&router, "client", "10.80.0.1/24"), (&client, "eth0", "10.80.0.2/24"));
@@ -59,13 +60,13 @@ impl Front {
         (Self { client, router, frr }, edges)
     }
 
-    /// Where to connect to.
+    /// The address to connect to.
     pub fn address(port: u16) -> SocketAddr {
         (SERVICE, port).into()
     }
 
-    /// Waits until so many edges are the router's neighbours, to ospfd and to bfdd, and gives the
-    /// time that took.
+    /// Waits until this number of edges are the router's neighbours, for ospfd and for bfdd.
+    /// Returns how long that took.
     pub fn wait_for_neighbours(&self, count: usize) -> Duration {
         until(&format!("{count} neighbours"), ROUTES_DEADLINE, || {
             let full = self.frr.show("show ip ospf neighbor").matches(" Full/").count();
@@ -74,27 +75,27 @@ impl Front {
         })
     }
 
-    /// How many ways to the service address the router's kernel has.
+    /// Number of routes to the service address in the router's kernel.
     pub fn ways(&self) -> usize {
         let routes = self.router.run(&["ip", "route", "show", &SERVICE.to_string()]);
         routes.matches(" via ").count()
     }
 
-    /// Waits until it has so many, and gives the time that took.
+    /// Waits until there are this many. Returns how long that took.
     pub fn wait_for_ways(&self, count: usize) -> Duration {
         let what = format!("{count} ways to the service address");
         until(&what, ROUTES_DEADLINE, || self.ways() == count)
     }
 
-    /// What its FRR says.
+    /// The output of a command of its FRR.
     pub fn show(&self, command: &str) -> String {
         self.frr.show(command)
     }
 }
 
 impl Edge {
-    /// Its namespace and the switch of its link, which stands between it and the router so that
-    /// the router does not see it by its carrier when the edge is gone.
+    /// Its namespace and the switch of its link. The switch is between edge and router, so the
+    /// router's carrier stays up when the edge is gone.
     fn wire(lab: &mut Lab, router: &Net, number: usize) -> (Net, Net) {
         let net = lab.net(&format!("edge{number}"));
         let switch = lab.switch(&format!("switch{number}"));
@@ -114,15 +115,15 @@ impl Edge {
         Self { net, frr, number, switch, announce: None }
     }
 
-    /// Starts the health script, with these options more.
+    /// Starts the health script with these additional options.
     pub fn announce(&mut self, lab: &Lab, options: &[&str]) {
-        // The priority that its unit gives it.
+        // The priority that its unit sets.
         let mut command = self.net.command("nice");
         command.args(["-n", "-5"]).arg(tuning("announce")).args(options).arg(SERVICE.to_string());
         self.announce = Some(lab.start(&format!("edge{}-announce", self.number), &mut command));
     }
 
-    /// Ends the health script as systemd does; once this returns it has lingered and is gone.
+    /// Ends the health script as systemd does. When this returns, it has lingered and is gone.
     pub fn withdraw(&mut self) {
         let mut announce = self.announce.take().expect("it announces");
         assert_eq!(announce.terminate(Duration::from_secs(10)), 0);
@@ -136,20 +137,20 @@ impl Edge {
         self.frr.kill_all();
     }
 
-    /// The address that a killed health script has left does not outlive a boot.
+    /// The address that a killed health script has left does not survive a boot.
     pub fn forget(&self) {
         let address = format!("{SERVICE}/32");
         self.net.run(&["ip", "address", "del", &address, "dev", "lo"]);
         self.net.run(&["ip", "route", "flush", "table", "local", "proto", "static"]);
     }
 
-    /// Its link loses every packet, and is up on both ends.
+    /// Its link loses every packet, and stays up on both ends.
     pub fn cut(&self) {
         self.switch.run(&["ip", "link", "set", "router", "nomaster"]);
     }
 
-    /// Its link is whole again.
-    pub fn mend(&self) {
+    /// Repairs its link.
+    pub fn heal(&self) {
         self.switch.run(&["ip", "link", "set", "router", "master", "switch"]);
     }
 }

@@ -10,10 +10,10 @@ use rustix::process::Signal;
 
 use crate::lab::{Lab, Net, Program, output, until};
 
-/// In the order in which they start: the others talk to zebra.
+/// In the order of their start: the others connect to zebra.
 const DAEMONS: [&str; 3] = ["zebra", "ospfd", "bfdd"];
 
-/// Time for a daemon to listen.
+/// Time for a daemon to start listening.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The three daemons, configured.
@@ -30,7 +30,7 @@ impl Frr {
         let folder = lab.folder().join(format!("{name}-frr"));
         let owner = ["-d", "-o", "frr", "-g", "frr"];
         output(Command::new("install").args(owner).arg(&folder));
-        // A daemon's own file would be read instead of `frr.conf` if it were not empty.
+        // A daemon's own file, if it is not empty, would be read in place of `frr.conf`.
         for (file, text) in [("frr.conf", config), ("vtysh.conf", ""), ("daemon.conf", "")] {
             fs::write(folder.join(file), text).expect("write a file");
         }
@@ -40,24 +40,24 @@ impl Frr {
         frr
     }
 
-    /// Starts those that don't run, as watchfrr does, and configures all.
+    /// Starts the daemons that do not run, as watchfrr does, and configures all.
     pub fn start_missing(&mut self, lab: &Lab) {
         for daemon in DAEMONS {
             if self.daemons.iter().any(|(name, _)| *name == daemon) {
                 continue;
             }
             let file = |name: &str| self.folder.join(name);
-            // As Debian's unit has it: BFD waits for 300 ms and no longer.
+            // As in Debian's unit: BFD waits for 300 ms and no longer.
             let mut command = self.net.command("nice");
             command.args(["-n", "-5", &format!("/usr/lib/frr/{daemon}")]);
             command.arg("-f").arg(file("daemon.conf")).arg("-z").arg(file("zserv.api"));
             command.arg("-i").arg(file(&format!("{daemon}.pid")));
-            // No port for vty, only the socket.
+            // No TCP port for vty, only the socket.
             command.arg("--vty_socket").arg(&self.folder).args(["-P", "0", "--log", "stdout"]);
             if daemon == "bfdd" {
                 command.arg("--bfdctl").arg(file("bfdd.sock"));
             }
-            // One that was killed has left its socket.
+            // A killed daemon has left its socket.
             let vty = file(&format!("{daemon}.vty"));
             let _ = fs::remove_file(&vty);
             let program = lab.start(&format!("{}-{daemon}", self.name), &mut command);
@@ -68,7 +68,7 @@ impl Frr {
         assert!(!said.contains('%'), "FRR does not take frr.conf: {said}");
     }
 
-    /// What a command of its shell prints.
+    /// The output of a command of its shell.
     pub fn show(&self, command: &str) -> String {
         output(self.vtysh().args(["-c", command]))
     }
@@ -79,12 +79,12 @@ impl Frr {
         found.expect("it runs").1.signal(signal);
     }
 
-    /// Has one daemon end as by `kill -9`.
+    /// Ends one daemon like `kill -9`.
     pub fn kill(&mut self, daemon: &str) {
         self.daemons.retain(|(name, _)| *name != daemon);
     }
 
-    /// Has all of them end as by `kill -9`.
+    /// Ends all of them like `kill -9`.
     pub fn kill_all(&mut self) {
         self.daemons.clear();
     }

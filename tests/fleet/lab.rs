@@ -1,5 +1,5 @@
-//! Where a scenario happens: network namespaces with links between them, and programs in them.
-//! Everything goes when it is dropped, in whatever way the scenario ends.
+//! The place of a scenario: network namespaces with links between them, and programs in them. All
+//! of it is removed on drop, however the scenario ends.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where programs are, also those that are in nobody's PATH.
+/// Folders with programs, also those that are in no user's PATH.
 fn program_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -23,19 +23,19 @@ fn program_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Where this program is.
+/// The path of this program.
 pub fn find(program: &str) -> Option<PathBuf> {
     program_folders().iter().map(|folder| folder.join(program)).find(|path| path.exists())
 }
 
-/// The Debian packages of those programs that are missing.
+/// The Debian packages of missing programs.
 pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let folders = program_folders();
     let missing = |program: &str| !folders.iter().any(|folder| folder.join(program).exists());
     needs.iter().filter(|(program, _)| missing(program)).map(|(_, package)| *package).collect()
 }
 
-/// Waits until `is_so`, and panics with what was waited for if it isn't in time.
+/// Waits until `is_so`. If that takes too long, panics with what was waited for.
 pub fn until(what: &str, time: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
     let since = Instant::now();
     while !is_so() {
@@ -45,7 +45,7 @@ pub fn until(what: &str, time: Duration, mut is_so: impl FnMut() -> bool) -> Dur
     since.elapsed()
 }
 
-/// Runs a command to its end and gives its output. Panics, with all it said, if it fails.
+/// Runs a command to its end and returns its output. If it fails, panics with all its output.
 pub fn output(command: &mut Command) -> String {
     let done = command.stdin(Stdio::null()).output().expect("run a program");
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
@@ -53,7 +53,7 @@ pub fn output(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// What `stampede audit` finds in this ledger: differences, and its report.
+/// The result of `stampede audit` for this ledger: number of differences, and the report.
 pub fn audit(ledger: &str, sale: &str, orders: Option<&str>) -> (u64, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(["audit", "--ledger", ledger, "--sale", sale, "--json"]);
@@ -74,12 +74,12 @@ pub fn orders(from: &str, to: &str) -> Command {
     command
 }
 
-/// A time as the table has it.
+/// A duration as the table shows it.
 pub fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
 
-/// What everything of one scenario is in.
+/// Holds everything of one scenario.
 pub struct Lab {
     folder: TempDir,
     nets: Vec<Net>,
@@ -94,22 +94,22 @@ pub struct Net {
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 impl Lab {
-    /// An empty one.
+    /// An empty lab.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Programs that give up root must get in: FRR, nginx.
+        // Programs that give up root must be able to enter: FRR, nginx.
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         LABS.fetch_add(1, Ordering::Relaxed);
         Self { folder, nets: Vec::new() }
     }
 
-    /// A folder that goes with it.
+    /// A folder that is removed with the lab.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a file into its folder and gives its path.
+    /// Writes a file into its folder and returns its path.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder().join(name);
         fs::write(&path, text).expect("write a file");
@@ -126,9 +126,9 @@ impl Lab {
         net
     }
 
-    /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
+    /// Connects two namespaces by a cable: each end has a name and an address with its prefix.
     pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
-        // Made where it belongs: it never has a name here.
+        // Created where it belongs, so it never has a name in this namespace.
         let end = |(net, name, _): (&Net, &str, &str)| format!("name {name} netns {}", net.name);
         let cable = format!("link add {} type veth peer {}", end(one), end(other));
         output(Command::new("ip").args(cable.split(' ')));
@@ -140,7 +140,7 @@ impl Lab {
         }
     }
 
-    /// A new namespace that is an Ethernet switch. What is plugged into it sees all others there.
+    /// A new namespace that is an Ethernet switch: all namespaces on it reach each other.
     pub fn switch(&mut self, name: &str) -> Net {
         let net = self.net(name);
         net.run(&["ip", "link", "add", "switch", "type", "bridge"]);
@@ -148,14 +148,15 @@ impl Lab {
         net
     }
 
-    /// Plugs a namespace into a port of a switch; its own end has a name and an address with its
-    /// prefix. `ip link set PORT nomaster` on the switch then loses every packet, with the link up.
+    /// Connects a namespace to a port of a switch. The namespace's end has a name and an address
+    /// with its prefix. `ip link set PORT nomaster` on the switch then loses every packet while the
+    /// link stays up.
     pub fn plug(&mut self, (switch, port): (&Net, &str), end: (&Net, &str, &str)) {
         self.join((switch, port, ""), end);
         switch.run(&["ip", "link", "set", port, "master", "switch"]);
     }
 
-    /// Starts a program, whose output goes to `NAME.log` in the folder.
+    /// Starts a program whose output goes to `NAME.log` in the folder.
     pub fn start(&self, name: &str, command: &mut Command) -> Program {
         let log = self.folder().join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).expect("a log");
@@ -169,7 +170,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for net in &self.nets {
-            // Whatever still runs there goes first.
+            // A program of that name that still runs ends first.
             if let Ok(done) = Command::new("ip").args(["netns", "pids", &net.name]).output() {
                 let pids = String::from_utf8_lossy(&done.stdout).into_owned();
                 let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
@@ -191,8 +192,8 @@ impl Net {
         command
     }
 
-    /// Does this on a thread in the namespace. A socket that is made there stays there, and a
-    /// thread that is started there begins there.
+    /// Runs this on a thread in the namespace. Sockets that it opens stay there, and threads that
+    /// it starts begin there.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let file = File::open(Path::new("/run/netns").join(&self.name)).expect("the namespace");
         let enter = || {
@@ -206,10 +207,10 @@ impl Net {
         })
     }
 
-    /// Runs a command in it to its end and gives its output. Panics if it fails.
+    /// Runs a command in it to its end and returns its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
         match command {
-            // It goes there itself, without a view of the file system that fits the namespace.
+            // The thread enters by itself, without the mounts that `ip netns exec` would set up.
             ["ip", arguments @ ..] => {
                 output(Command::new("ip").args(["-netns", &self.name]).args(arguments))
             }
@@ -218,7 +219,7 @@ impl Net {
         }
     }
 
-    /// Does this on a thread of its own that is in this namespace, as are those that it starts.
+    /// Runs this on a thread in this namespace; threads that it starts are in it too.
     pub fn spawn<T: Send + 'static>(
         &self,
         run: impl FnOnce() -> T + Send + 'static,
@@ -231,8 +232,8 @@ impl Net {
         })
     }
 
-    /// `stampede serve` in it, listening on this address (and port 3005; operators on 3006 of
-    /// loopback), with these options more.
+    /// Starts `stampede serve` in it, on this address (port 3005; operators on 3006 of loopback),
+    /// with these additional options.
     pub fn serve(&self, address: Ipv4Addr, options: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_stampede"));
         command.args(["serve", "--listen", &format!("{address}:3005")]).args(options);
@@ -240,7 +241,7 @@ impl Net {
     }
 }
 
-/// A program that was started. It ends, as by `kill -9`, when it is dropped.
+/// A started program. On drop it ends like `kill -9`.
 pub struct Program {
     name: String,
     log: PathBuf,
@@ -248,12 +249,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// What it has printed so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has printed this.
+    /// Waits until its output has this text.
     pub fn says(&mut self, text: &str, time: Duration) {
         let since = Instant::now();
         while !self.log().contains(text) {
@@ -273,7 +274,7 @@ impl Program {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Its process. With `ip netns exec` that is the program itself, which took its place.
+    /// Its process. `ip netns exec` replaces itself by the program, so this is the program.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
@@ -284,7 +285,7 @@ impl Program {
         kill_process(Pid::from_child(child), signal).expect("send a signal");
     }
 
-    /// Has it end as `kill -9` does.
+    /// Ends it like `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -292,13 +293,13 @@ impl Program {
         }
     }
 
-    /// Has it end as an operator does, with SIGTERM, and gives its exit code; -1 for a signal.
+    /// Ends it like an operator, by SIGTERM. Returns its exit code; -1 for a signal.
     pub fn terminate(&mut self, time: Duration) -> i32 {
         self.signal(Signal::TERM);
         self.wait(time)
     }
 
-    /// Waits until it has ended and gives its exit code; -1 for a signal.
+    /// Waits until it has ended. Returns its exit code; -1 for a signal.
     pub fn wait(&mut self, time: Duration) -> i32 {
         let name = self.name.clone();
         until(&format!("{name} ends"), time, || !self.is_running());

@@ -1,7 +1,7 @@
 //! LVS in front of four servers, by address translation and by direct routing, as `tuning/lvs` sets
-//! it up. The kernel here has no ip_vs, and no other can be loaded; so all of it, the servers too,
-//! runs in a guest with Debian's kernel: [`image`] makes what it boots, [`guest`] is what it runs.
-//! It has no network card. What it shows comes over its serial console.
+//! it up. This kernel has no ip_vs, and no other can be loaded. So all of it, the servers too, runs
+//! in a guest with Debian's kernel: [`image`] creates what it boots, [`guest`] is what it runs. The
+//! guest has no network card; its results come over its serial console.
 
 pub mod guest;
 mod image;
@@ -13,11 +13,11 @@ use crate::Scenario;
 use crate::lab::{Lab, until};
 use crate::table::Line;
 
-/// In Debian's kernel, in a guest.
+/// With Debian's kernel, in a guest.
 pub const SCENARIO: Scenario = Scenario {
     name: "lvs",
     shows: "LVS, NAT and direct routing: weights; dead, silent and draining servers; a dead director",
-    // A hundred megabytes to fetch, and two minutes of an emulated processor.
+    // A hundred megabytes to download, and two minutes of an emulated processor.
     in_ci: false,
     needs: &[
         ("qemu-system-x86_64", "qemu-system-x86"),
@@ -31,13 +31,13 @@ pub const SCENARIO: Scenario = Scenario {
     run,
 };
 
-/// The guest's part of this program, as its first argument.
+/// The first argument of this program in the guest.
 pub const GUEST: &str = "lvs-guest";
-/// Before each line for the table, on the console.
+/// The prefix of each line for the table, on the console.
 const SHOWN: &str = "shown: ";
-/// The last line, if all went well.
+/// The last line after success.
 const ENDED: &str = "all shown";
-/// Time for the guest: several times what it takes where nothing else runs.
+/// Time for the guest: several times its time on an idle machine.
 const GUEST_TIME: Duration = Duration::from_secs(420);
 
 fn run() -> Vec<Line> {
@@ -45,8 +45,8 @@ fn run() -> Vec<Line> {
     let image = image::build(lab.folder());
     let mut command = Command::new("qemu-system-x86_64");
     command
-        // Emulated, since not every machine may have machines in it; this model by a quarter faster
-        // than the others.
+        // Emulated, since not every machine may run virtual machines. This processor model is a
+        // quarter faster than the others.
         .args(["-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem"])
         .args(["-smp", "2", "-m", "1024", "-nic", "none", "-display", "none"])
         .args(["-serial", "stdio", "-monitor", "none", "-no-reboot"])

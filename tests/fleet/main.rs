@@ -1,15 +1,15 @@
-//! The fleet: every layer in front of the servers and every kind of Redis behind them, run for real
-//! in network namespaces of this machine (and LVS in a guest kernel).
+//! The fleet: every layer in front of the servers and every kind of Redis as their ledger, run for
+//! real in network namespaces of this machine (and LVS in a guest kernel).
 //!
 //!     tests/fleet/run            all of it
 //!     tests/fleet/run NAME...    some of it
 //!     tests/fleet/run --list     what there is
 //!
-//! Each scenario builds what it needs in a [`Lab`](lab::Lab), which takes all of it down again. One
-//! that can't run because the machine lacks something fails and says what. `cargo test` runs those
-//! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
+//! Each scenario builds what it needs in a [`Lab`](lab::Lab), which removes all of it. A scenario
+//! that the machine cannot run fails and names what is missing. `cargo test` runs the scenarios
+//! that fit in its time; `--all` (which `tests/fleet/run` passes) also runs the others.
 
-// Each scenario takes what it needs of the lab and of the support.
+// Each scenario uses a part of the lab and of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
@@ -47,22 +47,22 @@ use std::time::Instant;
 
 use table::{Line, Table};
 
-/// Something of the fleet that is shown to work.
+/// A scenario: something that the fleet is shown to do.
 pub struct Scenario {
     /// Its name, as on the command line.
     pub name: &'static str,
     /// What it shows, in a few words.
     pub shows: &'static str,
-    /// Takes part in `cargo test`.
+    /// Part of `cargo test`.
     pub in_ci: bool,
     /// Programs and their Debian packages.
     pub needs: &'static [(&'static str, &'static str)],
-    /// Runs it. What it returns are the lines of the table: what was measured and what was wanted.
-    /// What goes wrong is a panic, as in any test.
+    /// Runs it. Returns the lines of the table: what was measured and what was wanted. A failure is
+    /// a panic, as in any test.
     pub run: fn() -> Vec<Line>,
 }
 
-/// In the order in which they run.
+/// In the order of their run.
 const SCENARIOS: &[Scenario] = &[
     nginx::SCENARIO,
     rolling::SCENARIO,
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let all = arguments.iter().any(|argument| argument == "--all");
-    // What `cargo test` may say besides is for its own harness.
+    // Other arguments of `cargo test` are for its own harness.
     let names: Vec<&String> =
         arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let chosen = |scenario: &&Scenario| match names.is_empty() {

@@ -1,5 +1,5 @@
-//! Servers that know each other: one whose link is cut without a word, and a Cluster that loses the
-//! node with the list of them.
+//! Servers that know each other: one whose link fails silently, and a Cluster that loses the node
+//! with the list of servers.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::table::Line;
 /// See the module's header.
 pub const SCENARIO: Scenario = Scenario {
     name: "members",
-    shows: "a server cut off is noticed by its lease, sells nothing blindly, and is back by itself",
+    shows: "a server cut off is noticed by its lease, sells nothing blindly, and comes back by itself",
     in_ci: false,
     needs: &[("redis-server", "redis-server"), ("redis-cli", "redis-tools"), ("ip", "iproute2")],
     run,
@@ -29,9 +29,9 @@ pub const SCENARIO: Scenario = Scenario {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stampede");
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TOTAL: u64 = 3_000;
-/// How long a lease lasts.
+/// The length of a lease.
 const LEASE: Duration = Duration::from_secs(5);
-/// Time for anything of these to come about.
+/// Time for any event that the scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn run() -> Vec<Line> {
@@ -40,7 +40,7 @@ fn run() -> Vec<Line> {
     lines
 }
 
-/// The names in what `stampede instances --json` says. `None`: it failed.
+/// The names in the output of `stampede instances --json`. `None`: it failed.
 fn names(command: &mut Command, options: &[&str]) -> Option<Vec<String>> {
     let done =
         command.args(["instances", "--json"]).args(options).output().expect("run the program");
@@ -56,7 +56,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Servers and their Redis at one switch.
+/// Servers and their Redis on one switch.
 struct Row {
     servers: [Program; 3],
     _redis: Program,
@@ -90,7 +90,7 @@ impl Row {
         Self { servers, _redis: redis, nets, ledger, switch, _lab: lab }
     }
 
-    /// Whom the server of this number knows.
+    /// The servers that the server of this number knows.
     fn known_to(&self, number: usize) -> Vec<String> {
         names(&mut self.nets[number].command(PROGRAM), &[]).expect("an answer")
     }
@@ -105,10 +105,10 @@ fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 78, 0, 11 + number as u8)
 }
 
-/// What buyers were told, and how often.
+/// The buyers' answers, with the number of each.
 type Told = Arc<Mutex<HashMap<String, u64>>>;
 
-/// Buys of one server, taking his time, until all are sold.
+/// Buys slowly from one server until everything is sold.
 fn shop(address: SocketAddr, told: &Told) {
     let mut buyer = Buyer::connect(address).expect("connect");
     loop {
@@ -125,7 +125,7 @@ fn shop(address: SocketAddr, told: &Told) {
     }
 }
 
-/// A server loses every packet, with its link up, while all of them sell.
+/// A server loses every packet while its link stays up and all servers sell.
 fn cut() -> Vec<Line> {
     let row = Row::start();
     let all_know = || (0..3).all(|number| row.known_to(number) == NAMES);
@@ -176,8 +176,8 @@ fn cut() -> Vec<Line> {
     vec![
         Line::new("three servers: all know each other", "at once", seconds(acquainted)),
         Line::new("one cut off: the others notice", "lease (5 s) + 1 s", seconds(noticed)),
-        Line::new("sold meanwhile", "the sale goes on", meanwhile.to_string()),
-        Line::new("what it told buyers meanwhile", "never sold out", refused.join(", ")),
+        Line::new("sold meanwhile", "the sale continues", meanwhile.to_string()),
+        Line::new("its answers to buyers meanwhile", "never sold out", refused.join(", ")),
         Line::new("link back: all know each other", "by itself", seconds(back)),
         Line::new(
             format!("sold of {TOTAL}"),
@@ -187,7 +187,7 @@ fn cut() -> Vec<Line> {
     ]
 }
 
-/// A Cluster, as a user with the fewest commands, loses the primary that has the list.
+/// A Cluster, used with the fewest rights, loses the primary that has the list.
 fn node_lost() -> Vec<Line> {
     let mut six = Six::start(&[]).with_users();
     let url = six.url();
@@ -211,7 +211,7 @@ fn node_lost() -> Vec<Line> {
     let took_over = since.elapsed();
     let listed = took_over
         + until("all are there again", PATIENCE, || all_there().is_some_and(|names| names == all));
-    // And stay, since they renew their leases there.
+    // They stay listed, since they renew their leases there.
     let until_then = Instant::now() + LEASE + Duration::from_secs(1);
     while Instant::now() < until_then {
         assert_eq!(all_there().expect("an answer"), all);

@@ -1,5 +1,5 @@
-//! nginx in front of four servers, by `tuning/nginx`: shares by weight, TLS and bounds, and a server
-//! that dies under load.
+//! nginx in front of four servers, by `tuning/nginx`: shares by weight, TLS and bounds, and a
+//! server that dies under load.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ pub const SCENARIO: Scenario = Scenario {
     run,
 };
 
-/// The article's.
+/// The article's weights.
 const WEIGHTED: [(u8, u32); 4] = [(1, 1), (2, 2), (3, 3), (4, 4)];
 
 fn run() -> Vec<Line> {
@@ -55,10 +55,10 @@ fn weights(shop: &mut Shop) -> Vec<Line> {
         shop.nginx(workers, &with_zone);
         let seen = shares(shop);
         assert_eq!(seen, wanted, "{workers} workers");
-        let what = format!("nginx, weights 1:2:3:4, {workers} worker(s): purchases a server");
+        let what = format!("nginx, weights 1:2:3:4, {workers} worker(s): purchases per server");
         lines.push(Line::new(what, wanted, seen));
     }
-    // Each worker has a turn of its own. Only to be seen: if one of them takes all, it is right.
+    // Each worker has a turn of its own. Shown only: it is right even if one of them takes all.
     let what = "the same without `zone`, 4 workers, three times";
     let seen = [(); 3].map(|()| {
         shop.nginx(4, &without);
@@ -68,7 +68,7 @@ fn weights(shop: &mut Shop) -> Vec<Line> {
     lines
 }
 
-/// Buys 1000 with `ab`; how many of them each server has answered, by its own count.
+/// Buys 1000 with `ab`. Returns how many each server has answered, by its own count.
 fn shares(shop: &Shop) -> String {
     let counts = || WEIGHTED.map(|(number, _)| shop.served(number));
     let before = counts();
@@ -87,10 +87,10 @@ fn shares(shop: &Shop) -> String {
     [of(0), of(1), of(2), of(3)].join("/")
 }
 
-/// curl's exit code for a handshake that failed.
+/// curl's exit code for a failed handshake.
 const CURL_NO_TLS: i32 = 35;
 
-/// TLS as a client meets it, and the bounds, by the files as they stand.
+/// TLS as a client meets it, and the bounds, with the files unchanged.
 fn edge(shop: &mut Shop) -> Vec<Line> {
     let site = with_tls(shop, &shop.site(&WEIGHTED));
     shop.nginx(2, &site);
@@ -152,12 +152,12 @@ fn with_tls(shop: &Shop, site: &str) -> String {
     site.replace(include, &format!("include {};", file.display()))
 }
 
-/// Whether a second connection is spared the full handshake.
+/// Whether a second connection resumes the session.
 fn is_resumed(shop: &Shop, version: &str) -> bool {
     let session = shop.lab.folder().join(format!("session{version}"));
     let session = session.to_str().expect("a path in UTF-8");
     let connect = |file: &str| {
-        // It ends by itself, with the answer: a session of TLS 1.3 comes after the handshake.
+        // It ends by itself with the answer: a TLS 1.3 session comes after the handshake.
         let script = format!(
             "printf 'GET /v1/sales/ticket HTTP/1.1\\r\\nHost: shop\\r\\nConnection: close\\r\\n\\r\\n' |
              openssl s_client -connect {DOOR}:443 {version} -ign_eof {file} {session} 2>&1"
@@ -168,7 +168,7 @@ fn is_resumed(shop: &Shop, version: &str) -> bool {
     connect("-sess_in").contains("\nReused, ")
 }
 
-/// What a server is told about a request: seen by a listener in the place of one.
+/// What nginx sends to a server: recorded by a listener in the server's place.
 fn forwarded(shop: &mut Shop) -> Line {
     let listener = shop.inside.within(|| TcpListener::bind((server_address(9), 3005)));
     let listener = listener.expect("an address of loopback");
@@ -189,7 +189,7 @@ fn forwarded(shop: &mut Shop) -> Line {
     Line::new("nginx: X-Forwarded-For, whatever the client says", STREET.to_string(), "so")
 }
 
-/// Takes one connection and its request's head, and answers.
+/// Accepts one connection, reads the head of its request, and answers.
 fn answer_once(listener: &TcpListener, answer: &str) -> String {
     let (mut stream, _) = listener.accept().expect("a connection of nginx");
     let mut head = Vec::new();
@@ -205,7 +205,7 @@ fn answer_once(listener: &TcpListener, answer: &str) -> String {
 const BUYERS: usize = 48;
 const PURCHASES: usize = 60;
 
-/// What became of a purchase, and whose it was: the user, with a tab and the key if it had one.
+/// The outcome of a purchase, and its owner: the user, with a tab and the key if there was one.
 type Told = (String, Bought);
 
 /// A server is killed with -9 while 48 buyers buy: a third each by `/v1` with a key, by
@@ -260,7 +260,7 @@ fn killed(shop: &mut Shop, servers: &mut [Program; 4]) -> Vec<Line> {
     ]
 }
 
-/// Starts a server that was killed; how long after its start it is sent a purchase.
+/// Starts a killed server. Returns the time from its start to the first purchase that it gets.
 fn back(shop: &Shop, server: &mut Program) -> String {
     let before = shop.served(4);
     *server = shop.serve(4, &["--cores", "0"]);

@@ -1,8 +1,8 @@
-//! OSPF in front: two edges announce one address, the router spreads new connections over both, and
-//! whatever becomes of one edge, they go to the other within a second.
+//! OSPF in front: two edges announce one address, and the router spreads new connections over both.
+//! Whatever happens to one edge, new connections go to the other within a second.
 //!
-//! Each edge has a server and a Redis of its own, with a sale of another total: so an answer says
-//! which edge gave it.
+//! Each edge has a server and a Redis of its own, with a sale of a different total, so an answer
+//! shows which edge gave it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,23 +37,23 @@ const PORT: u16 = 3005;
 /// The total of each edge's sale.
 const TOTALS: [u64; 2] = [1001, 1002];
 
-/// What the issue of the fleet asks for.
+/// The required time for new connections to go elsewhere.
 const ELSEWHERE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How long is looked at what an event does.
+/// How long the effect of an event is watched.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A core that stands still for so long makes BFD (3 x 100 ms, less the last packet's age) believe
-/// anything, and what it believed is over only so much later.
+/// A core that stands still for this long makes BFD (3 x 100 ms, less the last packet's age)
+/// believe anything, and its belief ends this much later.
 const STILL: Duration = Duration::from_millis(200);
 const STILL_FELT: Duration = Duration::from_secs(2);
-/// How often a trial is made that the machine has spoilt.
+/// How often a trial that the machine has spoilt is repeated.
 const TRIES: usize = 5;
 
-/// Time for a server to start, for an edge to come back.
+/// Time for a server to start, and for an edge to come back.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// All of it. What is dropped first stands first.
+/// All of it. The first field is dropped first.
 struct Fleet {
     probe: Probe,
     watch: Watch,
@@ -63,20 +63,20 @@ struct Fleet {
     lab: Lab,
 }
 
-/// What sells on an edge.
+/// The server and the ledger of an edge.
 struct Shop {
     redis: Program,
     server: Program,
 }
 
-/// Something that happens to the first edge, and how it is undone.
+/// An event at the first edge, and how it is undone.
 struct Trial {
     what: &'static str,
     event: fn(&mut Fleet),
     undo: fn(&mut Fleet),
-    /// Somebody meant it, so no attempt may fail.
+    /// A planned event, in which no attempt may fail.
     is_planned: bool,
-    /// When its last answer may be. What fails is [`ELSEWHERE_DEADLINE`] in any case.
+    /// When the edge's last answer may come. Failures end by [`ELSEWHERE_DEADLINE`] in any case.
     last_answer: Duration,
 }
 
@@ -91,7 +91,7 @@ const TRIALS: &[Trial] = &[
     Trial::new(
         "its link loses every packet, and is up",
         |f| f.edges[0].cut(),
-        |f| f.edges[0].mend(),
+        |f| f.edges[0].heal(),
     ),
     Trial::new("its link is down", |f| f.link("down"), |f| f.link("up")),
     Trial {
@@ -101,10 +101,11 @@ const TRIALS: &[Trial] = &[
     Trial::new("its server is killed", |f| f.shops[0].server.kill(), Fleet::serve),
     Trial::new("its server stands still", |f| f.signal(Signal::STOP), |f| f.signal(Signal::CONT)),
     Trial::new("its Redis is killed", |f| f.shops[0].redis.kill(), Fleet::restart_redis),
-    // zebra tells bfdd that its client is gone, and that the router: at once.
+    // zebra tells bfdd at once that its client is gone, and bfdd tells the router.
     Trial::new("its ospfd is killed, its bfdd not", Fleet::kill_ospfd, Fleet::start_ospfd),
     Trial {
-        // It sells on, so nothing fails, and only ospfd's own timer of a second tells the router.
+        // The server sells on, so nothing fails, and only ospfd's own timer of a second tells the
+        // router.
         last_answer: Duration::from_millis(1500),
         ..Trial::new(
             "its ospfd stands still, its bfdd not",
@@ -119,8 +120,8 @@ const TRIALS: &[Trial] = &[
 ];
 
 fn run() -> Vec<Line> {
-    // What is measured are parts of a second: what else runs here has to wait. All that is started
-    // from here on inherits it.
+    // The measured times are parts of a second, so other work of this machine has to wait. Programs
+    // that are started from here on inherit the priority.
     let _urgent = Urgent::begin();
     let mut fleet = Fleet::build();
     let mut lines = vec![fleet.announces(), fleet.spreads(), fleet.spreads_by_ports_only()];
@@ -128,14 +129,14 @@ fn run() -> Vec<Line> {
     lines
 }
 
-/// A higher priority for as long as it lives.
+/// A higher priority until this is dropped.
 struct Urgent(i32);
 
 impl Urgent {
     fn begin() -> Self {
         let before = getpriority_process(None).expect("our priority");
         setpriority_process(None, before - 10).expect("a higher priority");
-        // Some kernels share the processors out by session first.
+        // Some kernels first share the processors by session.
         let _ = fs::write("/proc/self/autogroup", "-10");
         Self(before)
     }
@@ -159,14 +160,14 @@ fn redis(lab: &Lab, edge: &Edge, number: usize) -> Program {
 
 fn server(lab: &Lab, edge: &Edge, number: usize) -> Program {
     let sale = format!("ticket={}", TOTALS[number]);
-    // Told to end, it serves on until the health script has noticed.
+    // After SIGTERM the server serves on until the health script has noticed.
     let ledger = "redis://127.0.0.1:6379/0";
     let options = ["--ledger", ledger, "--sale", &sale, "--drain-delay", "1s"];
     let mut command = edge.net.serve(Ipv4Addr::UNSPECIFIED, &options);
     lab.start(&format!("server{number}"), &mut command)
 }
 
-/// What failed, and how long after the event.
+/// The failed attempts, and how long after the event.
 fn told(failed: &[&Attempt], at: Instant) -> String {
     let one = |attempt: &&Attempt| {
         let why = attempt.answer.as_ref().err().map_or("", String::as_str);
@@ -192,7 +193,7 @@ impl Fleet {
         Self { probe, watch, shops, edges, front, lab }
     }
 
-    /// Nothing is announced before a health script says so; then all of it.
+    /// Nothing is announced before the health script says so; then everything is.
     fn announces(&mut self) -> Line {
         assert_eq!(self.front.ways(), 0, "{}", self.front.show("show ip route"));
         self.front.wait_for_neighbours(TOTALS.len());
@@ -222,7 +223,7 @@ impl Fleet {
         Line::new("200 new connections of one client", "each edge at least 60", seen.join("/"))
     }
 
-    /// What the router's knob is good for: without it, one client stays on one edge.
+    /// Shows what the router's sysctl is for: without it, one client stays on one edge.
     fn spreads_by_ports_only(&self) -> Line {
         let set = |policy: u8| {
             let knob = format!("net.ipv4.fib_multipath_hash_policy={policy}");
@@ -235,8 +236,8 @@ impl Fleet {
         Line::new("50 with fib_multipath_hash_policy=0", "one edge has all", "one edge has all")
     }
 
-    /// One trial; once more if it failed while the machine stood still longer than BFD waits, since
-    /// then it says nothing.
+    /// One trial. It is repeated if it failed while the machine stood still longer than BFD waits,
+    /// since such a trial shows nothing.
     fn survives(&mut self, trial: &Trial) -> Line {
         for spoilt in 0..TRIES {
             let since = Instant::now() - STILL_FELT;
@@ -262,7 +263,7 @@ impl Fleet {
         panic!("{}: this machine is too busy to measure it", trial.what);
     }
 
-    /// From the event on: what does not go elsewhere in time.
+    /// From the event on: attempts that do not go elsewhere in time.
     fn goes_elsewhere(&mut self, trial: &Trial) -> Result<String, String> {
         let at = Instant::now();
         (trial.event)(self);
@@ -287,7 +288,7 @@ impl Fleet {
         ))
     }
 
-    /// Undone: nothing may fail. How many attempts were made twice.
+    /// The event is undone: nothing may fail. Returns how many attempts were made twice.
     fn comes_back(&mut self, trial: &Trial) -> Result<String, String> {
         let at = Instant::now();
         (trial.undo)(self);

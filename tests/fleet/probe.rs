@@ -1,5 +1,5 @@
-//! A client that never stops trying: a new connection every 10 ms, and what became of each. And a
-//! watch over the machine, which may stand still longer than what is measured takes.
+//! A client that never stops trying: a new connection every 10 ms, and the result of each. Also a
+//! watch over the machine, which may stand still longer than the measured times.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -13,9 +13,9 @@ use crate::lab::{Net, until};
 const EVERY: Duration = Duration::from_millis(10);
 
 /// Time to connect: below the second after which a lost SYN is sent again, so an attempt that meets
-/// a hole fails, and is not healed later.
+/// an outage fails and is not repaired later.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(900);
-/// Time to answer, long enough for a machine that is busy with other things.
+/// Time to answer, long enough for a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One attempt.
@@ -23,14 +23,14 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Attempt {
     /// When it began.
     pub at: Instant,
-    /// The total of the sale it was shown, or what went wrong.
+    /// The total of the sale in the answer, or the error.
     pub answer: Result<u64, String>,
-    /// Its connection was reset and it was made a second time, as a browser does. That is what
-    /// happens to a connection that is open while the router spreads anew.
+    /// Its connection was reset and it was made a second time, as a browser does. That happens to a
+    /// connection that is open while the router spreads anew.
     pub repeated: bool,
 }
 
-/// When each attempt began, and what became of those that are over.
+/// The start of each attempt, and the result of the finished ones.
 type Attempts = Arc<Mutex<Vec<(Instant, Option<Attempt>)>>>;
 
 /// Tries in the background until it is dropped.
@@ -58,7 +58,7 @@ impl Probe {
                 let number = begun.len();
                 begun.push((at, None));
                 drop(begun);
-                // A thread each: one that waits for its time-out holds up no other.
+                // One thread per attempt: an attempt that waits for its time-out delays no other.
                 thread::spawn(move || {
                     let attempt = attempt(at, target);
                     locked(&all)[number].1 = Some(attempt);
@@ -70,8 +70,8 @@ impl Probe {
         Self { attempts, ends, thread: Some(thread) }
     }
 
-    /// The attempts that began from this moment on, for this long, in order. Waits until all of
-    /// them are over.
+    /// The attempts that began within this time from this moment, in order. Waits until all of them
+    /// are finished.
     pub fn window(&self, from: Instant, time: Duration) -> Vec<Attempt> {
         let to = from + time;
         thread::sleep(to.saturating_duration_since(Instant::now()));
@@ -81,12 +81,12 @@ impl Probe {
         let attempts = locked(&self.attempts);
         let found = attempts.iter().filter(|(at, _)| within(at));
         let found: Vec<Attempt> = found.filter_map(|(_, attempt)| attempt.clone()).collect();
-        // One every 10 ms, or nearly so where the machine is busy.
+        // One every 10 ms, or nearly so on a busy machine.
         assert!(found.len() as u128 > time.as_millis() / 40, "{} in {time:?}", found.len());
         found
     }
 
-    /// Whether an attempt since then was answered so.
+    /// Whether an attempt since then got this answer.
     pub fn has_seen(&self, from: Instant, total: u64) -> bool {
         let attempts = locked(&self.attempts);
         let mut since = attempts.iter().rev().take_while(|(at, _)| *at >= from);
@@ -118,7 +118,8 @@ fn attempt(at: Instant, target: SocketAddr) -> Attempt {
     Attempt { at, answer: answer.map_err(|error| error.to_string()), repeated }
 }
 
-/// A new connection, one request: the total of the sale `ticket`, by which edges are told apart.
+/// A new connection and one request. Returns the total of the sale `ticket`, which identifies the
+/// edge.
 pub fn ask(target: SocketAddr) -> io::Result<u64> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut stream = TcpStream::connect_timeout(&target, CONNECT_DEADLINE)?;
@@ -135,8 +136,8 @@ pub fn ask(target: SocketAddr) -> io::Result<u64> {
     sale["total"].as_u64().ok_or_else(|| wrong(body.to_owned()))
 }
 
-/// Notices when the machine itself stands still: a thread on each core that wants to run every
-/// 10 ms and to get a packet that it sends to itself, and writes down how late that is.
+/// Notices when the machine stands still: a thread per core wants to run every 10 ms and to get a
+/// packet that it sends to itself, and records its lateness.
 pub struct Watch {
     late: Arc<Mutex<Vec<(Instant, Duration)>>>,
     ends: Arc<AtomicBool>,
@@ -171,7 +172,7 @@ impl Watch {
         Self { late, ends, threads }
     }
 
-    /// The longest time that it stood still, as far as that is seen here, since then.
+    /// The longest standstill since then, as far as it shows here.
     pub fn longest(&self, since: Instant) -> Duration {
         let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = late.iter().filter(|(at, by)| *at + *by >= since).map(|(_, by)| *by);

@@ -1,5 +1,5 @@
 //! A rolling restart of every server behind nginx, by `tuning/rolling-restart`, while buyers buy:
-//! nobody notices.
+//! no buyer notices.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -63,7 +63,7 @@ fn run() -> Vec<Line> {
     lines
 }
 
-/// Nobody failed, and exactly what was acknowledged is sold.
+/// Panics unless no buyer failed and exactly the acknowledged units are sold.
 fn sums(shop: &Shop, tally: &Tally) -> Vec<Line> {
     let sold: HashSet<String> = shop.audited().into_iter().map(|row| row.id).collect();
     let granted: HashSet<String> = tally.granted.iter().cloned().collect();
@@ -86,7 +86,7 @@ fn sums(shop: &Shop, tally: &Tally) -> Vec<Line> {
     ]
 }
 
-/// A server that does not come back ends it, and the others are left alone.
+/// A server that does not come back ends the script, and the other servers are not touched.
 fn stops(shop: &Shop, start: &Path) -> Line {
     let mut command = restart(shop, start, &["--timeout", "5", "--start", "true {}"]);
     let said = command.output().expect("run the script");
@@ -112,7 +112,7 @@ fn stops(shop: &Shop, start: &Path) -> Line {
     Line::new("rolling restart: a server that does not come back", wanted, "so")
 }
 
-/// A script that starts the server of an address, and leaves the number of its process in a file.
+/// A script that starts the server of an address and writes its process id to a file.
 fn starter(shop: &Shop, options: &str) -> PathBuf {
     let (program, at) = (env!("CARGO_BIN_EXE_stampede"), shop.lab.folder().display().to_string());
     let text = format!(
@@ -125,7 +125,7 @@ fn starter(shop: &Shop, options: &str) -> PathBuf {
     file
 }
 
-/// The script of `tuning/` for all servers, with these options more.
+/// The script of `tuning/` for all servers, with these additional options.
 fn restart(shop: &Shop, start: &Path, options: &[&str]) -> Command {
     let mut command = shop.inside.command("bash");
     command.arg(tuning("rolling-restart"));
@@ -136,14 +136,14 @@ fn restart(shop: &Shop, start: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// What all buyers came to.
+/// The results of all buyers.
 #[derive(Default)]
 struct Tally {
     /// By kind.
     requests: BTreeMap<&'static str, usize>,
-    /// Ids of reservations, as they were told.
+    /// Ids of the granted reservations.
     granted: Vec<String>,
-    /// What else they were told, and how often.
+    /// The other answers, with the number of each.
     failed: BTreeMap<String, usize>,
 }
 
@@ -153,7 +153,7 @@ enum Kind {
     Keyed,
     Looking,
     Unkeyed,
-    /// With a connection for each purchase.
+    /// With a new connection per purchase.
     Fresh,
 }
 
@@ -167,7 +167,7 @@ impl Kind {
         }
     }
 
-    /// One request: the id that was granted, or what was told otherwise.
+    /// One request: the id that was granted, or the other answer.
     fn ask(self, buyer: &mut Buyer, name: &str) -> io::Result<Result<Option<String>, String>> {
         let bought = match self {
             Self::Looking => {
@@ -186,7 +186,7 @@ impl Kind {
     }
 }
 
-/// All buyers at once, until it is over.
+/// All buyers at once, until the restart is over.
 fn load(ended: &AtomicBool) -> Tally {
     let tally = Mutex::new(Tally::default());
     let kinds = [(Kind::Keyed, 6), (Kind::Looking, 4), (Kind::Unkeyed, 6), (Kind::Fresh, 4)];

@@ -1,5 +1,6 @@
-//! Sentinel: the primary dies, sleeps or comes back while a sale runs. Servers follow the promotion
-//! within a second, nobody writes to the old primary, and what is lost is what the setting says.
+//! Sentinel: the primary dies, stands still or comes back while a sale runs. Servers follow the
+//! promotion within a second, none writes to the old primary, and the loss is what the setting
+//! says.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -27,11 +28,11 @@ pub const SCENARIO: Scenario = Scenario {
 
 const TOTAL: usize = 10_000;
 const BUYERS: usize = 48;
-/// What the issue wants between the promotion and the first sale after it.
+/// The required time between the promotion and the first sale after it.
 const FOLLOWED: Duration = Duration::from_secs(1);
-/// How often that is tried.
+/// Number of attempts.
 const TRIALS: usize = 3;
-/// What a failover takes on a machine that does nothing else is below two seconds.
+/// The required time of a failover on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a primary has no replica before it dies.
 const CUT_OFF: Duration = Duration::from_millis(300);
@@ -46,8 +47,8 @@ fn run() -> Vec<Line> {
     lines
 }
 
-/// What was measured, and how long the servers took to follow. A machine that keeps a core from a
-/// server for a second says nothing about the server: then it is tried again, and told.
+/// The measurement, and how long the servers took to follow. If the machine keeps a core from a
+/// server for a second, that says nothing about the server: then it is tried again, and reported.
 fn in_time(trial: fn() -> (Duration, Vec<Line>)) -> Vec<Line> {
     let mut slow = Vec::new();
     while slow.len() < TRIALS {
@@ -66,7 +67,7 @@ fn in_time(trial: fn() -> (Duration, Vec<Line>)) -> Vec<Line> {
     panic!("followed after {slow:?}");
 }
 
-/// A sale through two servers, and what its buyers were told.
+/// A sale through two servers, and its buyers' answers.
 struct Sale {
     servers: [Server; 2],
     crowd: Crowd,
@@ -81,7 +82,7 @@ impl Sale {
         Self { servers, crowd }
     }
 
-    /// Sells everything, and calls `disturb` once a third of it is sold.
+    /// Sells everything, and calls `disturb` when a third is sold.
     fn sell(&self, disturb: impl FnOnce(&Crowd) + Send) {
         thread::scope(|scope| {
             self.crowd.buy(scope, BUYERS);
@@ -90,13 +91,13 @@ impl Sale {
         });
     }
 
-    /// From then on to the first grant.
+    /// The time from then to the first grant.
     fn first_grant(&self, since: Instant) -> Duration {
         self.crowd.first_after(since).expect("a grant afterwards") - since
     }
 
-    /// Reservations that somebody was told of and that the ledger does not have. Everything else
-    /// must be as it should: all is sold, and whoever has something knows.
+    /// Acknowledged reservations that the ledger does not have. Panics unless everything else is
+    /// right: all is sold, and every buyer with a reservation knows it.
     fn lost(&self, trio: &Trio) -> HashSet<String> {
         let (_, primary) = trio.primary();
         let mut connection = primary.connect();
@@ -115,7 +116,7 @@ fn audit(trio: &Trio, orders: Option<&str>) -> (u64, Value) {
     lab::audit(&trio.url("stampede"), "ticket", orders)
 }
 
-/// How often a Redis was asked to run one of our scripts since it started.
+/// How often a Redis was asked to run one of our scripts since its start.
 fn asked(trio: &Trio, number: usize) -> u64 {
     let told = trio.redis[number].connect().text("INFO commandstats");
     let line = told.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
@@ -138,7 +139,7 @@ fn killed() -> (Duration, Vec<Line>) {
     let lost = sale.lost(&trio).len();
     assert_eq!(audit(&trio, None).0, 0);
 
-    // It thinks that it is the primary until a Sentinel tells it otherwise.
+    // It believes that it is the primary until a Sentinel corrects it.
     trio.redis[0].restart();
     trio.follows(0);
     for _ in 0..20 {
@@ -155,7 +156,7 @@ fn killed() -> (Duration, Vec<Line>) {
     let lines = vec![
         Line::new("primary killed: to the promotion", "", ms(promoted - killed_at)),
         Line::new(
-            "primary killed: sold; lost of what was told",
+            "primary killed: sold; acknowledged and lost",
             "10000; replication's lag",
             format!("{TOTAL}; {lost}"),
         ),
@@ -180,7 +181,8 @@ fn asleep() -> (Duration, Vec<Line>) {
     let promoted = trio.promotion();
     let followed = sale.first_grant(promoted);
     trio.follows(0);
-    // What lay in its buffers it has done, and thrown away. Nothing comes after that.
+    // It has carried out the commands in its buffers, and lost the results. Nothing comes after
+    // that.
     let before = asked(&trio, 0);
     for server in &sale.servers {
         let mut buyer = Buyer::connect(server.address()).expect("a server");
@@ -203,8 +205,8 @@ fn asleep() -> (Duration, Vec<Line>) {
 }
 
 /// The replicas are cut off, and the primary dies before they are back: the case in which
-/// asynchronous replication loses what was acknowledged. A worker of the orders has read it, so the
-/// audit finds every one.
+/// asynchronous replication loses acknowledged reservations. A worker of the orders has read them,
+/// so the audit finds every one.
 fn lost_and_found() -> Vec<Line> {
     let lab = Lab::new();
     let trio = Trio::start(&lab, &[]);
@@ -237,13 +239,13 @@ fn lost_and_found() -> Vec<Line> {
     assert!(report.to_string().contains("a row without a reservation"), "{report}");
     assert_eq!(differences, lost as u64, "{report}");
     vec![Line::new(
-        "replicas cut off, then killed: sold; lost of what was told; found by the audit",
+        "replicas cut off, then killed: sold; acknowledged and lost; found by the audit",
         "10000; what no replica had; all",
         format!("{TOTAL}; {lost}; {differences}"),
     )]
 }
 
-/// The same with `--redis-wait`: what no replica has nobody was told.
+/// The same with `--redis-wait`: no buyer got an answer about what no replica has.
 fn lost_nothing() -> Vec<Line> {
     let lab = Lab::new();
     let trio = Trio::start(&lab, &ONE_REPLICA);

@@ -12,9 +12,9 @@ use crate::redis_server::RedisConnection;
 
 /// Time for a program to be ready, or to end.
 pub const START: Duration = Duration::from_secs(20);
-/// Where nginx is, for buyers.
+/// nginx's address for buyers.
 pub const DOOR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// Where the buyers are.
+/// The buyers' address.
 pub const STREET: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The Redis, from within the shop.
 pub const LEDGER: &str = "redis://127.0.0.1:6379/0";
@@ -31,9 +31,9 @@ pub fn tuning(name: &str) -> PathBuf {
 
 /// A reservation as it stands in Redis.
 pub struct Row {
-    /// Its id, as it is named to buyers.
+    /// Its id, as buyers know it.
     pub id: String,
-    /// Whose it is: the user, with a tab and the key if it was made with one.
+    /// Its owner: the user, with a tab and the key if it was made with one.
     pub owner: String,
 }
 
@@ -50,7 +50,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A Redis, and nothing else yet.
+    /// A shop with a Redis and nothing else yet.
     pub fn open() -> Self {
         let mut lab = Lab::new();
         let inside = lab.net("shop");
@@ -64,7 +64,7 @@ impl Shop {
         Self { nginx: None, _redis: redis, inside, street, lab }
     }
 
-    /// Starts the server of this number, with these options more, and waits until it sells.
+    /// Starts the server of this number with these additional options, and waits until it sells.
     pub fn serve(&self, number: u8, options: &[&str]) -> Program {
         let address = server_address(number);
         let stat_log = self.stat_log(number);
@@ -80,13 +80,13 @@ impl Shop {
         self.lab.folder().join(format!("stat-{number}.log")).display().to_string()
     }
 
-    /// Purchases that this server has answered itself, by its own count.
+    /// Purchases that this server has answered, by its own count.
     pub fn served(&self, number: u8) -> usize {
         fs::read_to_string(self.stat_log(number)).map_or(0, |text| text.lines().count())
     }
 
-    /// Starts nginx (after ending the one before) with the site of [`site`](Self::site) and so
-    /// many workers, and waits until it answers.
+    /// Ends the nginx before, starts one with the site of [`site`](Self::site) and this number of
+    /// workers, and waits until it answers.
     pub fn nginx(&mut self, workers: u32, site: &str) {
         if let Some(mut nginx) = self.nginx.take() {
             // Not killed: its workers would live on.
@@ -114,8 +114,8 @@ impl Shop {
     }
 
     /// `tuning/nginx/stampede.conf` with these servers (each with its weight) in place of its one,
-    /// and no limit on the rate of an address: all buyers here share one, and log in by saying who
-    /// they are.
+    /// and without a rate limit per address: all buyers here share an address, and log in by naming
+    /// themselves.
     pub fn site(&self, servers: &[(u8, u32)]) -> String {
         let line = |(number, weight): &(u8, u32)| {
             let address = server_address(*number);
@@ -139,8 +139,8 @@ impl Shop {
         RedisConnection::new(self.inside.within(connect))
     }
 
-    /// The reservations of the sale `ticket`. Panics unless the audit finds that all agrees, and
-    /// the article's counter with them.
+    /// The reservations of the sale `ticket`. Panics unless the audit finds no difference and the
+    /// article's counter agrees.
     pub fn audited(&self) -> Vec<Row> {
         let program = env!("CARGO_BIN_EXE_stampede");
         self.inside.run(&[program, "audit", "--ledger", LEDGER]);
@@ -163,12 +163,12 @@ pub fn door(port: u16) -> SocketAddr {
     (DOOR, port).into()
 }
 
-/// A buyer at nginx, who must be in the street's namespace.
+/// A buyer at nginx. The caller must be in the street's namespace.
 pub fn buyer() -> Buyer {
     Buyer::connect(door(80)).expect("connect to nginx")
 }
 
-/// A file of `tuning/` with texts replaced, each of which is in it exactly once.
+/// A file of `tuning/` with texts replaced, each of which occurs exactly once.
 pub fn adapted(name: &str, changes: &[(&str, &str)]) -> String {
     let mut text = fs::read_to_string(tuning(name)).expect("a file of tuning/");
     for (there, here) in changes {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::lab::{output, until};
 use crate::redis_server::{RedisConnection, RedisServer};
 
-/// Time after which a node that says nothing is taken for dead: far less than
-/// tuning/redis/cluster.conf has, which is for machines that do more than a test.
+/// Time after which a silent node is taken for dead: far less than in tuning/redis/cluster.conf,
+/// which is for machines with more to do than a test.
 const NODE_TIMEOUT_MS: &str = "1000";
-/// Time for anything of these to come about.
+/// Time for any event that a scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module's header.
@@ -35,7 +35,8 @@ fn user_rules() -> impl Iterator<Item = String> {
 }
 
 impl Six {
-    /// Starts them, with these arguments more, and waits until all agree and every replica follows.
+    /// Starts them with these additional arguments, and waits until all agree and every replica
+    /// follows.
     pub fn start(arguments: &[&str]) -> Self {
         let own = [
             "--cluster-enabled",
@@ -58,8 +59,8 @@ impl Six {
         six
     }
 
-    /// Whether every node sees all slots served, and every replica follows its primary.
-    fn is_whole(&self) -> bool {
+    /// Whether every node sees all slots served and every replica following its primary.
+    pub fn is_whole(&self) -> bool {
         self.nodes.iter().all(|node| {
             let mut node = node.connect();
             let replication = node.text("INFO replication");
@@ -80,7 +81,7 @@ impl Six {
         self
     }
 
-    /// As `--ledger` takes it, with two of the nodes.
+    /// The URL for `--ledger`, with two of the nodes.
     pub fn url(&self) -> String {
         self.url_of("stampede")
     }
@@ -98,7 +99,7 @@ impl Six {
         format!("redis-cluster://{login}127.0.0.1:{one},127.0.0.1:{other}")
     }
 
-    /// The nodes as the one at this place sees them, but for those that it takes for dead.
+    /// The nodes as the one at this place sees them, without those that it takes for dead.
     pub fn seen_by(&self, number: usize) -> Vec<Node> {
         let told = self.nodes[number].connect().text("CLUSTER NODES");
         let node = |line: &str| {
@@ -144,11 +145,11 @@ impl Six {
         told.parse().expect("a slot")
     }
 
-    /// Has redis-cli move so many slots, the lowest first, from one primary to another, and
-    /// gives the time that takes.
+    /// Has redis-cli move this number of slots, the lowest first, from one primary to another.
+    /// Returns how long that takes.
     pub fn reshard(&self, from: &Node, to: &Node, slots: u16) -> Duration {
         let place = format!("127.0.0.1:{}", from.port);
-        // It refuses to as long as a node has not heard of the move before.
+        // redis-cli refuses as long as a node has not heard of the move before.
         until("all nodes agree", PATIENCE, || {
             let mut check = Command::new("redis-cli");
             check.args(["--cluster", "check", &place]);
@@ -162,7 +163,7 @@ impl Six {
         since.elapsed()
     }
 
-    /// Waits until every node agrees on who has a slot, and gives its primary.
+    /// Waits until all nodes agree on the owner of a slot, and returns its primary.
     pub fn settled(&self, slot: u16) -> Node {
         let mut node = None;
         until("all nodes agree", PATIENCE, || {

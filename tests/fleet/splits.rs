@@ -1,5 +1,5 @@
-//! A sale in four parts behind three servers, in one Redis and on the nodes of a Cluster: to buyers it
-//! is one, exact in total and for each user.
+//! A sale in four parts behind three servers, in one Redis and on the nodes of a Cluster: to buyers
+//! it is one sale, exact in total and per user.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ pub const SCENARIO: Scenario = Scenario {
 const SERVERS: usize = 3;
 const USERS: usize = 1_000;
 const LIMIT: usize = 4;
-/// Fewer than the users may have together: it sells out.
+/// Less than the users' limits add up to: the sale sells out.
 const TOTAL: usize = 3_000;
-/// Threads at each server.
+/// Threads per server.
 const THREADS: usize = 10;
 
 fn run() -> Vec<Line> {
@@ -111,7 +111,7 @@ fn last_units(addresses: &[SocketAddr], lines: &mut Vec<Line>) {
     let mut found = 0;
     for (n, &address) in addresses.iter().enumerate() {
         let (mut buyer, sale) = (Buyer::connect(address).expect("connect"), format!("last{n}"));
-        // Users of any part: which one it is shows in the id.
+        // Users of any part: the id shows which part it is.
         let id = reserve(&mut buyer, &sale, &format!("late{n}")).granted();
         found += usize::from(id.is_some());
         for &other in addresses {

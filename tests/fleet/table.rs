@@ -1,4 +1,4 @@
-//! What a run of the fleet comes to: one line for each thing that was shown.
+//! The result of a run of the fleet: one line per thing that was shown.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 /// One thing that a scenario has shown.
 pub struct Line {
-    /// What was looked at: "nginx, 4 workers: requests a server".
+    /// What was checked: "nginx, 4 workers: requests per server".
     pub what: String,
     /// What was wanted: "100/200/300/400".
     pub wanted: String,
-    /// What was seen. A scenario panics where that is not what was wanted.
+    /// What was seen. If that is not what was wanted, the scenario panics.
     pub seen: String,
 }
 
@@ -33,7 +33,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds what became of a scenario: its lines, or why there are none.
+    /// Adds the result of a scenario: its lines, or why there are none.
     pub fn add(&mut self, scenario: &str, took: Duration, done: Result<Vec<Line>, String>) {
         let time = format!("{:.1} s", took.as_secs_f64());
         let row =
@@ -47,7 +47,7 @@ impl Table {
         }
     }
 
-    /// 0 if all was as wanted.
+    /// 0 if everything was as wanted.
     pub fn exit_code(&self) -> ExitCode {
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -1,4 +1,4 @@
-//! A primary, two replicas and three Sentinels on loopback, each as its user of tuning/redis.
+//! A primary, two replicas and three Sentinels on loopback, each with its user of tuning/redis.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,16 +16,16 @@ use crate::redis_server::{self, RedisConnection, RedisServer};
 
 /// The primary's name.
 pub const NAME: &str = "shop";
-/// How long a Sentinel must not hear of the primary: far less than tuning/redis/sentinel.conf has,
-/// which is for machines that do more than a test.
+/// How long the primary must be silent for a Sentinel: far less than in tuning/redis/sentinel.conf,
+/// which is for machines with more to do than a test.
 const DOWN_AFTER_MS: u32 = 500;
-/// Time for anything of these to come about.
+/// Time for any event that a scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module's header. The first Redis is the primary at the beginning.
 pub struct Trio {
     pub redis: [RedisServer; 3],
-    /// Their processes, as they were started.
+    /// Their processes, in the order of their start.
     pids: [i32; 3],
     sentinels: Vec<(Port, Program)>,
     promoted: Arc<Mutex<Option<Instant>>>,
@@ -33,7 +33,8 @@ pub struct Trio {
 }
 
 impl Trio {
-    /// Starts them, with these arguments more for each Redis, and waits until all know each other.
+    /// Starts them, with these additional arguments for each Redis, and waits until all know each
+    /// other.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
         let users = redis_server::users();
         let path = users.path().to_str().expect("a path");
@@ -75,14 +76,14 @@ impl Trio {
         format!("redis-sentinel://{login}@{}/{NAME}/0", all.join(","))
     }
 
-    /// Waits until a Sentinel has said that there is another primary, and gives when that was.
+    /// Waits until a Sentinel has announced another primary, and returns when that was.
     pub fn promotion(&self) -> Instant {
         let known = || self.promoted.lock().expect("what was said").is_some();
         until("a replica is promoted", PATIENCE, known);
         self.promoted.lock().expect("what was said").expect("it is known")
     }
 
-    /// The one that is the primary now, once all Sentinels say so, and its number.
+    /// The present primary, once all Sentinels agree, and its number.
     pub fn primary(&self) -> (usize, &RedisServer) {
         let said =
             |port: u16| ask(port, &format!("SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}"))[1].clone();
@@ -102,28 +103,28 @@ impl Trio {
         kill_process(pid, signal).expect("send a signal");
     }
 
-    /// Waits until one of the Redis follows the primary and has what that has.
+    /// Waits until one of the Redis follows the primary and has all its data.
     pub fn follows(&self, number: usize) {
         until("the old primary follows the new one", PATIENCE, || {
-            // A Sentinel that makes a replica of it closes its connections.
+            // A Sentinel that makes it a replica closes its connections.
             let role = said(self.redis[number].stream()).unwrap_or_default();
             role.contains("role:slave") && role.contains("master_link_status:up")
         });
     }
 
-    /// Cuts both replicas off: they stand still, and what the primary would send them is gone.
+    /// Cuts both replicas off: they stand still, and what the primary sends them is lost.
     pub fn cut_off_replicas(&self) {
         [1, 2].iter().for_each(|&number| self.signal(number, Signal::STOP));
         self.redis[0].connect().text("CLIENT KILL TYPE replica");
     }
 
-    /// Lets them go on where they were.
+    /// Lets them continue where they were.
     pub fn let_replicas_go_on(&self) {
         [1, 2].iter().for_each(|&number| self.signal(number, Signal::CONT));
     }
 }
 
-/// What a Redis says of its replication.
+/// A field of a Redis' replication information.
 fn said(mut stream: TcpStream) -> io::Result<String> {
     stream.write_all(b"INFO replication\r\nQUIT\r\n")?;
     let mut said = String::new();
@@ -141,7 +142,7 @@ fn sentinel(lab: &Lab, number: usize, primary: &str) -> (Port, Program) {
     let claimed = Port::free();
     let port = claimed.number();
     let folder = lab.folder().display();
-    // It writes what it learns into its file.
+    // A Sentinel writes what it learns into its file.
     let conf = lab.file(
         &format!("sentinel-{port}.conf"),
         &format!(
@@ -166,14 +167,14 @@ fn ask(port: u16, command: &str) -> Vec<String> {
     RedisConnection::new(stream).list(command)
 }
 
-/// Notes the first time at which a Sentinel says that a replica is the primary now.
+/// Notes the first time at which a Sentinel announces that a replica is the primary.
 fn note_promotions(port: u16, promoted: &Mutex<Option<Instant>>) {
     let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
     if stream.write_all(b"SUBSCRIBE +promoted-slave +switch-master\r\n").is_err() {
         return;
     }
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        // The payload of one of them: the primary's name is in it.
+        // The payload of such a message: the primary's name is in it.
         if line.contains(NAME) && !line.starts_with('+') {
             promoted.lock().expect("what was said").get_or_insert(Instant::now());
             return;

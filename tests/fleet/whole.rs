@@ -1,8 +1,8 @@
 //! The whole fleet: buyers, a router that spreads over two edges by OSPF, nginx on each, three
-//! servers behind them, and a Redis with two replicas and three Sentinels. A sale of ten thousand,
-//! during which a server is killed, the primary is killed, a server is drained and started again,
-//! and an edge's link loses every packet: every buyer learns what became of him, exactly the total
-//! is sold, and with `WAIT 1` and `min-replicas-to-write 1` nothing that was acknowledged is lost.
+//! servers behind them, and a Redis with two replicas and three Sentinels. During a sale of ten
+//! thousand a server is killed, the primary is killed, a server is drained and started again, and
+//! an edge's link loses every packet. Every buyer learns his outcome, exactly the total is sold,
+//! and with `WAIT 1` and `min-replicas-to-write 1` nothing acknowledged is lost.
 
 use std::collections::HashSet;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::table::Line;
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "whole",
-    shows: "a sale of 10,000 through OSPF, nginx, three servers and Sentinel; of each one is lost",
+    shows: "a sale of 10,000 through OSPF, nginx, three servers and Sentinel; one of each is lost",
     in_ci: false,
     needs: &[
         ("ip", "iproute2"),
@@ -44,16 +44,16 @@ const SERVERS: u8 = 3;
 /// The Redis, each with a Sentinel beside it; the first is the primary at the beginning.
 const REDIS: [&str; 3] = ["10.81.0.21", "10.81.0.22", "10.81.0.23"];
 
-/// Where nginx says that it is well, to the edge itself.
+/// The URL at which nginx reports its health, on the edge itself.
 const HEALTH: &str = "http://127.0.0.1:8080/health";
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// Time for a buyer to learn what became of him.
+/// Time for a buyer to learn his outcome.
 const BUYER_DEADLINE: Duration = Duration::from_secs(60);
-/// Time for the sale to come so far.
+/// Time for the sale to get that far.
 const SALE_DEADLINE: Duration = Duration::from_secs(120);
 
-/// All of it. What is dropped first stands first.
+/// All of it. The first field is dropped first.
 struct Fleet {
     nginx: Vec<Program>,
     servers: Vec<Program>,
@@ -81,7 +81,7 @@ fn run() -> Vec<Line> {
     let sold_at_cut = rush.shared.granted.load(Ordering::Relaxed);
     assert!(sold_at_cut < TOTAL, "the link was cut after the sale");
     rush.wait_for(TOTAL * 4 / 5);
-    fleet.edges[0].mend();
+    fleet.edges[0].heal();
     let told = rush.finish();
     fleet.front.wait_for_ways(fleet.edges.len());
     fleet.judge(told)
@@ -162,7 +162,7 @@ impl Fleet {
         self.lab.start(&format!("nginx{number}"), &mut command)
     }
 
-    /// What was told, against what is there.
+    /// Compares the answers with what is there.
     fn judge(&mut self, told: Told) -> Vec<Line> {
         let there = self.reservations();
         assert_eq!(there.len(), TOTAL);
@@ -187,7 +187,7 @@ impl Fleet {
         vec![Line::new(what, format!("{TOTAL} sold, every buyer knows"), seen)]
     }
 
-    /// The ids that Redis has, as buyers are told them.
+    /// The ids that Redis has, as buyers know them.
     fn reservations(&self) -> HashSet<String> {
         let connect = |place: usize, port: u16| {
             let address = (REDIS[place].parse::<Ipv4Addr>().expect("an address"), port);
@@ -238,7 +238,7 @@ fn three_redis(lab: &mut Lab, back: &Net) -> (Vec<Net>, Vec<Program>, Vec<Progra
             command.args(["--replicaof", REDIS[0], "6379"]);
         }
         programs.push(lab.start(&format!("redis{number}"), &mut command));
-        // It writes what it learns into its file. Half a second is for a test: see
+        // A Sentinel writes what it learns into its file. Half a second is for a test: see
         // tuning/redis/sentinel.conf.
         let conf = lab.file(
             &format!("sentinel{number}.conf"),
@@ -293,7 +293,7 @@ fn nginx_of_the_edge() -> String {
     lines.join("\n")
 }
 
-/// Buyers, each with a key of his own, who repeat what failed until they know.
+/// Buyers, each with his own key, who repeat failed requests until they know.
 struct Rush {
     shared: Arc<Shared>,
     crowds: JoinHandle<Told>,
@@ -305,7 +305,7 @@ struct Shared {
     granted: AtomicUsize,
 }
 
-/// What buyers were told in the end.
+/// The buyers' final answers.
 #[derive(Default)]
 struct Told {
     granted: Vec<String>,
@@ -380,12 +380,12 @@ impl Shared {
     }
 }
 
-/// A new connection, one purchase. An error: nobody knows what became of it.
+/// A new connection and one purchase. An error: the outcome is unknown.
 fn purchase(number: usize) -> io::Result<Bought> {
     let mut buyer = Buyer::connect(Front::address(80))?;
     let answer = buyer.reserve("ticket", &format!("buyer-{number}"), 1, "once")?;
     match answer.status {
-        // What nginx says itself of a server it lost: no JSON, or a problem without an id.
+        // nginx's own answer about a server that it lost: no JSON, or a problem without an id.
         502 | 504 => Err(io::Error::other(format!("status {}", answer.status))),
         _ => Ok(answer.bought()),
     }

@@ -1,4 +1,4 @@
-//! Full: of connections, of descriptors, of memory. It sheds, never dies, and recovers.
+//! Out of connections, descriptors or memory: the server sheds load, never dies, and recovers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,20 +21,21 @@ use crate::server::{ANSWER_DEADLINE, Server};
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn what_would_stall_a_core_later_is_done_at_the_start() {
+fn descriptor_table_and_huge_pages_are_set_at_the_start() {
     let places = 5_000;
     let server = Server::start(&["--connections-max", &places.to_string()]);
     assert!(status_number(&server, "FDSize:") >= places, "the table of descriptors is to grow");
     assert_eq!(status_number(&server, "THP_enabled:"), 0, "a page fault may clear 2 MiB");
 }
 
-/// Tries until the server has a place again. The refused stay: they must not take it.
+/// Tries until the server has a place again. The refused connections stay: they must not take the
+/// place.
 #[track_caller]
 fn assert_recovers(server: &Place) {
     let until = Instant::now() + Duration::from_secs(10);
     let mut refused = Vec::new();
     loop {
-        // It may refuse before it has seen what we ask, and over TLS before it has shaken hands.
+        // The refusal may come before the request is read, and over TLS before the handshake.
         if let Ok(mut client) = server.try_client() {
             let _ = client.stream.write_all(PLAINTEXT.as_bytes());
             let mut first = [0; 12];
@@ -49,23 +50,23 @@ fn assert_recovers(server: &Place) {
     }
 }
 
-/// Opens so many connections. `None`: one was closed instead of a handshake, as over TLS happens to
-/// those for whom nothing can be kept.
+/// Opens this number of connections. `None`: one was closed instead of a handshake, as happens over
+/// TLS beyond the connections that get a refusal.
 fn try_clients(server: &Place, count: usize) -> Vec<Option<Client<Line>>> {
     let clients = (0..count).map(|_| server.try_client().ok());
     clients.inspect(|client| assert!(client.is_some() || server.is_secure())).collect()
 }
 
 #[test]
-fn a_connection_too_many_is_told_so() {
-    // They all come from one address, which is a proxy's: none of them gives way.
+fn a_connection_beyond_the_bound_is_answered_busy() {
+    // They all come from one address, which is a trusted proxy's: none of them gives way.
     let options = ["--connections-max", "10", "--trusted-proxies", "127.0.0.1"];
     for server in Place::each(&[&["--sale", "ticket=150"], &options[..]].concat()) {
         let mut clients: Vec<Client<Line>> = (0..10).map(|_| server.client()).collect();
         for client in &mut clients {
             assert_eq!(client.ask(PLAINTEXT).status(), 200);
         }
-        // More of them than would fit, and none goes away: they take nobody's place.
+        // More of them than would fit, and none goes away: they take no other client's place.
         let mut refused = try_clients(&server, 20);
         assert!(refused.iter().flatten().count() >= REFUSED_CONNECTIONS_MAX);
         for client in refused.iter_mut().flatten() {
@@ -76,7 +77,8 @@ fn a_connection_too_many_is_told_so() {
         for client in &mut clients {
             assert_eq!(client.ask(PLAINTEXT).status(), 200);
         }
-        // A place becomes free: the next one gets it, though the refused are still there.
+        // A place becomes free: the next connection gets it, though the refused ones are still
+        // there.
         drop(clients.pop());
         assert_recovers(&server);
         for mut client in refused.into_iter().flatten() {
@@ -86,7 +88,7 @@ fn a_connection_too_many_is_told_so() {
 }
 
 #[test]
-fn more_than_even_the_refused_are_turned_away() {
+fn connections_beyond_the_refusal_bound_are_dropped() {
     for server in Place::each(&["--sale", "ticket=150", "--connections-max", "1"]) {
         let mut first = server.client();
         assert_eq!(first.ask(PLAINTEXT).status(), 200);
@@ -103,7 +105,7 @@ fn more_than_even_the_refused_are_turned_away() {
 
 #[test]
 fn a_low_file_limit_is_raised_or_refused() {
-    // The soft limit is ours to raise.
+    // This test may raise its soft limit.
     let server = Server::start_limited("-S -n 64", &["--sale", "ticket=150"]);
     let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
     for client in &mut clients {
@@ -116,7 +118,7 @@ fn a_low_file_limit_is_raised_or_refused() {
 fn running_out_of_descriptors_sheds_and_recovers() {
     let options = ["--sale", "ticket=150", "--cores", "0", "--connections-max", "440"];
     for server in Place::each_limited("-n 512", &options) {
-        // Takes the descriptors away under its feet: the limit of the process, lowered from outside.
+        // Takes the descriptors away from the running server: its limit, lowered from outside.
         let limit = |soft: u64| {
             let pid = Pid::from_raw(server.pid() as i32);
             let limits = Rlimit { current: Some(soft), maximum: Some(512) };
@@ -135,13 +137,13 @@ fn running_out_of_descriptors_sheds_and_recovers() {
             stream.set_nonblocking(true).unwrap();
             let mut head = [0; 12];
             match stream.peek(&mut head) {
-                // Over TLS: its part of the handshake.
+                // Over TLS: the client's part of the handshake.
                 Ok(12) if head.ends_with(b"200") || head[0] == 22 => served += 1,
                 Ok(12) if head.ends_with(b"503") => told += 1,
                 _ => {}
             }
         }
-        // Over TLS nobody can be told without a handshake: they are closed.
+        // Over TLS there is no answer without a handshake: they are closed.
         assert!(served > 10 && (told > 0 || server.is_secure()), "{served} served, {told} told");
         crowd.clear();
         assert_recovers(&server);
@@ -156,7 +158,7 @@ fn running_out_of_descriptors_sheds_and_recovers() {
 }
 
 #[test]
-fn thousands_of_idle_connections_stand_in_nobodys_way() {
+fn thousands_of_idle_connections_block_no_buyer() {
     for server in Place::each(&["--sale", "ticket=150", "--cores", "0"]) {
         let before = resident_bytes(&server);
         let idle: Vec<TcpStream> = (0..2000).map(|_| server.connect()).collect();
@@ -189,7 +191,7 @@ fn hundreds_of_purchases_wait_at_the_same_time() {
 }
 
 #[test]
-fn too_many_waiting_purchases_are_told_to_come_back() {
+fn purchases_beyond_the_waiting_bound_are_answered_busy() {
     let options = ["--sale", "ticket=100000", "--cores", "0", "--waiting-max", "1"];
     for server in Place::each(&options) {
         let mut clients: Vec<Client<Line>> = (0..200).map(|_| server.client()).collect();
@@ -219,9 +221,9 @@ fn too_many_waiting_purchases_are_told_to_come_back() {
     }
 }
 
-/// A purchase that waits has no stack: 500 of these would be 32 MiB.
+/// A waiting purchase has no stack: 500 of these would be 32 MiB.
 #[test]
-fn a_crowd_that_waits_takes_hardly_any_memory() {
+fn waiting_purchases_take_hardly_any_memory() {
     let server = Server::start(&["--sale", "ticket=100000", "--cores", "0"]);
     let mut clients: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
     for client in &mut clients {
@@ -246,7 +248,7 @@ fn a_crowd_that_waits_takes_hardly_any_memory() {
     assert_eq!(sold(&server), 1000);
 }
 
-/// The server's own listening socket, as another handle to it.
+/// The server's own listening socket, through another handle.
 fn listening_socket(server: &Server) -> OwnedFd {
     let sockets = format!("/proc/{}/net/tcp", server.pid());
     let sockets = std::fs::read_to_string(sockets).expect("its sockets");
@@ -266,19 +268,19 @@ fn listening_socket(server: &Server) -> OwnedFd {
 }
 
 #[test]
-fn accepting_pauses_when_it_fails_for_good_and_the_log_says_so_once() {
+fn a_failing_accept_pauses_and_is_logged_once() {
     let mut server = Server::start(&["--sale", "ticket=5", "--cores", "0"]);
     let mut kept = Client::new(&server);
     kept.ask("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
     // From now on accept fails with EINVAL.
     shutdown(listening_socket(&server), Shutdown::Both).expect("shut the socket down");
-    let told = "connections can't be accepted";
+    let told = "can't accept connections";
     let until = Instant::now() + ANSWER_DEADLINE;
     while !server.log().contains(told) {
         assert!(Instant::now() < until, "{}", server.log());
         thread::sleep(Duration::from_millis(10));
     }
-    // Who is here already is served, also while it tries again.
+    // Existing connections are served, also while it tries again.
     for _ in 0..20 {
         let bought = kept.ask("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(bought.status(), 200);

@@ -1,4 +1,5 @@
-//! Buyers, the shop and operators: each may do what is his, and is refused what is another's.
+//! Buyers, the shop and operators: each may do what its right allows, and is refused everything
+//! else.
 
 use std::fs;
 use std::thread;
@@ -73,7 +74,7 @@ fn the_shop_settles_reservations_at_either_port() {
 }
 
 #[test]
-fn nobody_else_settles_what_is_not_his() {
+fn shop_requests_need_the_shop_token() {
     let (server, _files) = with_a_shop(&["--sale", "ticket=10"]);
     let mut client = Client::new(&server);
     let id = make(&mut client, "ann");
@@ -119,7 +120,7 @@ fn nobody_else_settles_what_is_not_his() {
 }
 
 #[test]
-fn the_shop_is_no_operator() {
+fn the_shop_token_gives_no_operator_rights() {
     let (server, _files) = with_a_shop(&["--sale", "ticket=10"]);
     let mut control = Client::control(&server);
     for (method, path) in [
@@ -130,6 +131,7 @@ fn the_shop_is_no_operator() {
         ("POST", "/v1/sales"),
         ("GET", "/v1/audit"),
         ("GET", "/v1/instances"),
+        ("GET", "/v1/live"),
         ("GET", "/metrics"),
         ("GET", "/nothing"),
     ] {
@@ -146,7 +148,7 @@ fn the_shop_is_no_operator() {
 }
 
 #[test]
-fn the_shop_finds_what_a_user_has() {
+fn the_shop_lists_the_reservations_of_a_user() {
     let (server, _files) = with_a_shop(&["--sale", "ticket=10"]);
     let mut buyer = Client::new(&server);
     let mut ids: Vec<String> = (0..3).map(|_| make(&mut buyer, "张三")).collect();
@@ -177,7 +179,7 @@ fn the_shop_finds_what_a_user_has() {
         assert_eq!(first["next"], *ids[1]);
         let rest = list(&format!("{user}&limit=2&after={}", ids[1])).json();
         assert_eq!((&rest["reservations"][0]["id"], &rest["next"]), (&json!(ids[2]), &json!(null)));
-        // The page of one user is not another's.
+        // The page of one user is not another user's.
         let bobs = list("user=bob&after=ticket~00000000000000000000000000").json();
         assert_eq!(bobs["reservations"][0]["id"], *other);
         assert_eq!(list("user=nobody").json()["reservations"], json!([]));
@@ -193,7 +195,7 @@ fn the_shop_finds_what_a_user_has() {
 }
 
 #[test]
-fn a_token_takes_another_ones_place() {
+fn a_shop_token_is_replaced_at_a_reload() {
     let (server, files) = with_a_shop(&["--sale", "ticket=10"]);
     let id = make(&mut Client::new(&server), "ann");
     let path = format!("/v1/reservations/{id}/confirm");
@@ -218,7 +220,7 @@ fn buy(client: &mut Client, header: &str, query: &str) -> Response {
 }
 
 #[test]
-fn a_user_counts_only_if_a_trusted_proxy_names_it() {
+fn only_a_trusted_proxy_may_name_the_user() {
     let ann = "X-User-Id: ann\r\n";
     let options = ["--sale", "ticket=100,limit=1"];
     // This test comes from 127.0.0.1.
@@ -252,19 +254,19 @@ fn a_user_counts_only_if_a_trusted_proxy_names_it() {
                 not_trusted(client.ask(reserve(ann, body)), "X-User-Id");
             }
             buy_not_trusted(buy(&mut client, ann, ""), "X-User-Id");
-            // Nor does it help to say that one comes from elsewhere.
+            // A claim to come from another address does not help.
             for forged in ["X-Forwarded-For: 10.0.0.1\r\n", "Forwarded: for=10.0.0.1\r\n"] {
                 buy_not_trusted(buy(&mut client, &format!("{forged}{ann}"), ""), "X-User-Id");
             }
         }
         assert_eq!(buy(&mut client, "", "").json()["code"], -11, "the sale wants to know who");
         assert_eq!(sold(&server), if is_proxy { 2 } else { 0 });
-        assert!(!server.log().contains("users name themselves"), "{}", server.log());
+        assert!(!server.log().contains("clients name their own user"), "{}", server.log());
     }
 }
 
 #[test]
-fn the_shop_buys_for_anybody() {
+fn the_shop_buys_for_any_user() {
     let options = ["--sale", "ticket=10,limit=1", "--trusted-proxies", "10.0.0.0/8"];
     let (server, _files) = with_a_shop(&options);
     let shop = format!("Authorization: Bearer {NEW}\r\n");
@@ -278,14 +280,14 @@ fn the_shop_buys_for_anybody() {
 }
 
 #[test]
-fn a_server_that_believes_everybody_says_so_of_sales_with_a_limit() {
-    // The log of a server is whole once it has ended.
+fn a_limit_without_trusted_users_is_warned_of() {
+    // The log of a server is complete once it has ended.
     let log_of = |options: &[&str]| {
         let mut server = Server::start(options);
         assert_eq!(server.terminate(), 0);
         server.log()
     };
-    let told = "users name themselves, so a limit per user holds only honest ones";
+    let told = "limit per user can be bypassed: clients name their own user";
     let log = log_of(&["--sale", "free=3", "--sale", "ticket=10,limit=1"]);
     let line = log.lines().find(|line| line.contains(told)).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("sale=ticket") && line.contains("sales=1"), "{line}");

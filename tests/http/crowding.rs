@@ -1,4 +1,4 @@
-//! Places run out: who gives way, and who never does.
+//! Places run out: which connections give way, and which never do.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ const PLACES: &str = "40";
 /// The client that takes all it can.
 const GREEDY: u8 = 9;
 
-/// A socket from 127.0.0.`from`, on which nothing has been said.
+/// A socket from 127.0.0.`from`, on which nothing has been sent.
 fn silent_from(server: &Place, from: u8) -> TcpStream {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0))).expect("an address");
@@ -47,7 +47,7 @@ fn silent_crowd(server: &Place, from: u8, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| silent_from(server, from)).collect()
 }
 
-/// The same, and over TLS shakes hands.
+/// The same, and completes the handshake over TLS.
 fn crowd(server: &Place, from: u8, count: usize) -> Vec<Client<Line>> {
     (0..count).map(|_| connect_from(server, from)).collect()
 }
@@ -75,7 +75,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn one_client_can_not_shut_out_the_others() {
+fn one_client_cannot_shut_out_others() {
     let each = |cores| Place::each(&["--connections-max", "400", "--cores", cores]);
     for server in ["0", "0,1"].into_iter().flat_map(each) {
         // From ten addresses, twenty of each: some that have asked, some that are silent.
@@ -84,7 +84,7 @@ fn one_client_can_not_shut_out_the_others() {
         let mut asked = connect_from(&server, GREEDY);
         assert!(asks(&mut asked));
         let mut silent = silent_crowd(&server, GREEDY, 150);
-        // Who has only just come is not taken for silent.
+        // A new connection does not count as silent.
         thread::sleep(Duration::from_millis(2 * NEWCOMER_MS));
         silent.extend(silent_crowd(&server, GREEDY, 100));
         until("more than enough are closed", || {
@@ -95,7 +95,7 @@ fn one_client_can_not_shut_out_the_others() {
         }
         assert!(asks(&mut asked), "silent ones give way first, and there are enough of these");
         assert!(early.iter_mut().all(asks), "nobody else gives way");
-        // Also of a crowd that has only just come: no place is left, and one is found.
+        // Also among new connections: no place is left, and one is found.
         silent.extend(silent_crowd(&server, GREEDY, 1000));
         for from in 50..70 {
             assert!(asks(&mut connect_from(&server, from)), "a newcomer in a storm");
@@ -106,7 +106,7 @@ fn one_client_can_not_shut_out_the_others() {
 }
 
 #[test]
-fn those_between_two_requests_give_way_when_no_silent_ones_are_left() {
+fn idle_connections_are_evicted_after_silent_ones() {
     for server in Place::each(&["--connections-max", PLACES, "--cores", "0"]) {
         let mut early = crowd(&server, 20, 4);
         assert!(early.iter_mut().all(asks));
@@ -126,7 +126,7 @@ fn those_between_two_requests_give_way_when_no_silent_ones_are_left() {
 }
 
 #[test]
-fn who_waits_for_the_ledger_never_gives_way() {
+fn a_waiting_purchase_is_never_evicted() {
     let redis = RedisServer::start(&[]);
     let places = ["--connections-max", PLACES, "--cores", "0", "--sale", "ticket=150"];
     let ledger = ["--ledger", &redis.url(), "--ledger-timeout", "30s"];
@@ -160,7 +160,7 @@ fn sent_is_taken(stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn trusted_proxies_do_not_give_way() {
+fn connections_of_trusted_proxies_are_never_evicted() {
     let proxy = format!("127.0.0.{GREEDY}");
     let options = ["--connections-max", PLACES, "--cores", "0", "--trusted-proxies", &proxy];
     for server in Place::each(&options) {
@@ -174,7 +174,7 @@ fn trusted_proxies_do_not_give_way() {
 }
 
 #[test]
-fn an_address_may_have_a_limit() {
+fn connections_per_address_can_be_limited() {
     let limit = ["--connections-per-address", "3", "--trusted-proxies", "127.0.0.8"];
     for server in Place::each(&[&limit[..], &["--cores", "0"]].concat()) {
         let mut three = crowd(&server, GREEDY, 3);
@@ -192,9 +192,10 @@ fn an_address_may_have_a_limit() {
 }
 
 #[test]
-fn answers_must_be_taken_at_a_minimum_rate() {
+fn a_client_must_read_answers_at_a_minimum_rate() {
     for server in Place::each(&["--cores", "0", "--write-timeout", "1s"]) {
-        // Whether it is cut off while it takes so many bytes at a time, with a pause before each.
+        // Whether it is cut off while it takes this number of bytes at a time, with a pause before
+        // each.
         let is_cut_off = |bytes: usize, pause_ms: u64, time: Duration| {
             let mut client = server.client();
             sockopt::set_socket_recv_buffer_size(client.stream.socket(), 4096).unwrap();

@@ -11,7 +11,7 @@ fn each(option: &str) -> impl Iterator<Item = Place> {
     Place::each(&["--sale", "ticket=150", "--cores", "0", option, "500ms"])
 }
 
-/// Sends a byte each 100 ms until the server has had enough.
+/// Sends a byte every 100 ms until the server closes.
 fn trickle_slowly(client: &mut Client<Line>, bytes: &[u8]) {
     for byte in bytes {
         if client.stream.write_all(&[*byte]).is_err() {
@@ -84,7 +84,7 @@ fn a_slow_body_is_408() {
 }
 
 #[test]
-fn a_silent_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_an_answer() {
     for server in each("--idle-timeout") {
         let mut fresh = server.client();
         let mut used = server.client();
@@ -100,7 +100,7 @@ fn a_silent_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_cut_off_and_costs_little() {
+fn a_client_that_never_reads_is_cut_off_cheaply() {
     for server in each("--write-timeout") {
         assert_sells(&server);
         let before = resident_bytes(&server);
@@ -125,7 +125,8 @@ fn a_client_that_never_reads_is_cut_off_and_costs_little() {
             thread::sleep(Duration::from_millis(50));
         }
         let grown = most.saturating_sub(before);
-        // The allocator takes huge pages of 2 MiB, a few a core; what was sent is a multiple of this.
+        // The allocator takes huge pages of 2 MiB, a few per core; what was sent is a multiple of
+        // this.
         assert!(grown < 16 << 20, "grew by {grown} bytes");
         for writer in writers {
             let sent = writer.join().unwrap();
@@ -136,7 +137,7 @@ fn a_client_that_never_reads_is_cut_off_and_costs_little() {
 
 #[test]
 fn a_client_that_reads_slowly_gets_everything() {
-    // So slowly that the kernel tells the server of no room to write within the deadline.
+    // So slowly that the kernel reports no room to write to the server within the deadline.
     for server in each("--write-timeout") {
         let request = "GET /json HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut stream = server.client().stream;
@@ -160,9 +161,9 @@ fn a_client_that_reads_slowly_gets_everything() {
     }
 }
 
-/// One client that never stops asking must not have a core to itself.
+/// A client that never stops asking must not have a core to itself.
 #[test]
-fn a_flood_on_one_connection_leaves_others_their_turn() {
+fn a_flood_on_one_connection_does_not_starve_others() {
     for server in Place::each(&["--sale", "ticket=150", "--cores", "0"]) {
         let floods: Vec<_> = (0..2)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! The end of a server: what is under way is finished, the rest is told.
+//! The end of a server: requests under way are finished, others get an answer.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ fn assert_refuses_new(server: &Server) {
 }
 
 #[test]
-fn a_drain_finishes_what_is_under_way() {
+fn a_drain_finishes_requests_under_way() {
     let each = |cores| Place::each(&["--sale", "ticket=150", "--cores", cores]);
     for mut server in ["0", "0,1"].into_iter().flat_map(each) {
         let mut idle: Vec<Client<Line>> = (0..20).map(|_| server.client()).collect();
@@ -59,7 +59,7 @@ fn a_drain_finishes_what_is_under_way() {
 }
 
 #[test]
-fn a_server_that_is_told_to_end_serves_on_for_a_while_but_is_not_ready() {
+fn a_terminated_server_serves_through_the_drain_delay() {
     for cores in ["0", "0,1"] {
         let delay = ["--drain-delay", "3s"];
         let mut server =
@@ -74,7 +74,7 @@ fn a_server_that_is_told_to_end_serves_on_for_a_while_but_is_not_ready() {
         while control.ask(ready).status() == 200 {
             assert!(since.elapsed() < Duration::from_secs(2), "it is still ready");
         }
-        // Those who are here are told to come back elsewhere, those who come are served.
+        // Existing clients are asked to come back elsewhere, new ones are served.
         for mut client in [kept, Client::new(&server)] {
             let response = client.ask(BUY);
             assert_eq!((response.status(), response.closes()), (200, true));
@@ -90,12 +90,12 @@ fn a_server_that_is_told_to_end_serves_on_for_a_while_but_is_not_ready() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once_also_before_the_drain() {
+fn a_second_signal_ends_the_drain_delay_at_once() {
     let mut server = Server::start(&["--sale", "ticket=150", "--drain-delay", "5m"]);
     let mut client = Client::new(&server);
     server.signal(Signal::TERM);
     let until = Instant::now() + Duration::from_secs(10);
-    while !server.log().contains("not ready any more") {
+    while !server.log().contains("drain delay started") {
         assert!(Instant::now() < until, "{}", server.log());
         thread::sleep(Duration::from_millis(10));
     }
@@ -105,7 +105,7 @@ fn a_second_signal_ends_at_once_also_before_the_drain() {
 }
 
 #[test]
-fn a_request_that_is_here_already_is_answered() {
+fn a_received_request_is_answered_in_a_drain() {
     for mut server in Place::each(&["--sale", "ticket=100000"]) {
         let mut clients: Vec<Client<Line>> = (0..200).map(|_| server.client()).collect();
         for client in &mut clients {
@@ -123,10 +123,10 @@ fn a_request_that_is_here_already_is_answered() {
     }
 }
 
-/// Whoever waits for a client in a drain (a container's runtime, mostly) waits for a moment only,
-/// whatever the client's time would be otherwise.
+/// In a drain the server waits for a client only a moment (as a container's runtime waits for the
+/// server), whatever the client's deadline would be otherwise.
 #[test]
-fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
+fn an_unfinished_client_delays_a_drain_only_briefly() {
     let each = |cores| {
         let patient = ["--head-timeout", "1h", "--body-timeout", "1h", "--write-timeout", "1h"];
         let sale = ["--sale", "ticket=150", "--cores", cores];
@@ -141,7 +141,7 @@ fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
             client.send(half);
             client
         });
-        // One that goes on and on, and one that takes no answer.
+        // A client that sends without end, and one that takes no answer.
         let mut trickling = server.client();
         trickling.send("GET /");
         let mut trickle = trickling.stream.try_clone().expect("another handle");
@@ -186,7 +186,7 @@ fn a_drain_ends_when_its_time_is_up() {
     assert_eq!(server.terminate(), 0);
     let took = since.elapsed();
     assert!((900..10_000).contains(&took.as_millis()), "{took:?}");
-    assert!(server.log().contains("the time to drain is up"), "{}", server.log());
+    assert!(server.log().contains("drain timeout reached; closing the rest"), "{}", server.log());
 }
 
 #[test]

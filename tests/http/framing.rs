@@ -98,7 +98,7 @@ fn a_body_that_is_not_read_is_not_the_next_request() {
 }
 
 #[test]
-fn the_largest_body_is_taken_and_a_larger_one_is_not() {
+fn the_largest_body_is_accepted_and_a_larger_one_refused() {
     for server in each() {
         let body = format!("{}{BODY}", " ".repeat(16 * 1024 - BODY.len()));
         let mut client = server.client();
@@ -128,7 +128,7 @@ fn the_largest_body_is_taken_and_a_larger_one_is_not() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_gets_it() {
+fn expect_100_continue_is_answered() {
     for server in each() {
         let expecting = reserve("Expect: 100-continue\r\n", BODY);
         let (head, body) = expecting.split_at(expecting.len() - BODY.len());
@@ -140,13 +140,13 @@ fn a_client_that_waits_for_100_gets_it() {
             client.send(body);
             assert_eq!(client.response().status(), 201);
         }
-        // Behind another request the interim answer keeps its place.
+        // After another request the interim answer keeps its place.
         client.send(format!("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n{head}"));
         assert_eq!(client.response().text(), "Hello, World!");
         assert_eq!(client.response().status(), 100);
         client.trickle(body.as_bytes());
         assert_eq!(client.response().status(), 201);
-        // The body is here already: no need to ask for it.
+        // The body has come already: no need to ask for it.
         assert_eq!(client.ask(&expecting).status(), 201);
         // No body, or HTTP/1.0: nothing to wait for.
         let none = "GET /plaintext HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n";
@@ -156,7 +156,7 @@ fn a_client_that_waits_for_100_gets_it() {
         client.send(body);
         assert_eq!(client.response().status(), 201);
         client.assert_end();
-        // What is refused anyhow is not asked for.
+        // A request that is refused anyhow is not asked for its body.
         let mut client = server.client();
         client.send(reserve("Expect: 100-continue\r\nContent-Length: 99999\r\n", BODY));
         client.response().assert_problem(400, "bad_request");

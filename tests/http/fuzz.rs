@@ -1,4 +1,4 @@
-//! Bytes by chance: whatever comes, the server lives, sells, and loses count of nothing.
+//! Random bytes: whatever comes, the server lives, sells, and loses count of nothing.
 //!
 //! The seed is printed and runs again as `STAMPEDE_TEST_SEED=… cargo test --test http fuzz`.
 
@@ -10,10 +10,10 @@ use crate::client::{Stream, assert_sells, reserve, sold};
 use crate::place::Place;
 
 const REQUESTS: usize = 2000;
-/// Over TLS, where each has a handshake.
+/// Fewer over TLS, where each has a handshake.
 const REQUESTS_OVER_TLS: usize = 300;
 
-/// Pieces that mean something, put where they don't belong.
+/// Pieces with a meaning, put where they do not belong.
 const PIECES: [&str; 20] = [
     "\r\n",
     "\n",
@@ -92,7 +92,7 @@ fn mutate(chance: &mut Chance, seeds: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn survives_whatever_comes() {
+fn the_server_survives_mutated_requests() {
     for mut server in Place::each(&["--sale", "ticket=1000000"]) {
         let requests = if server.is_secure() { REQUESTS_OVER_TLS } else { REQUESTS };
         let (mut chance, seeds) = (Chance(seed()), seeds());
@@ -129,7 +129,7 @@ fn survives_whatever_comes() {
         }
         assert_sells(&server);
         granted += 1;
-        // Each grant that was told is there, of one unit at least, of ten at most.
+        // Each granted reservation exists, with one to ten units.
         let units = sold(&server);
         assert!(server.is_running());
         assert!(units >= granted as u64, "{granted} told, {units} sold");

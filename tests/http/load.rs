@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::client::sold;
 use crate::place::Place;
 
-/// Runs a load generator and returns what it prints.
+/// Runs a load generator and returns its output.
 #[track_caller]
 fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
@@ -17,7 +17,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     text.concat()
 }
 
-/// The number that stands behind a name in what `ab` prints.
+/// The number after a name in the output of `ab`.
 fn number(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix(name))?;
     line.trim_start_matches(':').split_whitespace().next()?.parse().ok()

@@ -20,7 +20,7 @@ fn of(origin: &str) -> String {
 }
 
 #[test]
-fn a_page_of_the_shop_may_read_answers_and_no_other() {
+fn only_pages_of_allowed_origins_may_read_answers() {
     let server = Server::start(&[
         "--sale",
         "ticket=2",
@@ -45,7 +45,8 @@ fn a_page_of_the_shop_may_read_answers_and_no_other() {
         assert_eq!(preflight.header(name), Some(value), "{name}");
     }
     assert_eq!(preflight.header("Access-Control-Allow-Credentials"), None);
-    // An answer at once, one after the ledger's, a refusal, and one to a path that is written otherwise.
+    // An immediate answer, one after the ledger's, a refusal, and one to a path that is written
+    // otherwise.
     let mut answers = vec![
         client.ask(reserve(&of(SHOP), r#"{"user":"ann"}"#)),
         ask(&mut client, "GET /v1/sales/ticket", &of(SHOP)),
@@ -81,7 +82,7 @@ fn a_page_of_the_shop_may_read_answers_and_no_other() {
 }
 
 #[test]
-fn every_page_may_if_that_is_said_and_none_by_default() {
+fn cors_allows_every_origin_only_with_a_wildcard() {
     let any = Server::start(&["--cors-origins", "*"]);
     let answer = ask(&mut Client::new(&any), "GET /v1/sales/ticket", &of("null"));
     assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("*"));
@@ -100,7 +101,7 @@ fn ids(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The list once it is so.
+/// The list, when the condition holds.
 fn list_when(client: &mut Client, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + ANSWER_DEADLINE;
     loop {
@@ -115,7 +116,7 @@ fn list_when(client: &mut Client, path: &str, is_so: impl Fn(&Value) -> bool) ->
 }
 
 #[test]
-fn everybody_sees_the_list_of_sales() {
+fn the_list_of_sales_is_public() {
     let redis = RedisServer::start(&[]);
     let sales = ["--sale", "b=20,limit=2", "--sale", "a=10", "--sale", "c=30"];
     let url = redis.url();
@@ -127,7 +128,7 @@ fn everybody_sees_the_list_of_sales() {
             if options.len() > 6 { &["a", "b", "c", "parts"] } else { &["a", "b", "c"] };
         let list = list_when(&mut client, "/v1/sales", |_| true);
         assert_eq!((ids(&list), &list["next"]), (names.to_vec(), &json!(null)));
-        // What it shows of a sale is what the sale shows.
+        // The list shows of a sale what the sale itself shows.
         for sale in list["sales"].as_array().expect("sales") {
             let path = format!("/v1/sales/{}", sale["id"].as_str().expect("an id"));
             assert_eq!(*sale, get(&server, &path).json());
@@ -136,7 +137,7 @@ fn everybody_sees_the_list_of_sales() {
         assert_eq!((ids(&first), &first["next"]), (vec!["a", "b"], &json!("b")));
         let rest = list_when(&mut client, "/v1/sales?limit=2&after=b", |_| true);
         assert_eq!(ids(&rest), names[2..]);
-        // It follows what is sold, without a question for each look.
+        // It follows the sales, without a question per request.
         let reserve = reserve("", r#"{"user":"ann"}"#).replace("/ticket/", "/a/");
         assert_eq!(client.ask(reserve).status(), 201);
         list_when(&mut client, "/v1/sales", |list| list["sales"][0]["free"] == 9);

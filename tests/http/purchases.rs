@@ -1,4 +1,4 @@
-//! What a buyer is told, and what is taken from the stock.
+//! A buyer's answers, and what is taken from the stock.
 
 use std::thread;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn a_reservation_is_created_shown_and_replayed() {
         assert_eq!((replayed.status(), replayed.json()), (200, reservation.clone()));
     }
     assert_eq!(get(&server, &location).json(), reservation);
-    // The key is the user's own, and no key is a new one each time.
+    // The key belongs to the user, and no key is a new one each time.
     let other = client.ask(reserve("Idempotency-Key: key-1\r\n", r#"{"user":"李四"}"#));
     assert_eq!((other.status(), other.json()["quantity"].as_u64()), (201, Some(1)));
     for _ in 0..2 {
@@ -92,7 +92,7 @@ fn a_buyer_is_named_by_header_or_parameter() {
 }
 
 #[test]
-fn bad_input_is_named_and_takes_nothing() {
+fn bad_input_names_the_field_and_reserves_nothing() {
     let server = Server::start(&["--sale", "ticket=150"]);
     let mut client = Client::new(&server);
     let long = "u".repeat(10 * 1024);
@@ -154,7 +154,7 @@ fn bad_input_is_named_and_takes_nothing() {
             "{path}"
         );
     }
-    // Beyond the bounds of a head, whatever the header.
+    // Beyond the bounds of a head, in any header.
     for name in ["Idempotency-Key", "X-User-Id"] {
         let mut client = Client::new(&server);
         let response = client.ask(reserve(&format!("{name}: {long}\r\n"), r#"{"user":"u"}"#));
@@ -165,9 +165,9 @@ fn bad_input_is_named_and_takes_nothing() {
     assert_sells(&server);
 }
 
-/// Nesting took the stack of a core's worker, and the core never answered again.
+/// Deep nesting once took the stack of a core's worker, and the core never answered again.
 #[test]
-fn deeply_nested_json_is_refused_and_harms_nobody() {
+fn deeply_nested_json_is_refused() {
     let server = Server::start(&["--sale", "ticket=150", "--cores", "0"]);
     for depth in [1, 20, 60, 100, 126, 127, 128, 1000, 2000] {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
@@ -197,9 +197,10 @@ fn an_unknown_reservation_is_not_found() {
     }
 }
 
-/// More at once than may wait for the ledger, after a pause: the core still knows.
+/// After a pause, more requests at once than may wait for the ledger: the core answers from its
+/// latch.
 #[test]
-fn a_crowd_that_comes_back_finds_the_latch_closed() {
+fn a_returning_crowd_is_refused_from_the_latch() {
     let server = Server::start(&["--sale", "ticket=1", "--cores", "0", "--waiting-max", "1"]);
     assert_sells(&server);
     assert_eq!(get(&server, "/buy/ticket").json()["code"], -1);

@@ -1,6 +1,6 @@
-//! What is refused before it is understood: one clear answer, then the connection closes, and
-//! nothing behind it is served. What a rule of the RFCs says is in `rules.rs`; here are more of its
-//! tricks, and what comes without end.
+//! Requests that are refused before they are understood: one clear answer, then the connection
+//! closes, and nothing after it is served. The RFCs' rules are in `rules.rs`; here are more tricks,
+//! and input without end.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -14,7 +14,7 @@ fn each() -> impl Iterator<Item = Place> {
     Place::each(&["--sale", "ticket=150"])
 }
 
-/// One problem and the end; and if the connection had gone on, a ticket would be gone.
+/// One problem and the end. If the connection had gone on, a ticket would be gone.
 #[track_caller]
 fn assert_refused(server: &Place, request: &str) {
     for pieces in [1, 2, 1000] {
@@ -32,7 +32,7 @@ fn assert_refused(server: &Place, request: &str) {
 }
 
 #[test]
-fn what_two_readers_could_frame_differently_is_refused() {
+fn ambiguous_framing_is_refused() {
     for server in each() {
         let chunks = "0\r\n\r\n";
         let with = |headers: &str, body: &str| {
@@ -40,7 +40,7 @@ fn what_two_readers_could_frame_differently_is_refused() {
         };
         let mut vectors = Vec::new();
         for headers in [
-            // Content-Length that is none.
+            // Invalid Content-Length.
             "Content-Length: -5\r\n",
             "Content-Length: 5 5\r\n",
             "Content-Length: 0x5\r\n",
@@ -59,7 +59,7 @@ fn what_two_readers_could_frame_differently_is_refused() {
             "Transfer-Encoding:\r\n chunked\r\n",
             "Transfer-Encoding: \r\n",
             "X: a\r\n Transfer-Encoding: chunked\r\n",
-            // Lines that end otherwise.
+            // Other line ends.
             "X: a\nTransfer-Encoding: chunked\r\n",
             "X: a\rTransfer-Encoding: chunked\r\n",
             "X: a\r\r\nTransfer-Encoding: chunked\r\n",
@@ -102,7 +102,7 @@ fn what_two_readers_could_frame_differently_is_refused() {
 }
 
 #[test]
-fn a_head_exactly_at_the_bound_is_refused_without_waiting_for_more() {
+fn a_head_that_reaches_the_bound_is_refused_at_once() {
     for server in each() {
         for (head, code) in [
             (format!("GET /{}", "x".repeat(4096 - 5)), "uri_too_long"),
@@ -118,7 +118,7 @@ fn a_head_exactly_at_the_bound_is_refused_without_waiting_for_more() {
 }
 
 #[test]
-fn the_answer_is_not_lost_though_the_client_goes_on_sending() {
+fn a_client_that_keeps_sending_still_gets_the_refusal() {
     for server in each() {
         for head in [
             "BAD\r\n\r\n",
@@ -138,7 +138,7 @@ fn the_answer_is_not_lost_though_the_client_goes_on_sending() {
     }
 }
 
-/// A head or a body without end is refused early; whoever goes on sending is cut off.
+/// A head or a body without end is refused early, and a client that goes on sending is cut off.
 #[test]
 fn endless_requests_are_cut_off() {
     for server in each() {
@@ -172,7 +172,7 @@ fn endless_requests_are_cut_off() {
                 sent
             });
             assert_eq!(client.response().status(), status, "{head}");
-            // It ends, politely or not.
+            // It ends, in order or not.
             let _ = client.stream.read_to_end(&mut Vec::new());
             let sent = writing.join().unwrap();
             assert!(sent < 32 << 20, "{head}: took {sent} bytes");

@@ -20,7 +20,7 @@ fn each() -> impl Iterator<Item = Place> {
 }
 
 #[test]
-fn techempowers_answers_are_to_the_letter() {
+fn techempower_answers_match_to_the_byte() {
     for server in each() {
         let mut client = server.client();
         for _ in 0..3 {
@@ -128,9 +128,10 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// A head that repeats the one before it is known by its bytes: another one must not be taken for it.
+/// A head that repeats the one before it is recognised by its bytes: no other head may be taken for
+/// it.
 #[test]
-fn pipelined_heads_that_are_nearly_alike_are_told_apart() {
+fn nearly_identical_pipelined_heads_are_distinguished() {
     for server in Place::each(&["--sale", "ticket=150,limit=1"]) {
         let buy = |user: &str| {
             format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\nX-User-Id: {user}\r\n\r\n")
@@ -145,7 +146,8 @@ fn pipelined_heads_that_are_nearly_alike_are_told_apart() {
         assert_eq!(codes(&mut client, 4), [1, second, 1, second]);
         assert!(second < 0, "{second}");
         assert_eq!(sold(&server), 3);
-        // Refused by the core alone: the same head again, half of it, the rest, one more that ends it.
+        // Refused by the core alone: the same head again, half of it, the other half, one more that
+        // ends it.
         let json = "GET /json HTTP/1.1\r\nHost: a\r\n\r\n";
         let last = "GET /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         let (half, rest) = json.split_at(20);
@@ -195,7 +197,7 @@ fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[test]
-fn options_and_wrong_methods_say_what_is_allowed() {
+fn options_and_wrong_methods_return_the_allow_header() {
     let server = start();
     let mut client = Client::new(&server);
     let all = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -236,7 +238,7 @@ fn a_half_closed_client_still_gets_its_answers() {
             assert_eq!(responses.len(), count, "{request}");
             assert!(responses.iter().all(|response| matches!(response.status(), 200 | 201)));
         }
-        // Half a request, and then the end: nothing to be answered.
+        // Half a request, and then the end: no answer.
         assert_eq!(server.exchange(b"GET /buy/ticket HTTP/1.1\r\nHost: a\r\n"), []);
         assert_eq!(server.exchange(reserve("", "{}").strip_suffix('}').unwrap().as_bytes()), []);
         assert_eq!(sold(&server), 24);
@@ -244,7 +246,7 @@ fn a_half_closed_client_still_gets_its_answers() {
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_no_harm() {
+fn a_client_that_disconnects_does_no_harm() {
     for server in each() {
         for _ in 0..50 {
             let mut client = server.client();
@@ -265,7 +267,7 @@ fn a_client_that_goes_away_leaves_no_harm() {
 }
 
 #[test]
-fn what_follows_the_last_request_of_a_connection_is_ignored() {
+fn bytes_after_a_closing_request_are_ignored() {
     for server in each() {
         let last = "GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         let responses = server.exchange(format!("{BUY}{last}{}", BUY.repeat(5000)).as_bytes());

@@ -1,4 +1,4 @@
-//! The life of a reservation after it is made: paid for, given back, expired, paid for late.
+//! The life of a reservation after it is made: paid, given back, expired, paid late.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ fn await_expiry(server: &Server, id: &str) {
 }
 
 #[test]
-fn a_reservation_is_confirmed_once_and_for_all() {
+fn a_confirmation_is_repeatable_and_final() {
     let server = demonstration("ticket=5");
     let mut client = Client::new(&server);
     let mut reservation = make(&mut client, "", r#"{"user":"张三","quantity":2}"#);
@@ -78,7 +78,7 @@ fn only_the_shop_confirms() {
     let mut client = Client::new(&server);
     let reservation = make(&mut client, "", r#"{"user":"u"}"#);
     let id = id(&reservation);
-    // The same for every id, so it tells nothing about any.
+    // The same for every id, so it says nothing about any.
     let refused = confirm(&mut client, id);
     refused.assert_problem(403, "confirm_not_public");
     for hint in ["control port", "--public-confirm"] {
@@ -112,7 +112,7 @@ fn only_the_shop_confirms() {
 }
 
 #[test]
-fn a_server_at_which_buyers_may_confirm_warns_of_it() {
+fn public_confirm_is_warned_of() {
     for (environment, options) in [
         (&[][..], &["--public-confirm"][..]),
         (&[], &["--public-confirm=on"]),
@@ -127,7 +127,7 @@ fn a_server_at_which_buyers_may_confirm_warns_of_it() {
 }
 
 #[test]
-fn nobody_passes_his_limit_by_naming_another_user() {
+fn a_user_cannot_evade_a_limit_by_naming_another() {
     let server = Server::start(&["--sale", "ticket=5,limit=1"]);
     let mut client = Client::new(&server);
     let ann = "X-User-Id: ann\r\n";
@@ -185,7 +185,7 @@ fn a_reservation_is_cancelled_once() {
 }
 
 #[test]
-fn what_is_cancelled_is_sold_again_by_every_core() {
+fn cancelled_units_are_sold_again_by_every_core() {
     let server = Server::start(&["--sale", "ticket=1"]);
     let mut clients: Vec<Client> = (0..8).map(|_| Client::new(&server)).collect();
     let mut held = id(&make(&mut clients[0], "", r#"{"user":"u"}"#)).to_owned();
@@ -205,7 +205,7 @@ fn what_is_cancelled_is_sold_again_by_every_core() {
 }
 
 #[test]
-fn a_late_confirmation_takes_what_is_left() {
+fn a_late_confirmation_takes_a_unit_that_is_left() {
     let server = demonstration("ticket=1,hold=20ms");
     let mut client = Client::new(&server);
     let first = id(&make(&mut client, "", r#"{"user":"u"}"#)).to_owned();
@@ -213,7 +213,7 @@ fn a_late_confirmation_takes_what_is_left() {
     cancel(&mut client, &first).assert_problem(409, "expired");
     let second = id(&make(&mut client, "", r#"{"user":"v"}"#)).to_owned();
     await_expiry(&server, &second);
-    // One unit is left, for the first who comes.
+    // One unit is left, for the first request.
     for _ in 0..2 {
         let confirmed = confirm(&mut client, &first);
         assert_eq!((confirmed.status(), &confirmed.json()["status"]), (200, &json!("confirmed")));
@@ -239,7 +239,7 @@ fn a_late_confirmation_keeps_to_the_users_limit() {
 }
 
 #[test]
-fn what_is_no_reservation_is_not_found() {
+fn an_invalid_reservation_id_is_not_found() {
     let server = demonstration("ticket=1");
     let mut client = Client::new(&server);
     let long = "s".repeat(1024);
@@ -313,7 +313,7 @@ fn a_body_is_ignored_but_bounded() {
 }
 
 #[test]
-fn pipelined_changes_come_in_order() {
+fn pipelined_changes_are_applied_in_order() {
     let server = demonstration("ticket=20");
     let mut client = Client::new(&server);
     for _ in 0..5 {
@@ -356,7 +356,7 @@ fn pipelined_changes_come_in_order() {
 }
 
 #[test]
-fn a_repeated_key_tells_what_became_of_its_reservation() {
+fn a_repeated_key_returns_the_state_of_its_reservation() {
     for (sale, end, buy_code) in [
         ("ticket=10", "confirmed", 1),
         ("ticket=10", "cancelled", -15),
@@ -390,7 +390,7 @@ fn a_repeated_key_tells_what_became_of_its_reservation() {
 }
 
 #[test]
-fn buying_says_when_it_opens_and_which_field_is_wrong() {
+fn buy_answers_name_the_opening_time_or_wrong_field() {
     let opens = "2090-01-01T02:00:00.000Z";
     let server = Server::start(&["--sale", &format!("ticket=5,limit=1,opens={opens}")]);
     let mut client = Client::new(&server);
@@ -428,7 +428,7 @@ fn buying_says_when_it_opens_and_which_field_is_wrong() {
 }
 
 #[test]
-fn a_sale_that_is_watched_shows_what_changes() {
+fn a_polled_sale_shows_every_change() {
     let server = demonstration("ticket=5");
     let (mut watcher, mut client) = (Client::new(&server), Client::new(&server));
     let mut shows = |held: u64, confirmed: u64| {

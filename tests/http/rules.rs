@@ -1,5 +1,5 @@
-//! The rules of RFC 9110 and 9112 over raw sockets, at every port: one table, one walk. Each rule is
-//! sent whole and in pieces, with a request behind it that shows whether the connection goes on.
+//! The rules of RFC 9110 and 9112 over raw sockets, at every port: one table, one walk. Each rule
+//! is sent whole and in pieces, followed by a request that shows whether the connection goes on.
 
 #[path = "rules/table.rs"]
 mod table;
@@ -19,14 +19,14 @@ const CUTS: [usize; 4] = [1, 2, 7, 1000];
 const READ: &str = "/v1/sales/ticket";
 const NEXT: &str = "GET {read} HTTP/1.1\r\n{H}Connection: close\r\n\r\n";
 
-/// What a port calls what a rule is about.
+/// What a port puts in place of a rule's names.
 struct Port {
     at: At,
     name: &'static str,
-    /// What changes something by POST, and with what body.
+    /// A path that changes something by POST, and its body.
     act: &'static str,
     json: &'static str,
-    /// What speaks in the clear refuses what is meant for TLS.
+    /// A port without TLS refuses an `https` target.
     in_the_clear: bool,
 }
 
@@ -67,7 +67,7 @@ impl Port {
         filled
     }
 
-    /// Walks the table. Gives how often something was done.
+    /// Walks the table. Returns how often something was done.
     fn walk<S: Stream>(&self, connect: impl Fn() -> Client<S>) -> u64 {
         let mut done = 0;
         let is_for = |rule: &&Rule| {
@@ -91,8 +91,8 @@ impl Port {
             // The server may have closed the connection meanwhile.
             let _ = client.stream.write_all(piece);
         }
-        // In one piece with the end of the request: what comes after a close is answered by a reset,
-        // which may take the answer away.
+        // In one piece with the end of the request: what comes after a close is answered by a
+        // reset, which may take the answer away.
         let last = [&sent.as_bytes()[last_at..], self.fill(NEXT).as_bytes()].concat();
         let _ = client.stream.write_all(&last);
         let head_only = sent.trim_start().starts_with("HEAD ");
@@ -151,7 +151,7 @@ fn total(server: &Server) -> u64 {
 }
 
 #[test]
-fn every_rule_is_kept_at_every_port() {
+fn every_http_rule_holds_at_every_port() {
     assert!(ALL.iter().map(|rules| rules.len()).sum::<usize>() >= 80);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("stampede.sock");

@@ -1,4 +1,4 @@
-//! The rules of TechEmpower's two tests, and that the entry in `bench/techempower` says what is true.
+//! The rules of TechEmpower's two tests, and that the entry in `bench/techempower` is true.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ const CONFIG_JSON: &str = include_str!("../../bench/techempower/benchmark_config
 const CONFIG_TOML: &str = include_str!("../../bench/techempower/config.toml");
 const DOCKERFILE: &str = include_str!("../../bench/techempower/stampede.dockerfile");
 
-/// What the image runs.
+/// The command of the image.
 fn command() -> Vec<String> {
     let line = DOCKERFILE.lines().find_map(|line| line.strip_prefix("CMD ")).expect("a CMD");
     serde_json::from_str(line).expect("the exec form")
@@ -33,7 +33,7 @@ fn every_rule_of_techempower_holds() {
 }
 
 #[test]
-fn the_entry_says_what_is_served() {
+fn the_entry_lists_the_served_paths() {
     let json: Value = serde_json::from_str(CONFIG_JSON).expect("JSON");
     let test = &json["tests"][0]["default"];
     let toml: toml::Table = CONFIG_TOML.parse().expect("TOML");

@@ -1,5 +1,5 @@
-//! A sale with ticket types as buyers, the shop and operators meet it, in either ledger: caps within the
-//! total, reservations of lines, all or nothing.
+//! A sale with ticket types as buyers, the shop and operators meet it, in either ledger: caps
+//! within the total, reservations of lines, all or nothing.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,16 @@ use crate::client::{Client, Response, get, reserve_from};
 use crate::redis::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 
-/// A server with the sale `fair`: 10 units, 6 of adults and 5 of children at the most. The second is its
-/// ledger, if that is a process of its own.
+/// A server with the sale `fair`: 10 units, at most 6 of adults and 5 of children. The second is
+/// its ledger, if that is a process of its own.
 fn each_ledger(options: &[&str], test: impl Fn(&Server)) {
     test(&server_with_fair(options, json!({ "id": "fair" })));
     let redis = RedisServer::start(&[]);
     let url = redis.url();
     let shared =
         server_with_fair(&[options, &["--ledger", &url]].concat(), json!({ "id": "fair" }));
-    // Before it has seen who shares the ledger it takes no lines, which an older server could not read.
+    // Before it knows the servers that share the ledger it takes no lines, which an older server
+    // could not read.
     eventually("it knows who shares the ledger", || {
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
         Client::control(&shared)
@@ -38,7 +39,7 @@ fn server_with_fair(options: &[&str], mut sale: Value) -> Server {
     server
 }
 
-/// A request of the control port.
+/// A request to the control port.
 fn operate(server: &Server, path: &str, body: Option<Value>) -> Response {
     post(&mut Client::control(server), path, body)
 }
@@ -102,7 +103,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn lines_are_held_confirmed_and_given_back_as_one() {
+fn lines_are_held_confirmed_and_cancelled_together() {
     each_ledger(&[], |server| {
         let sale = fair(server);
         let type_of = |cap: u64| json!({ "cap": cap, "free": cap, "held": 0, "confirmed": 0 });
@@ -138,7 +139,7 @@ fn lines_are_held_confirmed_and_given_back_as_one() {
 }
 
 #[test]
-fn a_type_is_sold_to_its_cap_and_all_lines_or_none_are() {
+fn a_type_sells_to_its_cap_and_lines_all_or_nothing() {
     each_ledger(&[], |server| {
         bought(server, "ann", json!({ "adult": 5 }));
         let refused = buy(server, "bob", json!({ "adult": 2, "child": 1 }));
@@ -159,7 +160,7 @@ fn a_type_is_sold_to_its_cap_and_all_lines_or_none_are() {
 }
 
 #[test]
-fn what_is_wrong_with_lines_is_named_and_reserves_nothing() {
+fn invalid_lines_are_named_and_reserve_nothing() {
     each_ledger(&[], |server| {
         let deep = format!(r#"{{"adult":{}1{}}}"#, "[".repeat(90), "]".repeat(90));
         let many = (0..17).map(|n| format!(r#""t{n}":1"#)).collect::<Vec<_>>().join(",");
@@ -192,7 +193,7 @@ fn what_is_wrong_with_lines_is_named_and_reserves_nothing() {
         plain.assert_problem(422, "invalid");
         assert_eq!(plain.json()["field"], "lines");
         assert_units(server, [10, 0, 0], [6, 0, 0], [5, 0, 0]);
-        // What remains is said as the sale counts.
+        // The remaining units are those of the sale's counts.
         let made = bought(server, "ann", json!({ "adult": 2 }));
         let path = format!("/v1/reservations/{}/cancel", id(&made));
         for (remaining, code) in [
@@ -211,7 +212,7 @@ fn what_is_wrong_with_lines_is_named_and_reserves_nothing() {
 }
 
 #[test]
-fn a_key_finds_its_lines_again_and_no_others() {
+fn an_idempotency_key_is_bound_to_its_lines() {
     each_ledger(&[], |server| {
         let key = "Idempotency-Key: k\r\n";
         let ask = |lines: Value| buy_by(server, key, json!({ "user": "ann", "lines": lines }));
@@ -227,7 +228,7 @@ fn a_key_finds_its_lines_again_and_no_others() {
 }
 
 #[test]
-fn lines_expire_as_one_and_a_late_payment_takes_them_again_within_their_caps() {
+fn lines_expire_together_and_late_payment_respects_caps() {
     each_ledger(&[], |server| {
         let hold = |hold: &str| {
             let path = "/v1/sales/fair".to_owned();
@@ -259,7 +260,7 @@ fn lines_expire_as_one_and_a_late_payment_takes_them_again_within_their_caps() {
 }
 
 #[test]
-fn a_core_refuses_a_type_from_memory_until_units_of_it_return() {
+fn a_core_refuses_a_sold_out_type_until_units_return() {
     each_ledger(&[], |server| {
         let made = bought(server, "ann", json!({ "adult": 6 }));
         let metric = || {
@@ -284,7 +285,7 @@ fn a_core_refuses_a_type_from_memory_until_units_of_it_return() {
 }
 
 #[test]
-fn a_sale_with_types_is_created_once_and_whole() {
+fn a_sale_with_types_is_validated_and_created_once() {
     each_ledger(&[], |server| {
         let create = |types: &str| {
             let body = format!(r#"{{"id":"fair","total":10,"types":{types}}}"#);
@@ -321,7 +322,7 @@ fn a_sale_with_types_is_created_once_and_whole() {
 }
 
 #[test]
-fn the_articles_way_to_buy_sells_no_types() {
+fn the_buy_path_sells_no_ticket_types() {
     let server = Server::start(&["--sale", "other=1"]);
     let sale = json!({ "id": "ticket", "total": 5, "types": { "adult": 5 } });
     assert_eq!(operate(&server, "/v1/sales", Some(sale)).status(), 201);

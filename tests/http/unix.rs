@@ -47,7 +47,7 @@ fn send(stream: &mut UnixStream, text: &str) {
     stream.write_all(text.as_bytes()).expect("send");
 }
 
-/// One answer with a JSON body, as far as it is easily told where it ends.
+/// One answer with a JSON body, as far as its end is easy to find.
 fn answer(stream: &mut UnixStream) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"}") {
@@ -109,7 +109,7 @@ fn a_purchase_over_a_unix_socket() {
     let first = curl(&path, &[&key[..], &[url]].concat());
     assert_eq!(granted(&first), 1, "{first}");
     assert_eq!(curl(&path, &[&key[..], &[url]].concat()), first);
-    // The second transfer of one curl makes no new connection.
+    // The second transfer of one curl opens no new connection.
     let kept = curl(&path, &["-w", " %{num_connects}\n", url, url]);
     let connects: Vec<_> = kept.lines().map(|l| l.rsplit(' ').next().unwrap()).collect();
     assert_eq!((granted(&kept), &connects[..]), (2, &["1", "0"][..]), "{kept}");
@@ -122,7 +122,7 @@ fn a_purchase_over_a_unix_socket() {
 }
 
 #[test]
-fn a_unix_socket_alone() {
+fn a_server_can_listen_only_on_a_unix_socket() {
     let (_folder, path) = place();
     let mut server = Server::start(&["--listen", &setting(&path), "--sale", "ticket=5"]);
     let log = server.log();
@@ -135,7 +135,7 @@ fn a_unix_socket_alone() {
 }
 
 #[test]
-fn sixteen_at_once_are_answered_in_order() {
+fn sixteen_pipelined_requests_are_answered_in_order() {
     let (_folder, path) = place();
     let _server = start(&path, &["--sale", "ticket=10"]);
     let mut stream = connect(&path);
@@ -149,7 +149,7 @@ fn sixteen_at_once_are_answered_in_order() {
 }
 
 #[test]
-fn a_client_that_takes_its_answers_late_gets_them_all() {
+fn a_client_that_reads_late_gets_every_answer() {
     let (_folder, path) = place();
     let _server = start(&path, &["--sale", "ticket=10"]);
     let mut stream = connect(&path);
@@ -165,7 +165,7 @@ fn a_client_that_takes_its_answers_late_gets_them_all() {
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), requests);
 }
 
-/// Descriptors in each epoll instance of a server, by the instance's own.
+/// Descriptors in each epoll instance of a server, by the instance's own descriptor.
 fn watched(server: &Server) -> BTreeMap<PathBuf, usize> {
     let infos = fs::read_dir(format!("/proc/{}/fdinfo", server.pid())).expect("its descriptors");
     let paths = infos.filter_map(|entry| Some(entry.ok()?.path()));
@@ -177,7 +177,7 @@ fn watched(server: &Server) -> BTreeMap<PathBuf, usize> {
 }
 
 #[test]
-fn both_cores_serve() {
+fn unix_connections_are_spread_over_both_cores() {
     let (_folder, path) = place();
     let server = start(&path, &["--sale", "ticket=150", "--cores", "0,1"]);
     let buyers = |count: usize| {
@@ -188,7 +188,7 @@ fn both_cores_serve() {
         }
         streams
     };
-    // A connection is watched once it is answered, a moment after its answer may be here.
+    // A connection is watched once it is answered, maybe a moment after its answer is here.
     let settled = || {
         let mut last = watched(&server);
         loop {
@@ -213,7 +213,7 @@ fn both_cores_serve() {
 }
 
 #[test]
-fn a_drain_finishes_what_is_under_way() {
+fn a_drain_finishes_requests_under_way() {
     for cores in ["0", "0,1"] {
         let (_folder, path) = place();
         let mut server = start(&path, &["--sale", "ticket=150", "--cores", cores]);
@@ -259,7 +259,7 @@ fn start_next(path: &Path) -> Server {
 }
 
 #[test]
-fn connections_that_come_as_a_drain_begins_are_answered_or_refused() {
+fn connections_made_as_a_drain_begins_are_answered_or_refused() {
     let (_folder, path) = place();
     let mut server = start(&path, &["--sale", "ticket=100000", "--cores", "0,1"]);
     let buyers: Vec<_> = (0..4)
@@ -309,7 +309,23 @@ fn the_socket_of_a_killed_server_is_taken_over() {
 }
 
 #[test]
-fn the_socket_of_a_living_server_is_left_to_it() {
+fn a_restart_waits_for_a_port_that_is_taken_meanwhile() {
+    let (_folder, path) = place();
+    let mut server = start(&path, &["--sale", "ticket=150"]);
+    let port = server.address();
+    server.kill();
+    let taken = std::net::TcpListener::bind(port).expect("the port is free");
+    std::thread::scope(|scope| {
+        let restarted = scope.spawn(|| server.restart());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(taken);
+        restarted.join().expect("it starts");
+    });
+    assert_eq!(granted(&curl(&path, &["http://localhost/buy/ticket"])), 1);
+}
+
+#[test]
+fn the_socket_of_a_running_server_is_not_taken_over() {
     let (_folder, path) = place();
     let mut server = start(&path, &["--sale", "ticket=150"]);
     let output = refused(&path);
@@ -318,7 +334,7 @@ fn the_socket_of_a_living_server_is_left_to_it() {
     let named = format!("--listen {}: ", setting(&path));
     assert!(said.contains(&named) && said.contains("another server listens there"), "{said}");
     assert_eq!(granted(&curl(&path, &["http://localhost/buy/ticket"])), 1);
-    // Nor does it take away what another has put in its place meanwhile.
+    // Nor does it remove a file that another process has put in its place meanwhile.
     fs::remove_file(&path).expect("remove");
     let _other = UnixListener::bind(&path).expect("bind");
     assert_eq!(server.terminate(), 0);
@@ -326,7 +342,7 @@ fn the_socket_of_a_living_server_is_left_to_it() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn a_file_that_is_no_socket_is_left_alone() {
     let (_folder, path) = place();
     fs::write(&path, "precious").expect("write");
     let output = refused(&path);
@@ -338,7 +354,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn a_server_that_can_not_start_leaves_no_socket() {
+fn a_server_that_cannot_start_leaves_no_socket() {
     let (folder, path) = place();
     let server = Server::start(&["--sale", "ticket=5"]);
     let ledger = format!("embedded:{}/data", folder.path().display());

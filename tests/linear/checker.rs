@@ -1,51 +1,51 @@
-//! Whether a history is one of a sale that takes one step at a time.
+//! Checks whether a history is one of a sale that takes one step at a time.
 //!
 //! [`check`] looks for an order of the operations in which
 //!
-//! - what had ended before another began comes before that other,
-//! - each answer is what the sale says at that point ([`State::effect`]),
-//! - what was not answered stands anywhere after it began, or nowhere.
+//! - an operation that ended before another began comes before that other,
+//! - each answer is the sale's answer at that point ([`State::effect`]),
+//! - an operation without an answer comes anywhere after it began, or never.
 //!
-//! It is the search of Wing and Gong, with the memory of sets of operations that were tried: since
-//! each answer names the reservation it is about, the state follows from the set. If it finds an
-//! order, the history is linearizable; if it says [`Wrong::NoOrder`], it is not. It leaves out no
-//! order but for reasons that lose none: what changes nothing is put as early as it is true, and a
-//! step that makes an answer impossible for ever does not come before that answer.
+//! It is the search of Wing and Gong, with a memory of the sets of operations that were tried: each
+//! answer names its reservation, so the state follows from the set. If the search finds an order,
+//! the history is linearizable; if it ends with [`Wrong::NoOrder`], it is not. It skips orders only
+//! for reasons that lose none: an operation that changes nothing is put as early as its answer is
+//! true, and a step that makes an answer impossible for ever does not come before that answer.
 //!
-//! Two answers are allowed to be older than the request, as ARCHITECTURE.md says: see [`Rules`].
+//! Two answers are allowed to be older than the request, as docs/internals/purchase.md says: see [`Rules`].
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::chance::Chance;
-use crate::history::{Call, Effect, NEVER, Operation, Said, State, Status};
+use super::chance::Chance;
+use super::history::{Call, Effect, NEVER, Operation, Said, State, Status};
 
-/// Sets that are tried before the search begins anew, with a little luck.
+/// Sets that are tried before the search begins anew, with some randomness.
 const SETS: usize = 500;
-/// How often it does so before it tries twice as many.
+/// How often it begins anew before it tries twice as many sets.
 const ATTEMPTS: usize = 4;
 /// How often it doubles.
 const DOUBLINGS: usize = 8;
-/// How far luck moves the time at which an operation must come, in nanoseconds.
+/// How far randomness moves the time at which an operation must come, in nanoseconds.
 const LUCK: usize = 5_000_000;
 
-/// The sale, and how exactly it must speak.
+/// The sale, and how exact its answers must be.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Units at first.
     pub total: u64,
-    /// Units for one user.
+    /// Units per user.
     pub limit_per_user: u64,
-    /// Age, in nanoseconds, that the ledger's word may have when a core says by it, to a purchase
-    /// without a key, that the sale is sold out.
+    /// Greatest age, in nanoseconds, of the ledger's answer by which a core may answer `sold_out`
+    /// to a purchase without a key.
     pub hearsay: u64,
-    /// The sale is kept in parts. Who looks at all of them does so one after the other, so a unit that
-    /// comes back meanwhile may be missed.
+    /// The sale is in parts. A search looks at the parts one after the other, so it may miss a unit
+    /// that comes back meanwhile.
     pub is_split: bool,
 }
 
-/// Why a history is refused, with the operations that could not go on at the furthest point.
+/// Why a history is refused, with the operations that could not come next at the furthest point.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// There is no order.
@@ -68,12 +68,12 @@ impl fmt::Display for Wrong {
 /// An operation as the search has it.
 struct Step<'a> {
     operation: &'a Operation,
-    /// Its point is in this time.
+    /// Its point is within this time.
     from: u64,
     until: u64,
     said: Said,
     slack: u64,
-    /// Steps that can't be taken after this one.
+    /// Steps that cannot come after this one.
     first: Vec<usize>,
 }
 
@@ -83,7 +83,7 @@ impl Step<'_> {
     }
 }
 
-/// Which steps are taken, a bit for each.
+/// The steps that are taken, one bit each.
 type Taken = Vec<u64>;
 
 fn is_taken(taken: &Taken, step: usize) -> bool {
@@ -132,8 +132,8 @@ fn search(
             return Err(Wrong::Undecided(stuck(steps, &furthest.1)));
         }
         let mut next = changes(steps, &state, &taken, until);
-        // What makes nothing else untrue is tried first, and of that what must come soonest: it is on
-        // top then. If that has not led far, luck may.
+        // Steps that make no other answer untrue are tried first, and of those the one that must
+        // come soonest: it is on top then. If that has not led far, randomness may.
         next.sort_by_cached_key(|(harmed, at, _)| {
             let until = steps[*at].until;
             Reverse(match &mut chance {
@@ -154,7 +154,8 @@ fn search(
     Err(Wrong::NoOrder(stuck(steps, &furthest.1)))
 }
 
-/// Those that may come next and change something, each with how many others it keeps from being true.
+/// Steps that may come next and change something, each with the number of others that it keeps from
+/// being true.
 fn changes<'a>(
     steps: &'a [Step<'_>],
     state: &State<'a>,
@@ -175,8 +176,8 @@ fn changes<'a>(
     changes
 }
 
-/// Takes what is true now and changes nothing. When the next of the rest must have been taken; `None`:
-/// nothing is left that must be.
+/// Takes the steps that are true now and change nothing. Returns when the next remaining one must
+/// have been taken; `None`: none is left that must be.
 fn settle(steps: &[Step<'_>], state: &State<'_>, taken: &mut Taken) -> Option<u64> {
     loop {
         let until = next_end(steps, taken)?;
@@ -193,17 +194,17 @@ fn effect<'a>(step: &'a Step<'_>, state: &State<'a>) -> Effect<'a> {
     state.effect(&step.operation.call, &step.said, step.slack)
 }
 
-/// Those that are not taken. The first ones mostly are.
+/// The steps that are not taken. Mostly the first ones are.
 fn left<'a>(steps: &'a [Step<'_>], taken: &'a Taken) -> impl Iterator<Item = usize> + 'a {
     let begin = taken.iter().take_while(|bits| **bits == u64::MAX).count() * 64;
     (begin..steps.len()).filter(|&at| !is_taken(taken, at))
 }
 
-/// When the next must have been taken of those that are not.
+/// When the next of the steps that are not taken must have been taken.
 fn next_end(steps: &[Step<'_>], taken: &Taken) -> Option<u64> {
     let mut next = None;
     for step in left(steps, taken).map(|at| &steps[at]) {
-        // The rest begins later than the next ends.
+        // All later ones begin after the next one ends.
         if step.is_optional() || next.is_some_and(|next| step.from > next) {
             break;
         }
@@ -212,7 +213,7 @@ fn next_end(steps: &[Step<'_>], taken: &Taken) -> Option<u64> {
     next
 }
 
-/// Those that may come before what ends then.
+/// The steps that may come before the time when that one ends.
 fn pending(steps: &[Step<'_>], taken: &Taken, until: u64) -> Vec<usize> {
     let must = steps.partition_point(|step| !step.is_optional());
     let begun = |part: &[Step<'_>]| part.partition_point(|step| step.from <= until);
@@ -221,8 +222,8 @@ fn pending(steps: &[Step<'_>], taken: &Taken, until: u64) -> Vec<usize> {
     must_be.chain((must..may).filter(|&at| !is_taken(taken, at))).collect()
 }
 
-/// What could not go on, the one that must soonest in front; last, what must come before that one and
-/// can't yet.
+/// The operations that could not come next, the most urgent first; last, the operation that must
+/// come before it and cannot yet.
 fn stuck(steps: &[Step<'_>], taken: &Taken) -> Vec<Operation> {
     let until = next_end(steps, taken).unwrap_or(NEVER);
     let mut stuck = pending(steps, taken, until);
@@ -232,7 +233,8 @@ fn stuck(steps: &[Step<'_>], taken: &Taken) -> Vec<Operation> {
     stuck.into_iter().map(|at| steps[at].operation.clone()).collect()
 }
 
-/// The history as the search has it, in the order of beginnings; what was not answered comes last.
+/// The history as the search has it, in the order of beginnings; operations without an answer come
+/// last.
 fn steps<'a>(rules: &Rules, history: &'a [Operation]) -> Vec<Step<'a>> {
     let ids = ids_of_claims(history);
     let mut steps: Vec<_> = history
@@ -281,7 +283,7 @@ fn comes_back(step: &Step<'_>) -> u64 {
     }
 }
 
-/// The reservations that users were told of under their keys.
+/// The reservations that users got under their keys.
 fn ids_of_claims(history: &[Operation]) -> HashMap<(&str, &str), &str> {
     let told = history.iter().filter_map(|operation| match (&operation.call, &operation.said) {
         (Call::Buy { user, key: Some(key) }, Some(Said::Reservation { id, .. })) => {
@@ -292,7 +294,7 @@ fn ids_of_claims(history: &[Operation]) -> HashMap<(&str, &str), &str> {
     told.collect()
 }
 
-/// What would have been said of an operation without an answer, had it changed something.
+/// The answer of an unanswered operation, had it changed something.
 fn as_if_done(operation: &Operation, ids: &HashMap<(&str, &str), &str>, number: usize) -> Said {
     let (id, status) = match &operation.call {
         Call::Buy { user, key } => {
@@ -311,8 +313,8 @@ fn as_if_done(operation: &Operation, ids: &HashMap<(&str, &str), &str>, number: 
     Said::Reservation { id, is_new, status: Some(status) }
 }
 
-/// Whether the second can't be taken any more once the first has changed something: a claim is for
-/// ever, and so is the end of a reservation.
+/// Whether the second step cannot be taken any more after the first has changed something: a claim
+/// is for ever, and so is the end of a reservation.
 fn excludes(first: &Step<'_>, second: &Step<'_>) -> bool {
     if second.is_optional() {
         return false;
@@ -338,7 +340,7 @@ fn excludes(first: &Step<'_>, second: &Step<'_>) -> bool {
     }
 }
 
-/// As what an answer shows a reservation that it is about. `Some(None)`: held or confirmed.
+/// The state in which an answer shows its reservation. `Some(None)`: held or confirmed.
 fn sees(said: &Said, call: &Call, wanted: &str) -> Option<Option<Status>> {
     match (call, said) {
         // It was held right before.

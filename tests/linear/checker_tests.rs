@@ -1,9 +1,9 @@
-//! The checker takes what can have happened and refuses what can't.
+//! The checker accepts what can have happened and refuses what cannot.
 
 use stampede::sale::{Command, Key, Machine, Outcome, ReservationId, Reserve, SaleSpec, User};
 
+use super::super::chance::{Chance, seed};
 use super::*;
-use crate::chance::{Chance, seed};
 
 const ONE_UNIT: Rules = Rules { total: 1, limit_per_user: 2, hearsay: 0, is_split: false };
 
@@ -51,7 +51,7 @@ fn refuses(rules: Rules, history: &[Operation]) {
 
 #[test]
 fn a_lost_ticket() {
-    // Granted and gone: the key gets another reservation, or hears that there is none.
+    // Granted and gone: the key gets another reservation, or the answer that there is none.
     let first = buy(1, 2, "ann/k", granted("a"));
     refuses(ONE_UNIT, &[first.clone(), buy(3, 4, "ann/k", Said::SoldOut)]);
     refuses(ONE_UNIT, &[first.clone(), buy(3, 4, "ann/k", replayed("b"))]);
@@ -69,7 +69,7 @@ fn a_double_grant() {
     let first = buy(1, 9, "ann/k", granted("a"));
     refuses(two, &[first.clone(), buy(2, 8, "ann/k", granted("b"))]);
     refuses(two, &[first.clone(), buy(2, 8, "ann/k", granted("a"))]);
-    // By one whose answer was lost, as the counts tell.
+    // By a purchase whose answer was lost, as the counts show.
     let counts = Said::Counts { total: 2, held: 2, confirmed: 0 };
     let look = operation(10, 11, Call::Look, Some(counts));
     refuses(two, &[first.clone(), buy(2, NEVER, "ann/k", None), look.clone()]);
@@ -87,13 +87,13 @@ fn a_stale_sold_out() {
     refuses(ONE_UNIT, &[told(0, 0), sold.clone()]);
     refuses(ONE_UNIT, &[sold.clone(), back.clone(), told(5, 6)]);
     takes(ONE_UNIT, &[sold.clone(), back.clone(), told(4, 6)]);
-    // Unless somebody, whose answer was lost, may have had the unit.
+    // Unless a buyer whose answer was lost may have had the unit.
     takes(ONE_UNIT, &[sold.clone(), back.clone(), buy(3, NEVER, "eve", None), told(5, 6)]);
-    // But then that somebody has it still.
+    // But then that buyer still has it.
     let late = buy(7, 8, "bob/other", granted("b"));
     let eve = buy(3, NEVER, "eve", None);
     refuses(ONE_UNIT, &[sold.clone(), back.clone(), eve, told(5, 6), late]);
-    // By hearsay: without a key, and not older than that.
+    // From a latch: without a key, and not older than that.
     let hearsay = Rules { hearsay: 3, ..ONE_UNIT };
     let without = |began, ended| buy(began, ended, "bob", Said::SoldOut);
     refuses(hearsay, &[sold.clone(), back.clone(), told(5, 6)]);
@@ -102,7 +102,7 @@ fn a_stale_sold_out() {
 }
 
 #[test]
-fn a_unit_that_comes_back_while_the_parts_are_looked_at() {
+fn a_unit_that_returns_while_the_parts_are_read() {
     let split = Rules { total: 2, is_split: true, ..ONE_UNIT };
     let history = |from| {
         [
@@ -120,7 +120,7 @@ fn a_unit_that_comes_back_while_the_parts_are_looked_at() {
 }
 
 #[test]
-fn a_sold_out_for_a_key_that_has_a_reservation() {
+fn a_sold_out_answer_to_a_key_with_a_reservation() {
     let lost = buy(1, NEVER, "ann/k", None);
     let told = buy(3, 4, "ann/k", Said::SoldOut);
     let other = buy(1, 2, "bob", granted("b"));
@@ -134,7 +134,7 @@ fn a_sold_out_for_a_key_that_has_a_reservation() {
 }
 
 #[test]
-fn limits_and_ends() {
+fn limits_cancellations_and_stock_changes() {
     let rules = Rules { total: 9, limit_per_user: 1, ..ONE_UNIT };
     let first = buy(1, 2, "ann/k", granted("a"));
     refuses(rules, &[first.clone(), buy(3, 4, "ann/l", granted("b"))]);
@@ -156,7 +156,7 @@ fn limits_and_ends() {
     refuses(rules, &[first.clone(), given.clone(), confirm(paid.clone())]);
     takes(rules, &[first.clone(), given, confirm(Said::AlreadyCancelled)]);
     takes(rules, &[first.clone(), confirm(paid), cancel(3, 6, "a", Said::AlreadyConfirmed)]);
-    // Paid back: once or twice, and never before it was paid.
+    // Refunded once or twice, and never before it was paid.
     let paid = operation(
         3,
         4,
@@ -184,9 +184,9 @@ fn limits_and_ends() {
     refuses(few, &[take(0, 1), first]);
 }
 
-/// What the machine answers, the state takes; and no other refusal.
+/// The state accepts the machine's answers, and no other refusal.
 #[test]
-fn the_state_is_the_machine_without_time() {
+fn the_checkers_state_agrees_with_the_machine() {
     let mut chance = Chance(seed());
     for _ in 0..50 {
         let mut spec = SaleSpec::with_total(3);
@@ -217,7 +217,7 @@ fn the_state_is_the_machine_without_time() {
                 Said::Added,
             ] {
                 let is_taken = state.effect(call, other, 0) != Effect::Impossible;
-                // Where nothing is left, nobody asks how many the user has.
+                // If nothing is left, the user's units do not matter.
                 let is_so = other == said
                     || (other, said) == (&Said::SoldOut, &Said::LimitReached) && state.free() == 0;
                 assert_eq!(is_taken, is_so, "{call:?}: {other:?} for {said:?}");
@@ -227,7 +227,7 @@ fn the_state_is_the_machine_without_time() {
     }
 }
 
-/// About one of the reservations that there are, each of which has its number for an id.
+/// A command about one of the existing reservations, each with its number as its id.
 fn any_call(chance: &mut Chance, reservations: usize, number: usize) -> (Call, Command) {
     let user = ["ann", "bob", "eve"][chance.below(3)];
     let key = [None, Some("k"), Some("l"), Some("m")][chance.below(4)];
@@ -259,7 +259,7 @@ fn any_call(chance: &mut Chance, reservations: usize, number: usize) -> (Call, C
     }
 }
 
-/// What a client is told, of the reservation made last if one was made.
+/// A client's answer, about the last reservation if one was made.
 fn said(outcome: Outcome, made: usize) -> Said {
     match outcome {
         Outcome::Granted { .. } => granted(&made.to_string()),

@@ -1,4 +1,4 @@
-//! A buyer whose line breaks: what he asks, what he hears, and what he can't know.
+//! A buyer whose connection breaks: his requests, his answers, and what he cannot know.
 
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -16,10 +16,10 @@ const KEYS_AT_ONCE: usize = 3;
 /// Steps after which a user goes on to the next key.
 const STEPS_PER_KEY: usize = 5;
 
-/// Of how many reservations a client remembers one.
+/// A client remembers one in this number of reservations.
 const RECENT: usize = 5;
 
-/// A sale while it is tried.
+/// A sale under test.
 pub struct Round {
     /// The sale.
     pub sale: String,
@@ -29,7 +29,7 @@ pub struct Round {
     pub controls: Vec<SocketAddr>,
     /// Zero of the clock.
     pub since: Instant,
-    /// By user: the reservations that somebody was told of.
+    /// Per user: the reservations in answers.
     pub known: Vec<Mutex<Vec<String>>>,
 }
 
@@ -54,22 +54,22 @@ impl Round {
 /// How a request ends.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
-    /// With its answer.
+    /// After its answer.
     Answered,
-    /// The same, but the client says before it that nothing more comes.
+    /// The same, but the client announces first that nothing more comes.
     HalfClosed,
-    /// Before it is all sent.
+    /// Before all of it is sent.
     CutWithin,
-    /// After so long, with nothing read.
+    /// After this time, with nothing read.
     CutAfter(Duration),
 }
 
-/// What was heard of a request.
+/// What is known of a request.
 enum Heard {
     Said(Said),
     /// It did nothing.
     Nothing,
-    /// It may have done what it was to do.
+    /// It may have done its work.
     Unknown,
 }
 
@@ -81,22 +81,22 @@ pub struct Client<'a> {
     number: usize,
     lines: Vec<Option<Buyer>>,
     purchases: usize,
-    /// What this client has asked and heard.
+    /// This client's requests and answers.
     pub history: Vec<Operation>,
 }
 
 impl<'a> Client<'a> {
-    /// One for this user.
+    /// A client for this user.
     pub fn new(round: &'a Round, chance: Chance, user: usize, number: usize) -> Self {
         let lines = round.servers.iter().map(|_| None).collect();
         Self { round, chance, user, number, lines, purchases: 0, history: Vec::new() }
     }
 
-    /// Does so many things.
+    /// Makes this number of steps.
     pub fn run(&mut self, steps: usize) {
         for step in 0..steps {
             let known = self.round.known(self.user);
-            // Mostly one of the last, which is not over yet.
+            // Mostly one of the last, which is not finished yet.
             let back = self.chance.below(RECENT).min(known.len().max(1) - 1);
             let about = known.iter().rev().nth(back).cloned();
             let call = match (self.chance.below(20), about) {
@@ -106,7 +106,7 @@ impl<'a> Client<'a> {
                 (17..20, Some(id)) => Call::Refund(id),
                 (7..9, _) => {
                     self.purchases += 1;
-                    // So that whose reservation it is can be seen.
+                    // So that the owner of the reservation is known.
                     let user = format!("{}-{}-{}", self.round.sale, self.number, self.purchases);
                     Call::Buy { user, key: None }
                 }
@@ -123,7 +123,7 @@ impl<'a> Client<'a> {
                 _ => Ending::Answered,
             };
             let ending = match (&call, ending) {
-                // Of such a purchase nobody could find out whether it happened: each would double what
+                // Nobody could find out whether such a purchase happened: each would double what
                 // the checker has to try.
                 (Call::Buy { key: None, .. }, Ending::CutAfter(_)) => Ending::HalfClosed,
                 _ => ending,
@@ -135,7 +135,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks for everything once more, with no line cut.
+    /// Asks for everything once more, with no connection cut.
     pub fn find_out(&mut self, steps: usize) {
         for key in 0..steps.div_ceil(STEPS_PER_KEY) - 1 + KEYS_AT_ONCE {
             let call = self.buy(key);
@@ -200,7 +200,7 @@ impl<'a> Client<'a> {
         self.history.push(Operation { began, ended, call, said });
     }
 
-    /// Ends a connection: by a reset, or as one that is over.
+    /// Ends a connection: by a reset, or in order.
     fn cut(&mut self, line: Buyer) {
         if self.chance.below(2) == 0 {
             set_socket_linger(line.socket(), Some(Duration::ZERO)).expect("no lingering");
@@ -233,7 +233,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What an answer says.
+/// The meaning of an answer.
 fn heard(call: &Call, answer: &Answer) -> Heard {
     let json = answer.json();
     let bought = if json["code"].is_number() { answer.bought_ticket() } else { answer.bought() };

@@ -1,8 +1,8 @@
-//! What a core knew of a sale before a request came decides no request that has a key.
+//! A core's older knowledge of a sale decides no request that has a key.
 //!
-//! One unit goes from hand to hand. It is given back through one server, and when that has been
-//! answered somebody with a key asks for it through the other: it is there, whatever that server was
-//! told of the sale a moment ago, by questions that are still under way for others.
+//! One unit goes from buyer to buyer. It is given back through one server, and after that answer a
+//! buyer with a key asks for it through the other: he gets it, whatever that server knew of the
+//! sale a moment ago, by questions that are still under way for others.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use crate::server::Server;
 
 /// Times that the unit changes hands.
 const HANDS: usize = 60;
-/// Who ask all the time, and have all they may have.
+/// Users who ask all the time, and have all that they may have.
 const CROWD: usize = 6;
 
-/// Asks as long as the unit wanders: half of them with a key, new or old, half without.
+/// Asks while the unit wanders: half of them with a key, new or old, half without.
 fn press(address: SocketAddr, number: usize, is_over: &AtomicBool) {
     let mut buyer = Buyer::connect(address).expect("connect to the server");
     let user = format!("full{}", number % 2);
@@ -41,7 +41,7 @@ fn press(address: SocketAddr, number: usize, is_over: &AtomicBool) {
     }
 }
 
-fn one_unit_goes_from_hand_to_hand(shop: &Shop) {
+fn pass_one_unit_between_users(shop: &Shop) {
     let addresses: Vec<_> = shop.servers.iter().map(Server::address).collect();
     let mut lines: Vec<_> =
         addresses.iter().map(|&at| Buyer::connect(at).expect("connect to the server")).collect();
@@ -66,7 +66,7 @@ fn one_unit_goes_from_hand_to_hand(shop: &Shop) {
         let mut id = ask(0, "hand0", "key").granted().expect("the only one");
         for hand in 1..=HANDS {
             let user = format!("hand{hand}");
-            // Nobody can have it yet.
+            // No user can have it yet.
             let refused = ask(hand, &user, "early");
             assert!(refused.is("sold_out"), "{user}: {refused:?}");
             let answer = givers[(hand + 1) % count].cancel(&id).expect("an answer");
@@ -77,7 +77,7 @@ fn one_unit_goes_from_hand_to_hand(shop: &Shop) {
                 bought = ask(hand, &user, "key");
             }
             id = bought.clone().granted().expect("an id");
-            // And it is found again, by either server.
+            // And either server finds it again.
             for at in 0..2 {
                 assert_eq!(ask(at, &user, "key"), bought, "{user}");
             }
@@ -89,16 +89,16 @@ fn one_unit_goes_from_hand_to_hand(shop: &Shop) {
 }
 
 #[test]
-fn with_redis_a_key_is_never_told_what_was_so_before() {
-    one_unit_goes_from_hand_to_hand(&Shop::on_redis(1, "ticket=3,limit=1"));
+fn a_key_gets_no_stale_answer_with_redis() {
+    pass_one_unit_between_users(&Shop::on_redis(1, "ticket=3,limit=1"));
 }
 
 #[test]
-fn in_parts_a_key_is_never_told_what_was_so_before() {
-    one_unit_goes_from_hand_to_hand(&Shop::on_redis(4, "ticket=3,limit=1,splits=4"));
+fn a_key_gets_no_stale_answer_in_a_split_sale() {
+    pass_one_unit_between_users(&Shop::on_redis(4, "ticket=3,limit=1,splits=4"));
 }
 
 #[test]
-fn with_the_embedded_ledger_a_key_is_never_told_what_was_so_before() {
-    one_unit_goes_from_hand_to_hand(&Shop::embedded("ticket=3,limit=1"));
+fn a_key_gets_no_stale_answer_with_the_embedded_ledger() {
+    pass_one_unit_between_users(&Shop::embedded("ticket=3,limit=1"));
 }

@@ -1,62 +1,62 @@
-//! What clients did to one sale, what they were told, and when.
+//! What clients did to one sale, their answers, and the times.
 
 use std::collections::BTreeMap;
 
 pub use stampede::sale::Status;
 
-/// What was asked for.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// One unit for a user.
     Buy {
-        /// For whom.
+        /// The user.
         user: String,
         /// The idempotency key, if there is one.
         key: Option<String>,
     },
     /// Give a reservation back.
     Cancel(String),
-    /// It is paid.
+    /// Pay.
     Confirm(String),
-    /// It is paid back, at the control port.
+    /// Refund, at the control port.
     Refund(String),
-    /// A reservation as it stands.
+    /// Show a reservation.
     Show(String),
-    /// Units more.
+    /// Add units.
     AddStock(u64),
-    /// So many units back, or as many as are free.
+    /// Take back this number of units, or as many as are free.
     TakeStock(u64),
     /// The sale's counts.
     Look,
 }
 
-/// What a client was told.
+/// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// A reservation.
     Reservation {
         /// Its id.
         id: String,
-        /// Whether it was made by this purchase. `None`: that was not told.
+        /// Whether this purchase made it. `None`: the answer does not say.
         is_new: Option<bool>,
-        /// How it stands. `None`: held or confirmed.
+        /// Its state. `None`: held or confirmed.
         status: Option<Status>,
     },
     /// No unit is left.
     SoldOut,
-    /// The user has all that the sale allows one user.
+    /// The user has all units that the sale allows per user.
     LimitReached,
     /// It was cancelled before.
     AlreadyCancelled,
     /// It is paid.
     AlreadyConfirmed,
-    /// It was paid back.
+    /// It was refunded.
     AlreadyRefunded,
     /// It is not paid.
     NotConfirmed,
     /// Units were added.
     Added,
-    /// So many units were taken back.
+    /// This number of units was taken back.
     Taken(u64),
     /// The counts of the sale.
     Counts {
@@ -74,20 +74,20 @@ pub enum Said {
 pub struct Operation {
     /// When its first byte was sent, in nanoseconds of one clock.
     pub began: u64,
-    /// When its answer had been read. [`NEVER`]: nobody knows whether it happened, or when.
+    /// When its answer had been read. [`NEVER`]: it is unknown whether it happened, or when.
     pub ended: u64,
-    /// What was asked.
+    /// The request.
     pub call: Call,
-    /// What was told. `None`: nothing, or that it is not known.
+    /// The answer. `None`: there was none, or it was `unknown`.
     pub said: Option<Said>,
 }
 
-/// Later than anything.
+/// Later than any time.
 pub const NEVER: u64 = u64::MAX;
 
 /// A sale that takes one step at a time: [`stampede::sale::Machine`] without time, seats and
-/// quantities, small enough to be copied at each step of a search. `checker_tests.rs` holds it
-/// against the machine.
+/// quantities, small enough to be copied at each step of a search. `checker_tests.rs` compares it
+/// with the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State<'a> {
     total: u64,
@@ -101,12 +101,12 @@ pub struct State<'a> {
     reservations: BTreeMap<&'a str, (Status, &'a str)>,
 }
 
-/// What an answer means for the state in which it was given.
+/// The effect of an answer on the state in which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect<'a> {
-    /// A sale in this state does not answer so.
+    /// A sale in this state does not give this answer.
     Impossible,
-    /// It does, and stays as it is.
+    /// It does, and does not change.
     None,
     /// It does, and this reservation is made.
     Granted { id: &'a str, user: &'a str, key: Option<&'a str> },
@@ -141,8 +141,8 @@ impl<'a> State<'a> {
         self.units.get(user).copied().unwrap_or(0) >= self.limit_per_user
     }
 
-    /// What it means that the call is answered so now. `slack`: with how many free units somebody
-    /// may be told that none is left.
+    /// The effect if the call is answered so now. `slack`: with this number of free units the
+    /// answer may still be that none is left.
     pub fn effect(&self, call: &'a Call, said: &'a Said, slack: u64) -> Effect<'a> {
         let only_if = |is_so: bool| if is_so { Effect::None } else { Effect::Impossible };
         let status = |id: &str| self.reservations.get(id).map(|(status, _)| *status);
@@ -228,14 +228,14 @@ impl<'a> State<'a> {
                 false
             }
             (None, Said::LimitReached) => self.is_at_limit(user),
-            // Who only looks for a claim at a sale that is sold out hears so whatever the user has.
+            // A look for a claim at a sold-out sale is answered by that, whatever the user has.
             (None, Said::SoldOut) => self.free() <= slack,
             _ => false,
         };
         if is_so { Effect::None } else { Effect::Impossible }
     }
 
-    /// Whether an answer that is not true yet gets further from being so.
+    /// Whether an answer that is not true yet gets further from being true.
     pub fn harms(&self, effect: Effect<'a>, call: &Call, said: &Said) -> bool {
         match (effect, call, said) {
             (

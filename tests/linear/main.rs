@@ -1,5 +1,5 @@
-//! One sale, many clients whose connections break at any moment, two servers: there is an order of all
-//! that was asked in which each answer is true. See `checker.rs` for what exactly that means.
+//! One sale, many clients whose connections break at any moment, two servers: there is an order of
+//! all requests in which each answer is true. `checker.rs` says exactly what that means.
 //!
 //!     STAMPEDE_TEST_SEED=…    the choices of the clients, as a failure has printed them
 //!     STAMPEDE_TEST_ROUNDS=…  how many sales, of each kind of ledger
@@ -39,20 +39,20 @@ use server::Server;
 const ROUNDS: usize = 4;
 /// Sales after which other servers take over.
 const SALES_PER_SHOP: usize = 2;
-/// Users of a sale, with this many clients each.
+/// Users of a sale, each with this number of clients.
 const USERS: usize = 4;
 const CLIENTS_PER_USER: usize = 2;
-/// What a client does in one sale.
+/// Steps of a client in one sale.
 const STEPS: usize = 30;
-/// Units at first, and for one user.
+/// Units at first, and per user.
 const TOTAL: u64 = 5;
 const LIMIT: u64 = 3;
 /// Times at which an operator adds units.
 const ADDITIONS: usize = 8;
-/// The age that ARCHITECTURE.md allows what a core knows of a sale, and some scheduling.
+/// The age that docs/internals/purchase.md allows to what a core knows of a sale, plus some scheduling.
 const HEARSAY: Duration = Duration::from_millis(500);
 
-/// Servers that sell the same.
+/// Servers that sell the same sale.
 struct Shop {
     servers: Vec<Server>,
     redis: Option<RedisServer>,
@@ -69,7 +69,7 @@ impl Shop {
         Self { servers, redis: Some(redis), splits }
     }
 
-    /// One with a ledger of its own.
+    /// One server with a ledger of its own.
     fn embedded(sale: &str) -> Self {
         let servers = vec![Server::start(&["--public-confirm", "--sale", sale])];
         Self { servers, redis: None, splits: 1 }
@@ -79,7 +79,7 @@ impl Shop {
         Buyer::connect(self.servers[at % self.servers.len()].control()).expect("a control port")
     }
 
-    /// Sells one sale out, and checks what came of it.
+    /// Sells one sale out, and checks the result.
     fn round(&self, sale: &str, mut chance: Chance, told: &mut BTreeMap<String, usize>) {
         let spec = json!({
             "id": sale, "total": TOTAL, "limit_per_user": LIMIT, "splits": self.splits,
@@ -142,7 +142,7 @@ impl Shop {
             let began = round.now();
             let answer = operator.request("POST", &path("take-stock"), &[], &body);
             let answer = answer.expect("an answer");
-            // In parts, others may have moved the units all the time.
+            // In parts, other requests may have moved the units all the time.
             if answer.json()["code"] == "busy" {
                 continue;
             }
@@ -164,7 +164,8 @@ impl Shop {
         Operation { began, ended: round.now(), call: Call::Look, said }
     }
 
-    /// The ledger has what was told: each reservation once, and no two for one user and key.
+    /// The ledger has what the answers said: each reservation once, and no two for one user and
+    /// key.
     fn agrees(&self, sale: &str, history: &[Operation]) {
         let path = format!("/v1/audit?sale={sale}");
         let report = self.operator(0).request("GET", &path, &[], "").expect("an answer");
@@ -192,7 +193,7 @@ impl Shop {
     }
 }
 
-/// Sells many sales, by servers that are started anew for every few of them.
+/// Sells many sales, with new servers for every few of them.
 fn try_many(start: impl Fn() -> Shop) {
     let rounds = std::env::var("STAMPEDE_TEST_ROUNDS").ok();
     let rounds = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
@@ -200,7 +201,8 @@ fn try_many(start: impl Fn() -> Shop) {
     let mut shop = None;
     for number in 0..rounds {
         let sale = match number % SALES_PER_SHOP {
-            // The article's, which is bought in its way too, and of which cores know nothing yet.
+            // The article's sale, which is also bought in the article's way, and which cores do not
+            // know yet.
             0 => {
                 shop = Some(start());
                 "ticket".to_owned()
@@ -218,13 +220,13 @@ fn try_many(start: impl Fn() -> Shop) {
     }
 }
 
-/// An operator's request was carried out.
+/// Panics unless an operator's request was carried out.
 #[track_caller]
 fn done(answer: &Answer) {
     assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.body);
 }
 
-/// In a word, what was told.
+/// An answer in one word.
 fn kind(operation: &Operation) -> String {
     let kind = match &operation.said {
         None => "no answer",
@@ -249,7 +251,7 @@ fn two_servers_on_one_redis() {
 }
 
 #[test]
-fn two_servers_and_a_sale_in_parts() {
+fn two_servers_and_a_split_sale() {
     try_many(|| Shop::on_redis(4, "other=1"));
 }
 

@@ -7,7 +7,8 @@ use super::buyer::Buyer;
 use super::redis_server::RedisServer;
 use super::{buy, done, embedded, serve, stampede, status, text, wait_for};
 
-/// Sells from a sale until it is over and archives it. The ids by user, and whether they are paid.
+/// Sells from a sale until it is over and archives it. Returns the ids by user, and whether they
+/// are paid.
 fn archived(ledger: &str, more: &[&str], file: &Path) -> Vec<(String, String, bool)> {
     let sale = ["--sale", "ticket=60,hold=2s,limit=1,reservations_per_user=1", "--sale", "other=5"];
     let mut server = serve(ledger, &[&sale[..], more].concat());
@@ -31,7 +32,7 @@ fn archived(ledger: &str, more: &[&str], file: &Path) -> Vec<(String, String, bo
     sold
 }
 
-/// What came back is what was archived.
+/// The restored sale is the archived one.
 fn check(ledger: &str, sold: &[(String, String, bool)], file: &Path) {
     let mut server = serve(ledger, &["--sale", "other=5"]);
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
@@ -52,7 +53,7 @@ fn check(ledger: &str, sold: &[(String, String, bool)], file: &Path) {
     let same = fs::read_to_string(file).expect("it") == fs::read_to_string(&again).expect("it");
     assert!(same, "the same archive once more");
     fs::remove_file(&again).expect("it");
-    // It can be sold from again, and limits count what came along.
+    // It sells again, and limits count the restored reservations.
     done(&["sale", "open", "ticket", "--control", &control]);
     let second = buyer.reserve("ticket", &sold[0].0, 1, "another").expect("an answer");
     assert!(second.bought().is("limit_reached"), "{second:?}");
@@ -68,7 +69,7 @@ fn check(ledger: &str, sold: &[(String, String, bool)], file: &Path) {
 }
 
 #[test]
-fn an_archive_comes_back_into_either_ledger() {
+fn an_archive_is_restored_into_either_ledger() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, file) = (folder.path().join("data"), folder.path().join("ticket.jsonl"));
     let (ledger, redis) = (embedded(&data), RedisServer::start(&[]));
@@ -85,7 +86,7 @@ fn an_archive_comes_back_into_either_ledger() {
 }
 
 #[test]
-fn a_split_sale_comes_back_with_its_parts() {
+fn a_split_sale_is_restored_with_its_parts() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ticket.jsonl");
     let redis = RedisServer::start(&[]);
@@ -96,7 +97,7 @@ fn a_split_sale_comes_back_with_its_parts() {
         done(&["sale", "restore", "--from", text(&file), "--ledger", to]);
         check(to, &sold, &file);
     }
-    // An archive that is none of a sale that is there.
+    // An archive of a sale that exists is refused.
     let other = folder.path().join("other.jsonl");
     fs::write(
         &other,
@@ -110,7 +111,7 @@ fn a_split_sale_comes_back_with_its_parts() {
     let data = embedded(&folder.path().join("data"));
     done_serving(&data);
     let (code, _, err) = stampede(&["sale", "restore", "--from", text(&file), "--ledger", &data]);
-    assert!(code == 2 && err.contains("splits no sale"), "{err}");
+    assert!(code == 2 && err.contains("can't split a sale"), "{err}");
 }
 
 fn done_serving(ledger: &str) {
@@ -119,7 +120,7 @@ fn done_serving(ledger: &str) {
 }
 
 #[test]
-fn what_is_no_whole_archive_is_refused_before_anything_is_written() {
+fn a_damaged_archive_is_refused_before_any_write() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, file) = (folder.path().join("data"), folder.path().join("ticket.jsonl"));
     let ledger = embedded(&data);
@@ -133,16 +134,16 @@ fn what_is_no_whole_archive_is_refused_before_anything_is_written() {
     let paid = lines.iter().position(|line| line.contains(r#""status":"confirmed""#)).expect("one");
     let twice = good.replacen(lines[1], &format!("{}\n{}", lines[1], lines[1]), 1);
     for (bad, told) in [
-        (String::new(), "it is empty"),
+        (String::new(), "the file is empty"),
         ("x\n".to_owned(), "line 1"),
         (good[..good.len() - 5].to_owned(), "has no end"),
         (without(0), "the first line of an archive is the sale"),
         (without(5), "it was changed or damaged"),
         (good.replacen("u3", "u4", 1), "it was changed or damaged"),
         (twice, "it was changed or damaged"),
-        (good.clone() + lines[1] + "\n", "it goes on after its end"),
-        (good.replacen(r#""archive":1"#, r#""archive":2"#, 1), "use a newer one"),
-        // As 0.1.0 wrote them, without an end: only the counts tell.
+        (good.clone() + lines[1] + "\n", "lines after the last line"),
+        (good.replacen(r#""archive":1"#, r#""archive":2"#, 1), "use a newer version"),
+        // As 0.1.0 wrote them, without a last line: only the counts show it.
         (
             without(lines.len() - 1).replacen(&format!("{}\n", lines[paid]), "", 1),
             "lines are missing",
@@ -156,8 +157,8 @@ fn what_is_no_whole_archive_is_refused_before_anything_is_written() {
     }
     assert!(!done(&["sale", "list", "--ledger", &ledger]).contains("ticket"));
     let (code, _, err) = stampede(&["sale", "restore", "--from", text(&file)]);
-    assert!(code == 2 && err.contains("name it with --ledger"), "{err}");
-    // One of 0.1.0 is taken, with a word.
+    assert!(code == 2 && err.contains("opens a ledger directly"), "{err}");
+    // An archive of 0.1.0 is accepted, with a note.
     let path = folder.path().join("old.jsonl");
     fs::write(&path, without(lines.len() - 1)).expect("a file");
     let (code, _, err) = stampede(&["sale", "restore", "--from", text(&path), "--ledger", &ledger]);

@@ -27,7 +27,7 @@ fn restore(from: &Path, data: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&done(&[&own[..], more].concat())).expect("JSON")
 }
 
-/// Raises a flag when it is dropped, also by a panic.
+/// Raises a flag on drop, also after a panic.
 struct Raised<'a>(&'a AtomicBool);
 
 impl Drop for Raised<'_> {
@@ -37,7 +37,7 @@ impl Drop for Raised<'_> {
 }
 
 #[test]
-fn a_backup_under_load_has_all_that_was_answered_and_audits_clean_against_its_orders() {
+fn a_backup_under_load_has_every_answered_reservation() {
     let postgres = PostgresServer::start();
     let url = postgres.url_of_database("postgres");
     let folder = tempfile::tempdir().expect("a folder");
@@ -79,7 +79,7 @@ fn a_backup_under_load_has_all_that_was_answered_and_audits_clean_against_its_or
             backups.push((to, before, told));
         }
     });
-    // A database that is behind the backup, as a dump taken before it is; and one that has nothing.
+    // A database that is behind the backup, as a dump taken before it is; and an empty one.
     postgres.connect().batch_execute("CREATE DATABASE empty").expect("a database");
     let (to, before, told) = backups.pop().expect("a backup");
     for (made, _, _) in &backups {
@@ -117,7 +117,7 @@ fn a_backup_under_load_has_all_that_was_answered_and_audits_clean_against_its_or
     done(&["audit", "--ledger", &embedded(&elsewhere), "--orders", &empty]);
 }
 
-/// A ledger whose orders are all written, and what was sold from it.
+/// A ledger whose orders are all written, and the reservations that were sold from it.
 fn sold(data: &Path, url: &str) -> (Server, Vec<String>) {
     let server = serve(&embedded(data), &["--orders", url, "--sale", "ticket=100,hold=1h"]);
     let ids: Vec<String> =
@@ -131,14 +131,14 @@ fn sold(data: &Path, url: &str) -> (Server, Vec<String>) {
 }
 
 #[test]
-fn a_restored_ledger_goes_on_above_its_orders() {
+fn a_restored_ledger_continues_after_its_last_order() {
     let postgres = PostgresServer::start();
     let url = postgres.url();
     let folder = tempfile::tempdir().expect("a folder");
     let [data, copy, to] = ["data", "copy", "to"].map(|name| folder.path().join(name));
     let (mut server, ids) = sold(&data, &url);
     assert_eq!(server.terminate(), 0);
-    // Of a stopped one.
+    // Of a stopped ledger.
     back_up(&data, &copy);
     let restored = restore(&copy, &to, &["--orders", &url]);
     assert_eq!(restored["audit"]["differences"], 0, "{restored}");
@@ -159,14 +159,14 @@ fn a_restored_ledger_goes_on_above_its_orders() {
 }
 
 #[test]
-fn what_was_sold_after_the_backup_is_named_and_not_sold_again_before_it_is_settled() {
+fn units_sold_after_a_backup_are_reported_and_withheld() {
     let postgres = PostgresServer::start();
     let url = postgres.url();
     let folder = tempfile::tempdir().expect("a folder");
     let [data, copy, to] = ["data", "copy", "to"].map(|name| folder.path().join(name));
     let (mut server, ids) = sold(&data, &url);
     back_up(&data, &copy);
-    // It is lost: a reservation, that another was paid, and a sale with a paid reservation.
+    // Lost: a reservation, the payment of another one, and a sale with a paid reservation.
     let lost = buy(&server, "ticket", "late", "late");
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     assert_eq!(buyer.confirm(&ids[3]).expect("an answer").status, 200);
@@ -185,17 +185,20 @@ fn what_was_sold_after_the_backup_is_named_and_not_sold_again_before_it_is_settl
     let arguments = ["restore", "--from", text(&copy), "--ledger", &ledger, "--orders", &url];
     let (code, out, err) = stampede(&arguments);
     assert_eq!(code, 1, "{out}{err}");
-    assert!(err.contains("its orders tell of more") && err.contains("--restored-ledger"), "{err}");
+    assert!(
+        err.contains("its orders have later changes") && err.contains("--restored-ledger"),
+        "{err}"
+    );
     let id = lost.rsplit('~').next().expect("an id");
     for named in [id, ids[3].rsplit('~').next().expect("an id"), "flash"] {
         assert!(out.contains(named), "{named} is not in {out}");
     }
     let highest = orders(&url, "ticket").values().map(|row| row.1).max().expect("rows");
-    // A server refuses.
+    // A server refuses to start.
     let refused = program_of_server(&ledger, &url);
     assert_eq!(refused.0, 1, "{}", refused.1);
     assert!(refused.1.contains("behind its orders"), "{}", refused.1);
-    // Settled: it goes on, and what it does is later than anything that is lost.
+    // After settling it goes on, and its versions are later than any lost one.
     let ledger_id = err.rsplit(' ').next().expect("an id").trim();
     let more = ["--orders", &url, "--restored-ledger", ledger_id];
     let mut server = serve(&ledger, &more);
@@ -209,7 +212,7 @@ fn what_was_sold_after_the_backup_is_named_and_not_sold_again_before_it_is_settl
     });
     assert!(orders(&url, "ticket")[&ids[3]].1 > highest);
     assert_eq!(server.terminate(), 0);
-    // What is lost stays named until its rows are gone.
+    // The lost orders stay named until their rows are gone.
     let audit = ["audit", "--ledger", &ledger, "--orders", &url];
     let (code, out, _) = stampede(&audit);
     assert!(code == 1 && out.contains(id) && out.contains("flash"), "{out}");
@@ -218,7 +221,7 @@ fn what_was_sold_after_the_backup_is_named_and_not_sold_again_before_it_is_settl
     done(&audit);
 }
 
-/// A server that does not start: its exit code and what it said.
+/// A server that does not start: its exit code and its output.
 fn program_of_server(ledger: &str, url: &str) -> (i32, String) {
     let mut command = super::program();
     command.args(["serve", "--ledger", ledger, "--orders", url, "--cores", "0"]);
@@ -229,7 +232,7 @@ fn program_of_server(ledger: &str, url: &str) -> (i32, String) {
 }
 
 #[test]
-fn commands_that_are_killed_leave_all_or_nothing_and_a_server_goes_on_beside_them() {
+fn a_killed_backup_or_restore_leaves_all_or_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = serve(&embedded(&data), &["--sale", "ticket=100000,hold=1h"]);
@@ -252,7 +255,7 @@ fn commands_that_are_killed_leave_all_or_nothing_and_a_server_goes_on_beside_the
         let arguments = ["restore", "--from", text(&whole), "--ledger", &at];
         killed_after(&arguments, micros);
         let (code, out, err) = stampede(&arguments);
-        // It is there already, or it is by now.
+        // It exists already, or it exists by now.
         assert!(code == 0 || code == 2 && err.contains("has a ledger"), "{code} {out}{err}");
         done(&["audit", "--ledger", &at]);
         let shown = done(&["sale", "show", "ticket", "--ledger", &at, "--json"]);
@@ -264,7 +267,7 @@ fn commands_that_are_killed_leave_all_or_nothing_and_a_server_goes_on_beside_the
 }
 
 #[test]
-fn nothing_is_written_over_and_every_refusal_says_why() {
+fn backup_and_restore_overwrite_nothing_and_explain_refusals() {
     let folder = tempfile::tempdir().expect("a folder");
     let [data, copy, full] = ["data", "copy", "full"].map(|name| folder.path().join(name));
     let server = serve(&embedded(&data), &["--sale", "ticket=10,hold=1h"]);
@@ -315,7 +318,7 @@ fn a_folder_of_0_1_0_is_backed_up_and_restored() {
         assert!(told["reservations"].as_u64().expect("a number") > 0, "{kept}: {told}");
         let restored = restore(&copy, &to, &[]);
         assert_eq!(restored["reservations"], told["reservations"], "{kept}");
-        // Its own ledger is as it was, and opens.
+        // Its own ledger is unchanged, and opens.
         done(&["audit", "--ledger", &embedded(&data)]);
     }
 }

@@ -1,7 +1,7 @@
-//! Backup, restore, move and the way back from an archive, with the real program, a real Redis and a
-//! real PostgreSQL, and the commands killed wherever they are.
+//! Backup, restore, move and the restore of an archive, with the real program, a real Redis and a
+//! real PostgreSQL, and the commands killed at any moment.
 
-// Each test program takes what it needs of the support.
+// Each test program uses a part of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
@@ -34,10 +34,10 @@ use server::Server;
 use stampede::orders::{Order, open};
 use stampede::sale::SaleId;
 
-/// Time for anything to happen that must.
+/// Time for any event that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The program, with nothing of ours in its environment.
+/// The program, without this process' environment.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     for (name, _) in std::env::vars_os() {
@@ -49,21 +49,22 @@ fn program() -> Command {
     command
 }
 
-/// A command to its end: its exit code and what it said on both outputs.
+/// Runs a command to its end: its exit code and both its outputs.
 fn stampede(arguments: &[&str]) -> (i32, String, String) {
     let done = program().args(arguments).output().expect("stampede");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
 }
 
-/// The same of one that must do what it is to.
+/// The same for a command that must succeed.
 fn done(arguments: &[&str]) -> String {
     let (code, out, err) = stampede(arguments);
     assert_eq!(code, 0, "{arguments:?}: {out}{err}");
     out
 }
 
-/// A command that is killed after so many microseconds, if it still runs. Whether it was.
+/// A command that is killed after this number of microseconds, if it still runs. Returns whether it
+/// was.
 fn killed_after(arguments: &[&str], micros: u64) -> bool {
     let mut command = program();
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
@@ -91,13 +92,13 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
-/// Serves from this ledger, with what else is given.
+/// Serves from this ledger, with these additional options.
 fn serve(ledger: &str, more: &[&str]) -> Server {
     let own = ["--ledger", ledger, "--cores", "0", "--public-confirm"];
     Server::start(&[&own[..], more].concat())
 }
 
-/// Buys with a key. The reservation's public id.
+/// Buys with a key. Returns the reservation's public id.
 fn buy(server: &Server, sale: &str, user: &str, key: &str) -> String {
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     let answer = buyer.reserve(sale, user, 1, key).expect("an answer");

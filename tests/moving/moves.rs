@@ -10,13 +10,13 @@ use super::postgres_server::PostgresServer;
 use super::redis_server::RedisServer;
 use super::{buy, done, embedded, killed_after, orders, serve, stampede, status, wait_for};
 
-/// What a ledger is to have after the move: reservations by their key.
+/// The expected content of a ledger after the move: reservations by their key.
 type Known = BTreeMap<String, (String, String)>;
 
 /// Sells from `ticket` with a limit: held, paid, cancelled and expired; and from `other`. Closes
 /// `ticket`.
 fn sell(data: &Path, more: &[&str]) -> Known {
-    // Without orders nothing but its refund gives it a format.
+    // Without orders only its refund gives it a format.
     let bound = if more.is_empty() { "" } else { ",reservations_per_user=2" };
     let ticket = format!("ticket=100,hold=1h,limit=2{bound}");
     let sales = ["--sale", &ticket, "--sale", "other=50,hold=1h"];
@@ -62,7 +62,7 @@ fn check(server: &super::server::Server, known: &Known) {
 }
 
 #[test]
-fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_over() {
+fn a_moved_sale_keeps_keys_limits_deadlines_and_orders() {
     let ((redis, _users), postgres) = (RedisServer::with_users(), PostgresServer::start());
     let (to, url) = (redis.url_of("stampede", "CHANGE-ME-STAMPEDE"), postgres.url());
     let folder = tempfile::tempdir().expect("a folder");
@@ -71,7 +71,7 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
     let known = sell(&data, &["--orders", &url]);
     let before = orders(&url, "ticket");
 
-    // What is open does not move, and nothing else with it.
+    // An open sale does not move, and no other one with it.
     let (code, _, err) = stampede(&["move", "--from", &from, "--to", &to]);
     assert!(code == 1 && err.contains("not closed: other"), "{err}");
     let out = done(&["move", "--from", &from, "--to", &to, "--sale", "ticket"]);
@@ -85,7 +85,7 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
     let found: Vec<&Value> = counts.iter().map(|name| &sale[name]).collect();
     assert_eq!(found, [100, 18, 5, 77, 2, 3_600_000], "{sale}");
     assert_eq!(sale["state"], "closed");
-    // It goes on: limits count what came along.
+    // It goes on: limits count the moved reservations.
     let control = format!("http://{}", server.control());
     done(&["sale", "open", "ticket", "--control", &control]);
     let third = buyer.reserve("ticket", "u0", 1, "third").expect("an answer");
@@ -105,7 +105,7 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
     }
     done(&["audit", "--ledger", &to, "--orders", &url, "--sale", "ticket"]);
 
-    // Where it was, it is not sold again, and the rest goes on.
+    // The old ledger does not sell it again, and sells its other sales.
     let mut old = serve(&from, &["--sale", "ticket=100", "--sale", "other=50,hold=1h"]);
     assert!(old.log().contains("was moved to redis://"), "{}", old.log());
     let mut buyer = Buyer::connect(old.address()).expect("a buyer");
@@ -123,7 +123,7 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
 }
 
 #[test]
-fn a_move_that_is_killed_anywhere_has_one_owner_and_is_finished_by_the_same_command() {
+fn a_killed_move_leaves_one_owner_and_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().join("image");
     let known = sell(&image, &[]);
@@ -156,7 +156,7 @@ fn a_move_that_is_killed_anywhere_has_one_owner_and_is_finished_by_the_same_comm
         let server = serve(&to, &["--sale", "other-one=1"]);
         check(&server, &known);
         done(&["audit", "--ledger", &to, "--sale", "ticket"]);
-        // With a refund in it, it says so to servers of other versions.
+        // With a refund in it, it states its format to servers of other versions.
         assert_eq!(redis.connect().text("HGET {ticket_hash_key}:sale format"), "2");
         let left = done(&["sale", "list", "--ledger", &from]);
         assert!(!left.contains("ticket") && left.contains("other"), "{left}");
@@ -165,7 +165,7 @@ fn a_move_that_is_killed_anywhere_has_one_owner_and_is_finished_by_the_same_comm
 }
 
 #[test]
-fn a_move_is_taken_back_or_refused_with_the_reason() {
+fn a_move_is_abandoned_or_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     sell(&data, &[]);
@@ -174,7 +174,7 @@ fn a_move_is_taken_back_or_refused_with_the_reason() {
     let own = ["move", "--from", &from, "--to", &to];
     let with = |more: &[&str]| stampede(&[&own[..], more].concat());
     let (code, _, err) = with(&["--abandon"]);
-    assert!(code == 2 && err.contains("there is no move"), "{err}");
+    assert!(code == 2 && err.contains("there is no interrupted move"), "{err}");
     let (code, _, err) = with(&["--sale", "nope"]);
     assert!(code == 1 && err.contains("There is no sale nope"), "{err}");
     let (code, _, err) = stampede(&["move", "--from", &to, "--to", &from]);
@@ -201,7 +201,7 @@ fn a_move_is_taken_back_or_refused_with_the_reason() {
     // Redis takes no writes: nothing has arrived, and the folder is not sold from.
     redis.connect().ask("CONFIG SET maxmemory 1");
     let (code, _, err) = with(&["--sale", "ticket"]);
-    assert!(code == 1 && err.contains("Ask for the same again"), "{err}");
+    assert!(code == 1 && err.contains("Run the same command again"), "{err}");
     let (code, _, err) = stampede(&["sale", "list", "--ledger", &from]);
     assert!(code == 1 && err.contains("--abandon"), "{err}");
     let (code, _, err) = stampede(&["backup", "--ledger", &from, "--to", "x"]);
@@ -210,14 +210,14 @@ fn a_move_is_taken_back_or_refused_with_the_reason() {
     assert!(code == 1, "{err}");
     redis.connect().ask("CONFIG SET maxmemory 0");
     let (code, out, err) = with(&["--abandon"]);
-    assert!(code == 0 && out.contains("the move of ticket is taken back"), "{out}{err}");
+    assert!(code == 0 && out.contains("the move of ticket is cancelled"), "{out}{err}");
     assert_eq!(redis.connect().ask("DBSIZE"), redis::Value::Int(0));
     assert!(done(&["sale", "list", "--ledger", &from]).contains("ticket"));
     done(&[&own[..], &["--sale", "ticket"]].concat());
 }
 
 #[test]
-fn a_move_waits_for_the_replicas_that_the_settings_want() {
+fn a_move_waits_for_the_configured_replicas() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let known = sell(&data, &[]);
@@ -226,7 +226,13 @@ fn a_move_waits_for_the_replicas_that_the_settings_want() {
     let config = folder.path().join("stampede.toml");
     std::fs::write(&config, "redis-wait = 1\n").expect("a file");
     let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
-    wait_for("the replica", || redis.connect().ask("WAIT 1 100") == redis::Value::Int(1));
+    // WAIT counts a replica that still loads unless its connection has written.
+    wait_for("the replica", || {
+        let mut connection = redis.connect();
+        connection.ask("SET probe 1");
+        connection.ask("DEL probe");
+        connection.ask("WAIT 1 100") == redis::Value::Int(1)
+    });
     let config = config.to_str().expect("a path");
     let own = ["move", "--from", &from, "--to", &to, "--sale", "ticket", "--config", config];
     done(&own);

@@ -1,4 +1,5 @@
-//! A sale with ticket types goes wherever a sale can go, with its caps and every reservation's lines.
+//! A sale with ticket types goes wherever a sale can go, with its caps and every reservation's
+//! lines.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +28,8 @@ fn control(server: &Server) -> String {
     format!("http://{}", server.control())
 }
 
-/// Sells from a server: held, a part of it given back, paid, cancelled. The ids in this order.
+/// Sells from a server: held, a part of it given back, paid, cancelled. Returns the ids in this
+/// order.
 fn sell(server: &Server) -> Vec<String> {
     let ids = vec![
         bought(server, "ann", json!({ "adult": 2, "child": 1 })),
@@ -55,7 +57,7 @@ fn sale(server: &Server) -> Value {
     Client::control(server).ask(request).json()
 }
 
-/// Who asks again with his key gets what he has; with other lines he is refused.
+/// A repeated key finds its reservation; with other lines it is refused.
 fn assert_replays(server: &Server, ids: &[String]) {
     let again = buy(server, "bob", json!({ "child": 2, "adult": 3 }));
     assert_eq!((again.status(), &again.json()["id"]), (200, &json!(ids[1])), "{}", again.text());
@@ -63,7 +65,7 @@ fn assert_replays(server: &Server, ids: &[String]) {
 }
 
 #[test]
-fn a_backup_and_a_move_bring_types_and_lines() {
+fn backups_and_moves_keep_ticket_types_and_lines() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
     let rows = format!("sqlite:{}", folder.path().join("orders.db").display());
@@ -112,7 +114,7 @@ fn a_backup_and_a_move_bring_types_and_lines() {
 }
 
 #[test]
-fn the_audit_finds_and_repairs_an_order_of_other_lines() {
+fn the_audit_repairs_an_order_with_wrong_lines() {
     let folder = tempfile::tempdir().expect("a folder");
     let (ledger, file) = (embedded(&folder.path().join("data")), folder.path().join("orders.db"));
     let rows = format!("sqlite:{}", file.display());
@@ -159,7 +161,7 @@ fn archived(ledger: &str, file: &Path) -> (Vec<String>, Vec<Value>) {
 }
 
 #[test]
-fn an_archive_brings_types_and_lines_into_either_ledger() {
+fn an_archive_keeps_ticket_types_and_lines_in_either_ledger() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("fair.jsonl");
     let (ledger, redis) = (embedded(&folder.path().join("data")), RedisServer::start(&[]));
@@ -183,19 +185,19 @@ fn an_archive_brings_types_and_lines_into_either_ledger() {
 }
 
 #[test]
-fn an_archive_of_damaged_types_or_lines_is_refused() {
+fn an_archive_with_damaged_types_or_lines_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, bad) = (folder.path().join("fair.jsonl"), folder.path().join("bad.jsonl"));
     let ledger = embedded(&folder.path().join("data"));
     archived(&ledger, &file);
     let good = fs::read_to_string(&file).expect("it");
-    // Without its last line, whose checksum would tell of all of these.
+    // Without its last line, whose checksum would show all of these.
     let without_end = &good[..good[..good.len() - 1].rfind('\n').expect("lines") + 1];
     let both = r#""lines":{"adult":2,"child":1}"#;
     let cap = r#""adult":{"cap":12"#;
     let asked = r#""lines_asked":{"adult":3,"child":2}"#;
     for (from, to, told) in [
-        (both, r#""lines":{"adult":1,"child":1}"#, "come to another quantity"),
+        (both, r#""lines":{"adult":1,"child":1}"#, "add up to another quantity"),
         (both, r#""lines":{"adult":2,"dog":1}"#, "are none of the sale's ticket types"),
         (both, r#""lines":{"Adult":2,"child":1}"#, "the name of a ticket type is"),
         (both, r#""lines":{"adult":2,"child":-1}"#, "invalid value"),

@@ -11,8 +11,8 @@ use crate::server::Server;
 use crate::tuning::{self, text};
 use crate::{NO_LIMIT, Nginx, changed, ours, temporary};
 
-/// `/etc/nginx` as Debian's package makes it, in a folder: its `nginx.conf` and its default site. Only
-/// where it listens and writes is another.
+/// `/etc/nginx` as Debian's package creates it, in a folder: its `nginx.conf` and its default site.
+/// Only addresses and writable paths differ.
 fn debian() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = folder.path().display().to_string();
@@ -28,7 +28,7 @@ fn debian() -> TempDir {
     edit(
         "nginx.conf",
         &[
-            // Of no use, and a warning, unless root runs this.
+            // Useless, and a warning, unless root runs this.
             ("user www-data;", ""),
             ("pid /run/nginx.pid;", &format!("pid {at}/pid;")),
             ("error_log /var/log/nginx/error.log;", "error_log stderr;"),
@@ -73,13 +73,13 @@ fn step(at: &Path, command: &str) {
 }
 
 #[test]
-fn what_is_documented_works_on_debian_and_holds_buyers_to_their_limits() {
-    // It would take what nginx lets through.
+fn the_documented_debian_set_up_enforces_limits() {
+    // This server would accept what nginx lets through.
     let server = Server::start(&["--sale", "ticket=9,limit=1", "--public-confirm"]);
     let folder = debian();
     let at = folder.path();
     let (site, file) = (at.join("nginx/conf.d/stampede.conf"), at.join("nginx/nginx.conf"));
-    // With Debian's site still there nginx says what is wrong, and does not send buyers to it.
+    // With Debian's site still there nginx reports what is wrong, and sends it no buyers.
     fs::write(&site, ours(at, &[server.address()], NO_LIMIT)).expect("write a file");
     let (well, said) = Nginx::check(&file);
     assert!(!well && said.contains("a duplicate default server"), "{said}");
@@ -88,7 +88,7 @@ fn what_is_documented_works_on_debian_and_holds_buyers_to_their_limits() {
     for command in documented() {
         step(at, &command);
     }
-    // The addresses are set, of this test; the login is there.
+    // The addresses of this test are set; the login is there.
     assert_eq!(fs::read_to_string(&site).expect("the site"), text("nginx/stampede.conf"));
     let login = at.join("nginx/snippets/stampede-login.conf");
     let ask_shop = [("127.0.0.1:8080", &*shop().to_string())];

@@ -27,11 +27,11 @@ fn nginx_in_front_sells_and_keeps_our_bounds() {
     assert!(made.starts_with("HTTP/1.1 201"), "{made}");
     let none = nginx.ask("GET /buy/ticket?user=eve", "\r\n");
     assert!(none.contains(r#""code":-1"#), "{none}");
-    // What is shown of a sale may be 100 ms old.
+    // A shown sale may be 100 ms old.
     thread::sleep(Duration::from_millis(150));
     assert!(nginx.ask("GET /v1/sales/ticket", "\r\n").contains(r#""free":0"#));
 
-    // Our bounds, whoever of the two keeps them.
+    // Our bounds, whichever of the two keeps them.
     let large = nginx.ask(
         "POST /v1/sales/ticket/reservations",
         &format!("Content-Length: {}\r\n\r\n", BODY_BYTES_MAX + 1),
@@ -41,7 +41,7 @@ fn nginx_in_front_sells_and_keeps_our_bounds() {
     assert!(nginx.ask("GET /buy/ticket?user=eve", &cookie).contains(r#""code":-1"#));
     let many = "X-Many: 1\r\n".repeat(70) + "\r\n";
     assert!(nginx.ask("GET /buy/ticket", &many).starts_with("HTTP/1.1 431"));
-    // Nothing else is there, also none of the paths that are nginx's own.
+    // Nothing else is there, nor any of the paths that are nginx's own.
     let keyed = "Idempotency-Key: k3\r\n\r\n";
     for path in ["/plaintext", "/repeatable/buy", "/repeatable/v1", "/said/413", "/said/buy/lost"] {
         let answer = nginx.ask(&format!("GET {path}"), keyed);
@@ -50,7 +50,7 @@ fn nginx_in_front_sells_and_keeps_our_bounds() {
             "{path}: {answer}"
         );
     }
-    // What a request with a key says is passed on as it was written.
+    // A request with a key is passed on as it was written.
     let absolute = nginx.ask("GET http://shop/buy/ticket?user=a%2Fb", keyed);
     assert!(absolute.contains(r#""code":-1"#), "{absolute}");
     let unclear = nginx.ask("GET /buy/ticket?user=%FF", keyed);
@@ -64,7 +64,7 @@ fn nginx_limits_the_rate_of_an_address() {
     let answers: Vec<_> = (0..25).map(|_| nginx.ask("GET /buy/ticket", "\r\n")).collect();
     let sold = answers.iter().filter(|answer| answer.contains(r#""code":1"#)).count();
     assert!((21..25).contains(&sold), "one and the burst: {sold}");
-    // Said as the server itself says it elsewhere.
+    // As the server itself words it elsewhere.
     let refused = answers.last().expect("an answer");
     assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Retry-After: 1"), "{refused}");
     assert!(refused.contains("Content-Type: application/json"), "{refused}");
@@ -75,12 +75,12 @@ fn nginx_limits_the_rate_of_an_address() {
 }
 
 #[test]
-fn nginx_limits_what_an_address_asks_at_a_time() {
+fn nginx_limits_concurrent_requests_of_an_address() {
     let server = Server::start(&["--sale", "ticket=1000"]);
     let nginx = Nginx::before(&[server.address()], "100000r/s");
     server.signal(Signal::STOP);
     let ask = || {
-        // At a pace that the limit of the rate allows.
+        // Within the rate limit.
         thread::sleep(Duration::from_millis(2));
         let mut stream = nginx.connect();
         stream

@@ -1,4 +1,4 @@
-//! Who may do what behind nginx: a buyer can't confirm, and where he logs in he can't pass his limit by
+//! Rights behind nginx: a buyer cannot confirm, and a logged-in buyer cannot exceed his limit by
 //! naming another user.
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use stampede::code::Code;
+use stampede::code::ErrorCode;
 use stampede::engine::http::Problem;
 
 use crate::server::Server;
@@ -21,8 +21,8 @@ fn said(answer: &str) -> (u16, &str) {
     (head[9..12].parse().expect("a status"), body)
 }
 
-/// The login of a shop: says 200 and who it is to `Cookie: session=NAME`, 200 and no name to
-/// `session=`, 403 to `session=eve`, 401 to everybody else. It answers until the test ends.
+/// The login of a shop: answers 200 and the user to `Cookie: session=NAME`, 200 without a name to
+/// `session=`, 403 to `session=eve`, 401 to everything else. It answers until the test ends.
 pub fn shop() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");
@@ -36,7 +36,7 @@ pub fn shop() -> SocketAddr {
             let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
             let answer = match head.split("cookie: session=").nth(1).map(|rest| rest.lines().next())
             {
-                // What the client says of himself must not come here.
+                // The client's own claim must not come here.
                 _ if head.contains("x-user-id") || !head.starts_with("get /session ") => "500 No",
                 Some(Some("eve")) => "403 Forbidden",
                 Some(Some("")) => "200 OK",
@@ -51,7 +51,8 @@ pub fn shop() -> SocketAddr {
     address
 }
 
-/// Ann, who is logged in by these header lines, may have one and no more, whoever she says she is.
+/// Ann, who is logged in by these header lines, may have one unit and no more, whatever user she
+/// names.
 pub fn assert_ann_keeps_to_her_limit(ask: &dyn Fn(&str, &str) -> String, ann: &str) {
     let names =
         ["", "X-User-Id: bob\r\n", "x-user-id: ann\r\nX-User-Id: bob\r\n", "X_User_Id: bob\r\n"];
@@ -86,11 +87,12 @@ pub fn assert_ann_keeps_to_her_limit(ask: &dyn Fn(&str, &str) -> String, ann: &s
     }
 }
 
-/// Whoever is logged in by these header lines can't confirm the reservation, however it is written.
+/// A user who is logged in by these header lines cannot confirm the reservation, however the path
+/// is written.
 pub fn assert_nobody_confirms(ask: &dyn Fn(&str, &str) -> String, who: &str, id: &str) {
     let shown = || ask(&format!("GET /v1/reservations/{id}"), &format!("{who}\r\n"));
     assert!(shown().contains(r#""status":"held""#), "{}", shown());
-    let told = serde_json::to_string(&Problem::of(Code::ConfirmNotPublic)).expect("JSON");
+    let told = serde_json::to_string(&Problem::of(ErrorCode::ConfirmNotPublic)).expect("JSON");
     let plain = ask(&format!("POST /v1/reservations/{id}/confirm"), &json(who, "{}"));
     assert_eq!(said(&plain), (403, told.as_str()));
     assert!(plain.contains("Content-Type: application/problem+json\r\n"), "{plain}");
@@ -139,7 +141,7 @@ pub fn assert_nobody_confirms(ask: &dyn Fn(&str, &str) -> String, who: &str, id:
             for key in ["", "Idempotency-Key: k\r\n"] {
                 let answer = ask(&format!("{method} {path}"), &json(&format!("{who}{key}"), "{}"));
                 let refused = (400..500).contains(&said(&answer).0);
-                // What is looked at, and not confirmed.
+                // The reservation is shown, and not confirmed.
                 let looks = method == "GET" && answer.contains(r#""status":"held""#);
                 assert!(refused || looks, "{method} {path}: {answer}");
             }
@@ -156,12 +158,12 @@ pub fn id(answer: &str) -> &str {
 }
 
 #[test]
-fn the_public_port_itself_lets_nobody_confirm() {
+fn the_public_port_refuses_confirmations() {
     let server = Server::start(&["--sale", "ticket=9,limit=1"]);
     let ask = |line: &str, more: &str| exchange(server.connect(), line, more);
     let made = ask(RESERVE, &json("", r#"{"user":"ann"}"#));
     assert_nobody_confirms(&ask, "", id(&made));
-    // Behind whoever says who buys.
+    // After another header that names a user.
     let named = |line: &str, more: &str| ask(line, &format!("X-User-Id: cat\r\n{more}"));
     for (line, more, field) in [
         (RESERVE, json("", r#"{"user":"bob"}"#), "user"),
@@ -175,7 +177,7 @@ fn the_public_port_itself_lets_nobody_confirm() {
 }
 
 #[test]
-fn without_a_login_nobody_is_named_by_a_client_s_header() {
+fn without_a_login_the_clients_user_header_is_dropped() {
     let server = Server::start(&["--sale", "ticket=9,limit=1"]);
     let nginx = Nginx::start(&server);
     let ask = |line: &str, more: &str| nginx.ask(line, more);
@@ -193,8 +195,8 @@ fn with_login(at: &std::path::Path, server: &Server, login: &str) -> String {
 }
 
 #[test]
-fn whoever_is_logged_in_buys_as_himself() {
-    // It would take what nginx lets through.
+fn a_logged_in_buyer_buys_as_that_user() {
+    // This server would accept what nginx lets through.
     let server = Server::start(&["--sale", "ticket=9,limit=1", "--public-confirm"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shop = shop().to_string();
@@ -205,7 +207,7 @@ fn whoever_is_logged_in_buys_as_himself() {
     assert_ann_keeps_to_her_limit(&ask, "Cookie: session=ann\r\n");
     let made = ask(BUY, "Cookie: session=cat\r\n\r\n");
     assert_nobody_confirms(&ask, "Cookie: session=cat\r\n", id(&made));
-    // Who is nobody buys nothing, also if the login has forgotten to say so.
+    // Without a user nobody buys, also if the login forgets to name one.
     for (cookie, status, code) in [
         ("", 401, r#""code":"unauthorized""#),
         ("Cookie: session=eve\r\n", 403, r#""code":"forbidden""#),
@@ -224,7 +226,7 @@ fn whoever_is_logged_in_buys_as_himself() {
 }
 
 #[test]
-fn a_login_that_is_away_lets_nobody_buy() {
+fn nobody_buys_while_the_login_is_unreachable() {
     let server = Server::start(&["--sale", "ticket=9"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -244,12 +246,12 @@ fn a_login_that_is_away_lets_nobody_buy() {
 }
 
 #[test]
-fn a_file_of_users_is_a_login_too() {
+fn a_password_file_works_as_a_login() {
     let server = Server::start(&["--sale", "ticket=9,limit=1"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let users = folder.path().join("buyers");
     fs::write(&users, "ann:{PLAIN}secret\n").expect("write a file");
-    // The lines that the file shows as the other way.
+    // The lines that the file shows as the alternative.
     let login = text("nginx/stampede-login.conf");
     let lines: Vec<&str> = login.lines().filter_map(|line| line.strip_prefix("#     ")).collect();
     let file = users.display().to_string();

@@ -1,5 +1,5 @@
-//! nginx in front of a server, by the files of `tuning/nginx`: what it passes on, sends again and
-//! refuses, and who may do what behind it. And TLS that nginx or HAProxy passes on unopened.
+//! nginx in front of a server, by the files of `tuning/nginx`: what it passes on, resends and
+//! refuses, and the rights behind it. Also TLS that nginx or HAProxy passes through.
 
 #[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/client.rs"]
@@ -32,10 +32,10 @@ use server::Server;
 use tempfile::TempDir;
 use tuning::{Running, connect, program, text};
 
-/// Buyers of a test have no limit on their rate, unless it is what the test is about.
+/// Buyers of a test have no rate limit, unless the test is about it.
 const NO_LIMIT: &str = "100000r/s";
 
-/// A text with parts replaced, each of which is in it exactly once.
+/// A text with parts replaced, each of which occurs exactly once.
 fn changed(mut text: String, changes: &[(&str, &str)]) -> String {
     for (there, here) in changes {
         assert_eq!(text.matches(there).count(), 1, "{there}");
@@ -57,7 +57,7 @@ fn ours(at: &Path, servers: &[SocketAddr], rate: &str) -> String {
     changed(text("nginx/stampede.conf"), &changes)
 }
 
-/// Where nginx may write.
+/// Paths where nginx may write.
 fn temporary(at: &Path) -> String {
     let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let line = |kind| format!("{kind}_temp_path {}/{kind}; ", at.display());
@@ -98,7 +98,7 @@ impl Nginx {
         Self::run(folder, &file)
     }
 
-    /// With this configuration, of which nginx must think well.
+    /// With this configuration, which nginx must accept.
     fn run(folder: TempDir, file: &Path) -> Self {
         let (well, said) = Self::check(file);
         assert!(well && !said.contains("[warn]"), "{said}");
@@ -108,7 +108,7 @@ impl Nginx {
         Self { folder, _running: running }
     }
 
-    /// Whether nginx takes a configuration, and what it says of it.
+    /// Whether nginx accepts a configuration, and its output.
     fn check(file: &Path) -> (bool, String) {
         let output = Self::command(file).arg("-t").output().expect("run nginx");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -116,7 +116,7 @@ impl Nginx {
 
     fn command(file: &Path) -> Command {
         let mut command = program("nginx");
-        // Killed, it leaves no workers.
+        // If it were killed, its workers would stay.
         command.args(["-g", "daemon off; master_process off;", "-c"]).arg(file);
         command
     }

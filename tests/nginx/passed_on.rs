@@ -1,5 +1,5 @@
-//! TLS that a balancer passes on as it is, with the PROXY protocol before it: nginx' `stream` (version
-//! 1) and HAProxy (version 2) by our files, in front of stampede's own TLS.
+//! TLS that a balancer passes through, with the PROXY protocol: nginx' `stream` (version 1) and
+//! HAProxy (version 2) by our files, in front of stampede's own TLS.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -22,12 +22,12 @@ use crate::tuning::{Running, START_DEADLINE, program, text};
 use crate::{Nginx, changed};
 
 const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: shop\r\n\r\n";
-/// Connections that each client may have, as our servers here count them.
+/// Connections that each client may have, as our servers count them here.
 const CONNECTIONS: usize = 2;
-/// Where Debian and Ubuntu have nginx' module.
+/// Where Debian and Ubuntu put nginx' module.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/// A server that believes a balancer on this machine, and its certificate for this host.
+/// A server that trusts a balancer on this machine, and its certificate for this host.
 fn start(host: &str, options: &[&str]) -> (Files, Server) {
     let files = Files::make(&[host], 30);
     let tls = [&["--listen", "tls:127.0.0.1:0"], &files.options()[..]].concat();
@@ -69,7 +69,7 @@ fn assert_clients_count(port: &Port, files: &Files, host: &str) {
     }
 }
 
-/// Waits until something listens on this port.
+/// Waits until a program listens on this port.
 fn listens(port: &Port) {
     let until = Instant::now() + START_DEADLINE;
     while let Err(error) = TcpStream::connect(("127.0.0.1", port.number())) {
@@ -78,7 +78,7 @@ fn listens(port: &Port) {
     }
 }
 
-/// An nginx with this file of ours beside Debian's module.
+/// An nginx with this file of ours and Debian's module.
 fn nginx(at: &Path, stream: &str, port: &Port) -> Running {
     let stream_file = at.join("stampede-stream.conf");
     fs::write(&stream_file, stream).expect("write a file");
@@ -99,9 +99,9 @@ fn nginx(at: &Path, stream: &str, port: &Port) -> Running {
 }
 
 #[test]
-fn nginx_passes_tls_on_by_name_and_tells_the_client() {
+fn nginx_forwards_tls_by_name_with_the_client_address() {
     let (files, server) = start("tickets.shop.example", &[]);
-    // The rest of the shop is another server.
+    // The shop's other pages are on another server.
     let (shop_files, shop) = start("www.shop.example", &[]);
     let (folder, port) = (TempDir::new().expect("a folder"), Port::free());
     let stream = changed(
@@ -121,7 +121,7 @@ fn nginx_passes_tls_on_by_name_and_tells_the_client() {
 }
 
 #[test]
-fn clients_resume_at_another_server_behind_a_balancer() {
+fn tls_sessions_resume_at_another_server_behind_a_balancer() {
     let keys = tempfile::NamedTempFile::new().expect("a file");
     fs::write(keys.path(), "0f".repeat(32)).expect("write keys");
     let keys = ["--tls-ticket-keys", keys.path().to_str().expect("a path")];
@@ -146,7 +146,7 @@ fn clients_resume_at_another_server_behind_a_balancer() {
     );
     let _nginx = nginx(folder.path(), &stream, &port);
     let client = files.client();
-    // nginx takes them in turn, so each comes to a server that has not seen the one before.
+    // nginx takes them in turn, so each client comes to a server that has not seen it before.
     for number in 0..6 {
         let mut buyer = buyer(2, &port, &client, "shop");
         assert_eq!(buyer.ask(BUY).json()["code"], 1);
@@ -157,7 +157,7 @@ fn clients_resume_at_another_server_behind_a_balancer() {
 }
 
 #[test]
-fn haproxy_passes_tls_on_to_servers_that_are_ready() {
+fn haproxy_forwards_tls_only_to_ready_servers() {
     let (files, first) = start("shop", &["--drain-delay", "30s"]);
     let (second_files, second) = start("shop", &[]);
     let (folder, port) = (TempDir::new().expect("a folder"), Port::free());
@@ -185,7 +185,7 @@ fn haproxy_passes_tls_on_to_servers_that_are_ready() {
     assert_clients_count(&port, &files, "shop");
     drop(haproxy);
 
-    // With both: once the first says that it goes, only the second is sent clients.
+    // With both: after the first says that it leaves, only the second gets clients.
     let _haproxy = start(&text.replace(" disabled", ""));
     first.signal(Signal::TERM);
     let second = second_files.client();

@@ -1,4 +1,4 @@
-//! What nginx sends again to another server, and what it must not: a purchase is never made twice.
+//! What nginx resends to another server, and what it must not: a purchase is never made twice.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,8 @@ use crate::server::Server;
 use crate::tuning::START_DEADLINE;
 use crate::{NO_LIMIT, Nginx};
 
-/// Servers that are lost after each request, before they answer it, and how many they have had.
+/// Servers that are lost after each request, before they answer it, and the number of their
+/// requests.
 struct Lost {
     addresses: Vec<SocketAddr>,
     requests: Arc<AtomicUsize>,
@@ -51,7 +52,7 @@ const CANCEL: (&str, &str) = ("POST /v1/reservations/ticket~x/cancel", "Content-
 const LOOK: (&str, &str) = ("GET /v1/sales/ticket", "\r\n");
 
 #[test]
-fn nginx_sends_again_only_what_can_not_buy_twice() {
+fn nginx_retries_only_requests_that_cannot_buy_twice() {
     let unknown = [r#"{"code":-7,"#, r#""code":"unknown""#];
     for ((line, more), sent) in
         [(BUY_ONE, 1), (BUY_KEYED, 3), (RESERVE, 1), (RESERVE_KEYED, 3), (CANCEL, 3), (LOOK, 3)]
@@ -67,11 +68,12 @@ fn nginx_sends_again_only_what_can_not_buy_twice() {
 }
 
 #[test]
-fn nginx_finds_the_server_that_lives() {
+fn nginx_fails_over_to_the_running_server() {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let server = Server::start(&["--sale", "ticket=1000"]);
     let lost = Lost::start(1);
-    // What is lost on its way and can be sent again, and what could not be sent at all.
+    // Requests that are lost on their way and can be resent, and requests that could not be sent at
+    // all.
     let dead = free().expect("a free port");
     for (away, (line, more), status) in [
         (lost.addresses[0], BUY_KEYED, 200),
@@ -101,8 +103,7 @@ fn nginx_finds_the_server_that_lives() {
         let answer = nginx.ask(line, more);
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
     }
-    // One for each key, and what was bought without: nothing twice. What a server shows is up to
-    // 100 ms old.
+    // One per key, and the purchases without one: nothing twice. A server's view may be 100 ms old.
     let nginx = Nginx::start(&server);
     let until = Instant::now() + START_DEADLINE;
     while !nginx.ask(LOOK.0, LOOK.1).contains(r#""held":10,"#) {

@@ -1,4 +1,4 @@
-//! Changing a sale that goes on: when it closes, what it sells by, its stock.
+//! Changing a sale that goes on: its closing time, its terms, its stock.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn crowd(shop: &Shop) -> Vec<Buyer> {
 }
 
 #[test]
-fn a_closing_time_is_set_moved_and_removed_and_every_core_learns_it() {
+fn every_core_follows_changes_of_the_closing_time() {
     Shop::each("ticket=1000,hold=1h", &[], |shop| {
         let mut buyers = crowd(&shop);
         for (closes_at, is_open) in [
@@ -35,7 +35,7 @@ fn a_closing_time_is_set_moved_and_removed_and_every_core_learns_it() {
 }
 
 #[test]
-fn a_shorter_hold_time_is_for_new_reservations_and_these_return_in_time() {
+fn a_shorter_hold_time_applies_only_to_new_reservations() {
     Shop::each("ticket=10,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let old = bought(&mut buyer, "ann", "");
@@ -53,7 +53,7 @@ fn a_shorter_hold_time_is_for_new_reservations_and_these_return_in_time() {
 }
 
 #[test]
-fn a_limit_is_for_what_is_bought_from_then_on_and_counts_what_was_bought_before() {
+fn a_new_limit_counts_earlier_purchases() {
     Shop::each("ticket=100,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let kept = reserve(&mut buyer, "ann", 3, "").granted().expect("three units");
@@ -64,7 +64,7 @@ fn a_limit_is_for_what_is_bought_from_then_on_and_counts_what_was_bought_before(
         assert!(buyer.buy().expect("an answer").is("user_required"));
         bought(&mut buyer, "bob", "");
         assert!(reserve(&mut buyer, "bob", 1, "").is("limit_reached"));
-        // Who had more keeps it, and can pay.
+        // A user with more keeps it, and can pay.
         assert_eq!(shop.reservation(&kept, "confirm")["quantity"], 3);
         shop.assert_agrees();
         shop.change(r#"{"limit_per_user":4}"#);
@@ -80,7 +80,7 @@ fn a_limit_is_for_what_is_bought_from_then_on_and_counts_what_was_bought_before(
 }
 
 #[test]
-fn several_terms_change_at_once_or_none() {
+fn several_terms_change_together_or_not_at_all() {
     Shop::each("ticket=100,hold=1h,opens=2001-01-01T00:00:00Z", &[], |shop| {
         let mut buyer = shop.buyer();
         let before = shop.done("GET", "/v1/sales/ticket", "");
@@ -128,7 +128,7 @@ fn several_terms_change_at_once_or_none() {
 }
 
 #[test]
-fn a_loop_of_reserving_and_cancelling_ends_where_a_bound_comes_later() {
+fn a_later_bound_ends_a_loop_of_reserving_and_cancelling() {
     Shop::each("ticket=100,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let mut once = |user: &str, units| {
@@ -166,9 +166,9 @@ fn a_loop_of_reserving_and_cancelling_ends_where_a_bound_comes_later() {
     });
 }
 
-/// Parts are changed one after the other: who dies in between has left some as they were.
+/// Parts are changed one after the other: a server that dies in between has left some unchanged.
 #[test]
-fn a_change_that_reached_some_parts_is_finished_by_asking_again() {
+fn repeating_a_half_done_change_completes_it_in_every_part() {
     Shop::each("ticket=100,hold=1h", &[], |shop| {
         let Some(redis) = shop.redis.as_ref().filter(|_| shop.splits > 1) else { return };
         let terms = r#"{"hold_ms":7000,"limit_per_user":3,"quantity_max":2}"#;
@@ -191,7 +191,7 @@ fn a_change_that_reached_some_parts_is_finished_by_asking_again() {
 }
 
 #[test]
-fn free_units_are_taken_back_and_never_what_is_held_or_confirmed() {
+fn take_stock_takes_only_free_units() {
     Shop::each("ticket=20,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let ids: Vec<_> = (0..8).map(|n| bought(&mut buyer, &format!("user{n}"), "")).collect();
@@ -233,7 +233,7 @@ fn free_units_are_taken_back_and_never_what_is_held_or_confirmed() {
         assert_eq!(shop.counts(), [8, 5, 3, 0]);
         until("sold out", || reserve(&mut buyer, "zoe", 1, "").is("sold_out"));
         assert_eq!(shop.done("POST", take, r#"{"units":1,"at_most":true}"#)["taken"], 0);
-        // What comes back is for sale, and more can be added.
+        // Returned units are for sale, and more can be added.
         shop.reservation(&ids[7], "cancel");
         shop.done("POST", "/v1/sales/ticket/add-stock", r#"{"units":1}"#);
         for user in ["zoe", "yan"] {
@@ -244,9 +244,9 @@ fn free_units_are_taken_back_and_never_what_is_held_or_confirmed() {
     });
 }
 
-/// Units are moved and bought in the parts meanwhile: none is lost, and none is taken that is sold.
+/// Units are moved and bought in the parts meanwhile: none is lost, and no sold unit is taken.
 #[test]
-fn stock_is_taken_back_while_a_crowd_buys() {
+fn take_stock_is_exact_while_a_crowd_buys() {
     Shop::each("ticket=300,hold=1h", &[], |shop| {
         let sold = std::thread::scope(|scope| {
             let buy = |buyer: usize| {
@@ -286,7 +286,7 @@ fn stock_is_taken_back_while_a_crowd_buys() {
 }
 
 #[test]
-fn a_change_that_was_acknowledged_is_there_after_a_crash() {
+fn an_acknowledged_change_survives_a_crash() {
     Shop::each("ticket=100,hold=1h", &[], |mut shop| {
         let mut total = 100;
         for round in 1..=5u64 {
@@ -309,7 +309,7 @@ fn a_change_that_was_acknowledged_is_there_after_a_crash() {
 }
 
 #[test]
-fn the_command_changes_what_it_names() {
+fn the_change_command_sets_the_named_terms() {
     Shop::each("ticket=100", &[], |shop| {
         let (code, out, err) = shop.operate(&[
             "sale",

@@ -1,4 +1,4 @@
-//! A new process takes over (SIGUSR2): nobody is refused, nobody is reset, nothing is lost.
+//! A new process takes over (SIGUSR2): no client is refused or reset, and nothing is lost.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,9 +19,9 @@ const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Processes that take over, one after the other.
 const TIMES: usize = 20;
 
-/// Buys until it is told to stop, on a connection for each purchase or on one that is kept. Gives how
-/// many it has got. Whatever is not a ticket fails: a connection that is refused or reset, an answer
-/// that does not come, or is another one.
+/// Buys until the test stops it, on a connection per purchase or on a kept one. Returns the number
+/// of tickets. Everything else fails: a connection that is refused or reset, an answer that does
+/// not come, or another answer.
 fn buy(door: &Door, keep: bool, stop: &AtomicBool) -> u64 {
     let mut bought = 0;
     let mut kept = None;
@@ -40,7 +40,8 @@ fn buy(door: &Door, keep: bool, stop: &AtomicBool) -> u64 {
     bought
 }
 
-/// Hands over so many times while this many buy in each way, and sees that all that they got is sold.
+/// Hands over this number of times while this number buy in each way. Checks that everything they
+/// got is sold.
 fn hand_over_under_load(server: &mut Place, times: usize) {
     let address = server.line_address();
     let stop = AtomicBool::new(false);
@@ -73,14 +74,14 @@ fn hand_over_under_load(server: &mut Place, times: usize) {
 }
 
 #[test]
-fn with_an_embedded_ledger_purchases_wait_for_the_new_process() {
+fn purchases_wait_for_the_new_process_on_the_embedded_ledger() {
     for mut server in Place::each(&["--sale", "ticket=10000000"]) {
         hand_over_under_load(&mut server, TIMES / 2);
     }
 }
 
 #[test]
-fn servers_on_a_redis_sell_side_by_side() {
+fn both_processes_sell_during_a_hand_over_on_redis() {
     let redis = RedisServer::start(&[]);
     let options = ["--ledger", &redis.url(), "--sale", "ticket=10000000"];
     for mut server in Place::each(&options) {
@@ -107,15 +108,15 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Of a process that can't take over nobody notices anything.
+/// No client notices a process that cannot take over.
 #[test]
-fn a_process_that_fails_takes_over_nothing() {
+fn the_old_process_goes_on_if_the_new_one_fails() {
     let (mut server, file) = with_settings("idle-timeout = '1m'", &["--sale", "ticket=1000"]);
     let mut kept = Client::new(&server);
     assert!(!kept.ask(BUY).closes());
     fs::write(file.path(), "idle-timeout = 'soon'").expect("write");
     server.signal(Signal::USR2);
-    until("it is told", || server.log().contains("no new process took over; this one goes on"));
+    until("it is told", || server.log().contains("hand-over failed; this process goes on"));
     assert!(server.log().contains("idle-timeout = soon"), "{}", server.log());
     assert!(!kept.ask(BUY).closes());
     assert_eq!(get(&server, "/buy/ticket").json()["code"], 1);
@@ -125,10 +126,10 @@ fn a_process_that_fails_takes_over_nothing() {
     assert_eq!(sold(&server), 3);
 }
 
-/// One that is killed before it has taken over leaves no trace either, and the second signal meanwhile
-/// starts no second one.
+/// A process that is killed before it has taken over leaves no trace either. A second signal in
+/// the meantime starts no second process.
 #[test]
-fn a_process_that_is_killed_takes_over_nothing() {
+fn the_old_process_goes_on_if_the_new_one_is_killed() {
     // It waits for a Redis that does not answer, and so is not ready.
     let redis = RedisServer::start(&[]);
     let mut server = Server::start(&["--ledger", &redis.url(), "--sale", "ticket=1000"]);
@@ -142,7 +143,7 @@ fn a_process_that_is_killed_takes_over_nothing() {
     assert_eq!(children().len(), 1);
     let child = Pid::from_raw(children()[0]).expect("a process");
     kill_process(child, Signal::KILL).expect("kill it");
-    until("it is told", || server.log().contains("no new process took over; this one goes on"));
+    until("it is told", || server.log().contains("hand-over failed; this process goes on"));
     redis.go_on();
     until("it sells", || get(&server, "/buy/ticket").json()["code"] == 1);
     server.hand_over();
@@ -175,7 +176,7 @@ fn the_number_of_cores_may_change() {
 }
 
 #[test]
-fn a_unix_socket_stays_where_it_is() {
+fn a_hand_over_keeps_the_unix_socket() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("socket");
     let listen = format!("unix:{}", path.display());
@@ -193,9 +194,9 @@ fn a_unix_socket_stays_where_it_is() {
     assert!(!path.exists(), "the last one removes it");
 }
 
-/// What was held and paid for in one process is so in the next, and the control port goes along.
+/// What was held and paid in one process is so in the next, and the control port goes along.
 #[test]
-fn the_control_port_goes_along_and_stays_ready() {
+fn the_control_port_stays_ready_through_hand_overs() {
     let mut server = Server::start(&["--sale", "ticket=100"]);
     let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let (control, stop) = (server.control(), AtomicBool::new(false));

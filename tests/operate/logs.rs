@@ -1,4 +1,4 @@
-//! What is logged: for whom, how often, and what of it is found again.
+//! The log: its readers, how often a line comes, and how a request is found in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use crate::server::{ANSWER_DEADLINE, Server};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// To be set before the server starts, by its shell: what systemd sets, with the pipe in place of the
+/// Set by the shell before the server starts: what systemd sets, with the pipe in place of the
 /// journal's socket.
 const UNDER_SYSTEMD: &str = "-c 0; export JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2)";
 
@@ -42,9 +42,9 @@ fn lines(server: &Server, text: &str) -> Vec<String> {
     server.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// The same, as soon as there are so many.
+/// The same, when there are this many.
 #[track_caller]
-fn so_many_lines(server: &Server, count: usize, text: &str) -> Vec<String> {
+fn awaited_lines(server: &Server, count: usize, text: &str) -> Vec<String> {
     eventually(text, || lines(server, text).len() >= count);
     lines(server, text)
 }
@@ -65,7 +65,7 @@ fn stampede() -> Command {
 }
 
 #[test]
-fn under_systemd_lines_have_a_priority_and_no_time() {
+fn log_lines_under_systemd_have_a_priority_and_no_time() {
     let redis = RedisServer::start(&[]);
     let options = ["--ledger", &redis.url(), "--sale", "ticket=9", "--cores", "0"];
     let server = Server::start_limited(UNDER_SYSTEMD, &options);
@@ -78,15 +78,15 @@ fn under_systemd_lines_have_a_priority_and_no_time() {
             buyer
         })
         .collect();
-    so_many_lines(&server, 1, "operator's change");
-    so_many_lines(&server, 1, "ledger can't be reached");
+    awaited_lines(&server, 1, "operator's change");
+    awaited_lines(&server, 1, "ledger unreachable");
     drop(buyers);
     redis.go_on();
     let log = server.log();
     let of = |text| log.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned();
     assert!(of("Redis needs attention").starts_with("<4>stampede::"), "{log}");
     assert!(of("operator's change").starts_with("<5>stampede::audit: "), "{log}");
-    assert!(of("ledger can't be reached").starts_with("<4>stampede::server: "), "{log}");
+    assert!(of("ledger unreachable").starts_with("<4>stampede::server: "), "{log}");
     let is_ours = |line: &&str| line.contains("stampede::");
     let is_plain = |line: &str| {
         let rest = line.split_once('>').map_or("", |(_, rest)| rest);
@@ -96,24 +96,24 @@ fn under_systemd_lines_have_a_priority_and_no_time() {
 }
 
 #[test]
-fn a_stream_that_is_another_is_no_journal_and_a_setting_has_the_last_word() {
+fn journal_format_needs_a_matching_stream_or_a_setting() {
     let start = |stream: &str, options: &[&str]| {
         let options = [&["--sale", "ticket=9"][..], options].concat();
         Server::start_with(&[("JOURNAL_STREAM", stream)], &options)
     };
     for stream in ["1:1", "", "8:x"] {
         let server = start(stream, &[]);
-        let opened = so_many_lines(&server, 1, "ledger open");
+        let opened = awaited_lines(&server, 1, "ledger open");
         assert!(opened.len() == 1 && opened[0].starts_with("20"), "{opened:?}");
     }
     let server = start("1:1", &["--log-format", "journal"]);
-    assert!(so_many_lines(&server, 1, "ledger open")[0].starts_with("<6>stampede::"));
+    assert!(awaited_lines(&server, 1, "ledger open")[0].starts_with("<6>stampede::"));
     let server = Server::start_limited(UNDER_SYSTEMD, &["--log-format", "json"]);
-    assert!(so_many_lines(&server, 1, "ledger open")[0].starts_with('{'));
+    assert!(awaited_lines(&server, 1, "ledger open")[0].starts_with('{'));
 }
 
 #[test]
-fn what_ends_a_program_has_a_priority_too() {
+fn errors_and_warnings_of_commands_have_a_priority() {
     let folder = tempfile::tempdir().unwrap();
     let script = "export JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) && exec \"$0\" \"$@\"";
     let run = |arguments: &[&str]| {
@@ -127,7 +127,7 @@ fn what_ends_a_program_has_a_priority_too() {
     assert!(told.lines().all(|line| line.is_empty() || line.starts_with("<3>")), "{told}");
     let told = run(&["check-config", "--redis-wait", "1"]);
     assert!(told.starts_with("<4>warning: "), "{told}");
-    // What a command changes at a ledger of nobody's is in no server's log.
+    // A command's change at a ledger without a server is in no server's log.
     let server = Server::start(&["--sale", "ticket=9"]);
     drop(server);
     let ledger = format!("embedded:{}", folder.path().join("data").display());
@@ -141,7 +141,7 @@ fn what_ends_a_program_has_a_priority_too() {
 }
 
 #[test]
-fn an_answer_says_what_its_request_is_called() {
+fn an_answer_carries_the_id_of_its_request() {
     let server = Server::start(&["--sale", "ticket=2", "--sale", "b=5", "--cores", "0"]);
     let mut client = Client::new(&server);
     let named = |id: &str| format!("x-request-id: {id}\r\n");
@@ -193,7 +193,7 @@ fn an_answer_says_what_its_request_is_called() {
 }
 
 #[test]
-fn what_is_no_id_counts_as_not_sent() {
+fn an_invalid_request_id_is_ignored() {
     let server = Server::start(&["--sale", "ticket=99", "--cores", "0"]);
     let mut client = Client::new(&server);
     let long = format!("X-Request-Id: {}\r\n", "x".repeat(129));
@@ -215,7 +215,7 @@ fn what_is_no_id_counts_as_not_sent() {
 }
 
 #[test]
-fn the_stat_log_names_requests_that_have_a_name() {
+fn the_stat_log_shows_the_ids_of_requests() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stat.log");
     let file = path.display().to_string();
@@ -251,7 +251,7 @@ fn in_postgres(url: &str) -> Option<Rows> {
     Some(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
 }
 
-/// Buys from the server one by one, every third without a word, and adds what the rows must say.
+/// Buys from the server one by one, every third without a trace, and adds what the rows must have.
 fn sell(server: &Server, count: usize, want: &mut Rows) {
     let mut client = Client::new(server);
     for n in 0..count {
@@ -267,7 +267,7 @@ fn sell(server: &Server, count: usize, want: &mut Rows) {
 }
 
 #[test]
-fn the_row_of_an_order_says_who_asked_through_kills_and_outages_with_the_embedded_ledger() {
+fn embedded_order_rows_keep_request_ids_through_outages() {
     let mut postgres = PostgresServer::start();
     let url = postgres.url();
     let sale = ["--sale", "ticket=1000,hold=1h", "--public-confirm", "--orders", &url];
@@ -275,13 +275,13 @@ fn the_row_of_an_order_says_who_asked_through_kills_and_outages_with_the_embedde
     let mut want = Rows::new();
     sell(&server, 9, &mut want);
     eventually("rows with their requests", || in_postgres(&url).as_ref() == Some(&want));
-    // A later change leaves it as it is, also with a request that has another name.
+    // A later change leaves it as it is, also by a request with another name.
     let mut client = Client::new(&server);
     for id in want.keys() {
         let path = format!("POST /v1/reservations/{id}/confirm HTTP/1.1\r\nHost: a\r\n");
         assert_eq!(client.ask(format!("{path}X-Request-Id: later\r\n\r\n")).status(), 200);
     }
-    // What the database has yet to get when the server is killed is in the journal.
+    // The rows that the database still lacks when the server is killed are in the journal.
     postgres.stop();
     sell(&server, 9, &mut want);
     let held: Vec<_> = want.keys().cloned().collect();
@@ -297,7 +297,7 @@ fn the_row_of_an_order_says_who_asked_through_kills_and_outages_with_the_embedde
 }
 
 #[test]
-fn the_row_of_an_order_says_who_asked_with_redis() {
+fn order_rows_keep_request_ids_with_redis() {
     let redis = RedisServer::start(&[]);
     let postgres = PostgresServer::start();
     let folder = tempfile::tempdir().unwrap();
@@ -308,7 +308,7 @@ fn the_row_of_an_order_says_who_asked_with_redis() {
     let server = Server::start(&options);
     let mut want = Rows::new();
     sell(&server, 30, &mut want);
-    // Many at once, with keys, from a sale that counts what users have.
+    // Many at once, with keys, from a sale that counts its users' units.
     let mut clients: Vec<_> = (0..12).map(|_| Client::new(&server)).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         let headers = format!("Idempotency-Key: k{}\r\n{}", n / 2, traced(&format!("b-{n}")));
@@ -337,7 +337,7 @@ fn the_row_of_an_order_says_who_asked_with_redis() {
 }
 
 #[test]
-fn tables_of_an_earlier_version_get_the_columns_and_keep_their_rows() {
+fn older_order_tables_gain_the_request_columns_and_keep_rows() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.db");
     let old = "ticket~00000000000000000000000001";
@@ -360,7 +360,7 @@ fn tables_of_an_earlier_version_get_the_columns_and_keep_their_rows() {
 }
 
 #[test]
-fn tables_that_may_not_be_changed_get_their_rows_without() {
+fn order_tables_that_cannot_be_altered_still_get_rows() {
     let postgres = PostgresServer::start();
     let mut owner = postgres.connect();
     let schema = include_str!("../../src/orders/migrations/postgres_1.sql");
@@ -374,7 +374,7 @@ fn tables_that_may_not_be_changed_get_their_rows_without() {
     let server = Server::start(&["--sale", "ticket=9,hold=1h", "--orders", &url]);
     let mut want = Rows::new();
     sell(&server, 3, &mut want);
-    so_many_lines(&server, 1, "table orders lacks columns");
+    awaited_lines(&server, 1, "table orders lacks columns");
     eventually("rows", || {
         let count = owner.query_one("SELECT count(*) FROM orders", &[]).unwrap().get::<_, i64>(0);
         count == 3
@@ -382,7 +382,7 @@ fn tables_that_may_not_be_changed_get_their_rows_without() {
 }
 
 #[test]
-fn a_request_that_is_not_served_is_found_in_the_log() {
+fn a_request_that_is_not_served_is_logged() {
     let redis = RedisServer::start(&[]);
     let ledger = redis.url();
     let options =
@@ -398,7 +398,7 @@ fn a_request_that_is_not_served_is_found_in_the_log() {
         );
     }
     redis.go_on();
-    let told = so_many_lines(&server, 1, "request not served");
+    let told = awaited_lines(&server, 1, "request not served");
     assert!(!told.is_empty() && told.len() < 10, "{told:?}");
     for field in ["request_id=\"lost-0\"", "status=503", "left_out=0", "code=\"-", PARENT] {
         assert!(told[0].contains(field), "{field} is not in {told:?}");
@@ -406,7 +406,7 @@ fn a_request_that_is_not_served_is_found_in_the_log() {
 }
 
 #[test]
-fn load_that_is_turned_away_is_logged_once_with_how_much_it_was() {
+fn refused_load_is_logged_once_with_a_count() {
     let redis = RedisServer::start(&[]);
     let ledger = redis.url();
     let options = [
@@ -434,12 +434,12 @@ fn load_that_is_turned_away_is_logged_once_with_how_much_it_was() {
         busy >= 3
     });
     let refused: Vec<_> = (0..4).map(|_| Client::new(&server)).collect();
-    so_many_lines(&server, 1, "connections of one address refused");
+    awaited_lines(&server, 1, "connections refused: too many from one address");
     drop(refused);
-    so_many_lines(&server, 1, "requests answered busy");
+    awaited_lines(&server, 1, "requests answered busy");
     redis.go_on();
     for (text, fields) in [
-        ("connections of one address refused", ["count=", "connections_per_address=4"]),
+        ("connections refused: too many from one address", ["count=", "connections_per_address=4"]),
         ("requests answered busy", ["count=", "waiting_max=2"]),
     ] {
         let told = lines(&server, text);
@@ -449,7 +449,7 @@ fn load_that_is_turned_away_is_logged_once_with_how_much_it_was() {
 }
 
 #[test]
-fn connections_that_find_no_place_or_lose_it_are_logged() {
+fn refused_and_evicted_connections_are_logged() {
     let start = |most: &str| {
         Server::start(&["--sale", "ticket=9", "--cores", "0", "--connections-max", most])
     };
@@ -458,17 +458,17 @@ fn connections_that_find_no_place_or_lose_it_are_logged() {
     let mut first = Client::new(&server);
     assert_eq!(first.ask(buy("")).status(), 200);
     assert_eq!(Client::new(&server).ask(buy("")).status(), 503);
-    let told = so_many_lines(&server, 1, "connections refused");
+    let told = awaited_lines(&server, 1, "connections refused: limit reached");
     assert!(told[0].contains("count=1") && told[0].contains("connections_max=1"), "{told:?}");
     let server = start("20");
     let crowd: Vec<_> = (0..40).map(|_| Client::new(&server)).collect();
-    let told = so_many_lines(&server, 1, "connections closed to make room");
+    let told = awaited_lines(&server, 1, "connections closed to make room");
     assert!(told[0].contains("count=") && told[0].contains("connections_max=20"), "{told:?}");
     drop(crowd);
 }
 
 #[test]
-fn bad_clients_are_told_of_at_debug_alone() {
+fn bad_requests_are_logged_only_at_debug() {
     for (level, count) in [("info", 0), ("debug", 1)] {
         let mut server = Server::start(&["--sale", "ticket=9", "--log", level, "--cores", "0"]);
         let mut client = Client::new(&server);
@@ -480,7 +480,7 @@ fn bad_clients_are_told_of_at_debug_alone() {
 }
 
 #[test]
-fn each_change_by_an_operator_is_one_line_whatever_became_of_it() {
+fn every_operator_change_is_one_log_line_even_if_it_fails() {
     let token = "0123456789abcdef-a-token";
     let options = ["--sale", "ticket=9", "--log", "error"];
     let server = Server::start_with(&[("STAMPEDE_CONTROL_TOKEN", token)], &options);
@@ -512,7 +512,7 @@ fn each_change_by_an_operator_is_one_line_whatever_became_of_it() {
     ];
     for (n, (method, path, body, status, sale, code)) in cases.into_iter().enumerate() {
         assert_eq!(ask(method, path, body), status, "{method} {path}");
-        let told = so_many_lines(&server, n + 1, "operator's change");
+        let told = awaited_lines(&server, n + 1, "operator's change");
         assert_eq!(told.len(), n + 1, "{told:?}");
         let line = &told[n];
         let quoted = |name: &str, value: &str| format!("{name}=\"{value}\"");
@@ -536,7 +536,7 @@ fn each_change_by_an_operator_is_one_line_whatever_became_of_it() {
             assert!(line.contains(&field), "{field} is not in {line}");
         }
     }
-    // A condition that is not met has nothing done.
+    // An unmet condition means that nothing is done.
     let unmet = format!("{shown}If-Match: \"x\"\r\n");
     assert_eq!(at_control(&server, "POST", "/v1/sales/ticket/open", &unmet, "").status(), 412);
     assert_eq!(lines(&server, "operator's change").len(), cases.len());
@@ -544,31 +544,31 @@ fn each_change_by_an_operator_is_one_line_whatever_became_of_it() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_of_and_who_needs_no_token_is_called_loopback() {
+fn refused_callers_and_loopback_operators_are_logged() {
     let token = "0123456789abcdef-a-token";
     let server = Server::start_with(&[("STAMPEDE_CONTROL_TOKEN", token)], &["--sale", "ticket=9"]);
     let wrong = "Authorization: Bearer 0123456789abcdef-no-token\r\n";
     for _ in 0..5 {
         assert_eq!(at_control(&server, "POST", "/v1/sales/ticket/close", wrong, "").status(), 401);
     }
-    let told = so_many_lines(&server, 1, "control port refused a caller");
+    let told = awaited_lines(&server, 1, "control port refused a caller");
     assert!(told.len() == 1 && told[0].contains("from=127.0.0.1:"), "{told:?}");
     assert!(!server.log().contains("no-token") && lines(&server, "operator's change").is_empty());
     let server = Server::start(&["--sale", "ticket=9"]);
     assert_eq!(at_control(&server, "POST", "/v1/sales/ticket/close", "", "").status(), 200);
-    let told = so_many_lines(&server, 1, "operator's change");
+    let told = awaited_lines(&server, 1, "operator's change");
     assert!(told.len() == 1 && told[0].contains("credential=\"loopback\""), "{told:?}");
     assert!(!told[0].contains("operator=") && !told[0].contains("request_id="), "{told:?}");
     let address = server.control().to_string();
     let mut command = stampede();
     command.args(["sale", "open", "ticket", "--control", &address]).env("SUDO_USER", "ann");
     assert!(command.output().expect("it runs").status.success());
-    let told = so_many_lines(&server, 2, "operator's change");
+    let told = awaited_lines(&server, 2, "operator's change");
     assert!(told.len() == 2 && told[1].contains("operator=\"ann\""), "{told:?}");
 }
 
 #[test]
-fn what_operators_change_is_left_out_only_where_somebody_says_so() {
+fn operator_changes_are_logged_unless_switched_off() {
     for (level, count) in [("warn", 1), ("off", 0), ("info,stampede::audit=off", 0)] {
         let mut server = Server::start(&["--sale", "ticket=9", "--log", level]);
         assert_eq!(at_control(&server, "POST", "/v1/sales/ticket/close", "", "").status(), 200);
@@ -577,7 +577,7 @@ fn what_operators_change_is_left_out_only_where_somebody_says_so() {
     }
 }
 
-/// Level, message and names of the fields of what the sources log.
+/// Level, message and names of the fields of the sources' log calls.
 type Message = (String, String, BTreeSet<String>);
 
 /// The calls of one of `tracing`'s macros in a source, each as its arguments.
@@ -649,7 +649,7 @@ fn messages_of_the_sources() -> BTreeSet<Message> {
 }
 
 #[test]
-fn each_message_is_in_the_documentation_and_the_other_way_round() {
+fn log_messages_match_the_documentation() {
     let page = include_str!("../../docs/logs.md");
     let (_, list) = page.split_once("\n## Messages\n").expect("a list of messages");
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));

@@ -1,4 +1,4 @@
-//! What an operator has a server tell and do, with real servers and the real program.
+//! What an operator has a server report and do, with real servers and the real program.
 
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
@@ -42,3 +42,4 @@ mod scene;
 mod shop;
 mod supervised;
 mod upkeep;
+mod watch;

@@ -22,20 +22,20 @@ fn reserve(server: &Server, sale: &str) -> Response {
     Client::new(server).ask(reserve_from(sale, "", r#"{"user":"ann"}"#))
 }
 
-/// What a series is, by its name and labels as they are written.
+/// The value of a series, by its name and labels as they are written.
 #[track_caller]
 pub fn value(text: &str, series: &str) -> f64 {
     let of = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     text.lines().find_map(of).unwrap_or_else(|| panic!("no {series} in\n{text}"))
 }
 
-/// What a series of a server is.
+/// The value of a server's series.
 #[track_caller]
 pub fn told(server: &Server, series: &str) -> f64 {
     value(&scrape(server, "").text(), series)
 }
 
-/// Waits until a series is as it should be.
+/// Waits until a series has the right value.
 #[track_caller]
 pub fn until(server: &Server, series: &str, is_right: impl Fn(f64) -> bool) -> f64 {
     let deadline = Instant::now() + ANSWER_DEADLINE;
@@ -49,7 +49,7 @@ pub fn until(server: &Server, series: &str, is_right: impl Fn(f64) -> bool) -> f
     }
 }
 
-/// All series of a metric that have this label.
+/// The sum of all series of a metric that have this label.
 fn sum(text: &str, name: &str, label: &str) -> f64 {
     let is_of = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
     let number = |line: &str| line.rsplit(' ').next().and_then(|number| number.parse::<f64>().ok());
@@ -57,7 +57,7 @@ fn sum(text: &str, name: &str, label: &str) -> f64 {
 }
 
 #[test]
-fn purchases_are_counted_by_what_clients_were_told() {
+fn purchases_are_counted_by_their_answers() {
     let server = Server::start(&["--sale", "ticket=3", "--sale", "other=1", "--cores", "0"]);
     let codes: Vec<_> =
         (0..8).map(|_| get(&server, "/buy/ticket").json()["code"].clone()).collect();
@@ -95,7 +95,7 @@ fn purchases_are_counted_by_what_clients_were_told() {
     assert_eq!(value(&text, "stampede_ledger_cores_up"), 1.0);
     assert_eq!(value(&text, "stampede_ready"), 1.0);
     assert!(value(&text, "process_resident_memory_bytes") > 1e6);
-    // What the core knows is believed for a moment: it may have asked each time on a busy machine.
+    // A core's knowledge is valid for a moment: on a busy machine it may have asked each time.
     let deadline = Instant::now() + ANSWER_DEADLINE;
     let known = "stampede_purchases_total{sale=\"ticket\",outcome=\"sold_out\",source=\"memory\"}";
     while !scrape(&server, "").text().contains(known) {
@@ -133,7 +133,7 @@ fn connections_are_counted_by_how_they_ended() {
 }
 
 #[test]
-fn each_metric_is_in_the_documentation_and_the_other_way_round() {
+fn metrics_match_the_documentation() {
     let scene = Scene::start();
     scene.buy();
     scene.audit();
@@ -156,7 +156,7 @@ fn each_metric_is_in_the_documentation_and_the_other_way_round() {
 }
 
 #[test]
-fn who_wants_open_metrics_gets_it() {
+fn open_metrics_is_served_on_request() {
     let server = Server::start(&["--sale", "ticket=3"]);
     let told = scrape(&server, &format!("Accept: {OPEN_METRICS}\r\n"));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -168,7 +168,7 @@ fn who_wants_open_metrics_gets_it() {
 }
 
 #[test]
-fn they_are_told_while_the_ledger_is_away_and_to_whom_has_the_token() {
+fn metrics_need_the_token_but_not_the_ledger() {
     let redis = RedisServer::start(&[]);
     let token = "0123456789abcdef-a-token";
     let options = ["--ledger", &redis.url(), "--sale", "ticket=3"];

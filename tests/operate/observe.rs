@@ -1,4 +1,4 @@
-//! `tuning/observe/`: what Prometheus and Grafana are given, tried with Prometheus itself.
+//! `tuning/observe/`: the files of Prometheus and Grafana, tried with Prometheus itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::scene::{LOOKS, Meanwhile, Scene, ask};
 use crate::tuning::text;
 
 #[test]
-fn promtool_finds_nothing_wrong_with_the_files() {
+fn promtool_accepts_the_alerts_and_the_configuration() {
     assert_right(&promtool(&["check", "rules", "alerts.yml"], b""));
     assert_right(&promtool(&["test", "rules", "alerts_test.yml"], b""));
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -25,7 +25,7 @@ fn parts<'a>(text: &'a str, key: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
-fn each_alert_says_what_it_means_and_is_tested_both_ways() {
+fn every_alert_is_documented_and_tested_both_ways() {
     let (rules, tests) = (text("observe/alerts.yml"), text("observe/alerts_test.yml"));
     let page = include_str!("../../docs/operate.md");
     let mut tested: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
@@ -75,7 +75,7 @@ fn panels(dashboard: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn the_dashboard_is_one_that_grafana_imports() {
+fn the_dashboard_is_valid_for_grafana() {
     let dashboard: Value = serde_json::from_str(&text("observe/dashboard.json")).expect("JSON");
     assert_eq!(dashboard["uid"], "stampede");
     assert!(dashboard["schemaVersion"].as_u64().is_some_and(|version| version >= 36));
@@ -117,7 +117,7 @@ fn the_dashboard_is_one_that_grafana_imports() {
 }
 
 #[test]
-fn promtool_finds_nothing_wrong_with_what_servers_tell() {
+fn promtool_accepts_the_metrics_of_servers() {
     let scene = Scene::start();
     scene.buy();
     scene.audit();
@@ -129,7 +129,7 @@ fn promtool_finds_nothing_wrong_with_what_servers_tell() {
 }
 
 #[test]
-fn prometheus_reads_all_of_it_and_every_panel_has_data() {
+fn prometheus_has_data_for_every_panel_and_alert() {
     let scene = Arc::new(Scene::start());
     scene.audit();
     let theirs = scene.clone();
@@ -138,7 +138,7 @@ fn prometheus_reads_all_of_it_and_every_panel_has_data() {
     let prometheus = Prometheus::start(LOOKS, &targets);
     let all = |values: &[f64]| values == [1.0; 3];
     prometheus.until("up{job=\"stampede\"}", all);
-    // Only OpenMetrics tells units, so that was read.
+    // Only OpenMetrics has units, so that form was read.
     let unit = |metric: &str| {
         let data = prometheus.get("/api/v1/targets/metadata", &format!("metric={metric}"));
         (data[0]["type"].clone(), data[0]["unit"].clone())
@@ -168,12 +168,12 @@ fn prometheus_reads_all_of_it_and_every_panel_has_data() {
     let rules = prometheus.get("/api/v1/rules", "type=alert");
     let rules = rules["groups"][0]["rules"].as_array().expect("rules");
     assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:?}");
-    // Those that no slow machine brings about.
+    // Those that no slow machine causes.
     let wrong =
         "SaleRefused|AuditDiffers|AuditFails|CertificateExpires|LogLinesLost|VersionsDiffer";
     let firing = prometheus.query(&format!("ALERTS{{alertname=~\"Stampede({wrong})\"}}"));
     assert!(firing.is_empty(), "{}", prometheus.get("/api/v1/alerts", ""));
-    // An alert on a metric that nobody tells would never fire.
+    // An alert on a missing metric would never fire.
     for metric in metrics_in(&text("observe/alerts.yml")) {
         prometheus.until(&format!("count({metric})"), |values| values.iter().sum::<f64>() > 0.0);
     }

@@ -1,4 +1,4 @@
-//! A real Prometheus for a test: its own process, port and folder, gone when it is dropped.
+//! A real Prometheus for a test: its own process, port and folder, removed on drop.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::server::ANSWER_DEADLINE;
 use crate::tuning::{Running, folder, text};
 
 const NEEDS: &str = "this test needs Prometheus: apt-get install prometheus";
-/// Time for a query to have data, and for a Prometheus to come up, on a machine with much to do.
+/// Time for a query to have data, and for a Prometheus to start, on a busy machine.
 const DATA_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `promtool` in the folder of our files, with these bytes to read.
@@ -28,7 +28,7 @@ pub fn promtool(arguments: &[&str], input: &[u8]) -> Output {
     command.output().expect(NEEDS)
 }
 
-/// What `promtool` said, if it found nothing wrong.
+/// The output of `promtool`, if it found nothing wrong.
 #[track_caller]
 pub fn assert_right(told: &Output) {
     let said = [&told.stdout[..], &told.stderr].concat();
@@ -38,8 +38,8 @@ pub fn assert_right(told: &Output) {
     assert!(!said.to_lowercase().contains("warn"), "{said}");
 }
 
-/// Our example of a configuration, with a file that holds this token, and other servers than it names
-/// if there are any, who are asked each second.
+/// Our example of a configuration, with a file that holds this token, and these servers, if any, in
+/// place of its own, scraped every second.
 pub fn configuration(into: &Path, token: &str, servers: &[SocketAddr]) -> PathBuf {
     let (file, held) = (into.join("prometheus.yml"), into.join("stampede.token"));
     fs::write(&held, format!("{token}\n")).expect("write the token");
@@ -111,7 +111,7 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// The values of a query as of now, without those that are no number.
+    /// The present values of a query, without those that are no number.
     #[track_caller]
     pub fn query(&self, query: &str) -> Vec<f64> {
         let data = self.get("/api/v1/query", &format!("query={query}"));
@@ -120,7 +120,7 @@ impl Prometheus {
         series.iter().filter_map(value).filter(|value| !value.is_nan()).collect()
     }
 
-    /// Waits until a query's values are as they should be.
+    /// Waits until a query has the right values.
     #[track_caller]
     pub fn until(&self, query: &str, is_right: impl Fn(&[f64]) -> bool) -> Vec<f64> {
         let deadline = Instant::now() + DATA_DEADLINE;

@@ -1,4 +1,4 @@
-//! The token that may only look.
+//! The token that may only read.
 
 use std::process::Command;
 use std::thread;
@@ -28,10 +28,16 @@ fn ask(server: &Server, method: &str, path: &str, token: &str) -> Response {
 }
 
 #[test]
-fn it_sees_the_server_and_its_sales() {
+fn the_read_token_shows_the_server_and_its_sales() {
     let server = start();
-    for path in ["/metrics", "/v1/sales", "/v1/sales?limit=1", "/v1/sales/ticket", "/v1/instances"]
-    {
+    for path in [
+        "/metrics",
+        "/v1/live",
+        "/v1/sales",
+        "/v1/sales?limit=1",
+        "/v1/sales/ticket",
+        "/v1/instances",
+    ] {
         for method in ["GET", "HEAD"] {
             for token in [LOOKS, OPERATES] {
                 assert_eq!(ask(&server, method, path, token).status(), 200, "{method} {path}");
@@ -48,7 +54,7 @@ fn it_sees_the_server_and_its_sales() {
 }
 
 #[test]
-fn it_changes_nothing_and_sees_no_buyer() {
+fn the_read_token_changes_nothing_and_shows_no_buyer() {
     let server = start();
     for (method, path) in [
         ("POST", "/v1/sales/ticket/close"),
@@ -67,7 +73,7 @@ fn it_changes_nothing_and_sees_no_buyer() {
         refused.assert_problem(403, "forbidden");
         let how = refused.header("WWW-Authenticate");
         assert_eq!(how, Some("Bearer error=\"insufficient_scope\""), "{method} {path}");
-        assert!(refused.text().contains("may only look"), "{}", refused.text());
+        assert!(refused.text().contains("can only read"), "{}", refused.text());
         ask(&server, method, path, "").assert_problem(401, "unauthorized");
     }
     let sale = ask(&server, "GET", "/v1/sales/ticket", LOOKS).json();
@@ -76,7 +82,7 @@ fn it_changes_nothing_and_sees_no_buyer() {
 }
 
 #[test]
-fn another_one_takes_its_place_without_a_restart() {
+fn the_read_token_is_replaced_without_a_restart() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let write = |token: &str| std::fs::write(file.path(), token).expect("write the token");
     write(LOOKS);
@@ -98,7 +104,7 @@ fn another_one_takes_its_place_without_a_restart() {
 }
 
 #[test]
-fn an_operators_commands_take_it_and_say_what_it_lacks() {
+fn operator_commands_accept_the_read_token_for_reading() {
     let server = start();
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(&file, format!("{LOOKS}\n")).expect("write the token");
@@ -115,5 +121,5 @@ fn an_operators_commands_take_it_and_say_what_it_lacks() {
     assert!(out.contains("ticket"), "{out}");
     let (code, _, err) = operate(&["sale", "close", "ticket"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("may only look"), "{err}");
+    assert!(err.contains("can only read"), "{err}");
 }

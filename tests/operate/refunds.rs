@@ -1,4 +1,4 @@
-//! Refunds: what was confirmed returns to stock, and everything that tells of it says so.
+//! Refunds: confirmed units return to stock, and everything that shows them says so.
 
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use crate::client::get;
 use crate::shop::{Shop, bought, reserve, until};
 
 #[test]
-fn a_refund_returns_units_and_frees_its_user_once() {
+fn a_refund_returns_units_and_the_users_limit_once() {
     Shop::each("ticket=8,limit=2,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let pair = reserve(&mut buyer, "ann", 2, "k").granted().expect("two units");
@@ -26,7 +26,8 @@ fn a_refund_returns_units_and_frees_its_user_once() {
             let path = format!("/v1/reservations/{pair}/{verb}");
             assert_eq!(shop.refused("POST", &path, ""), (409, "already_refunded".into()));
         }
-        // Its key finds it as it stands. The article's way asks for one unit, which is another request.
+        // Its key finds it as it stands. The article's path asks for one unit, which is another
+        // request.
         let again = buyer.reserve("ticket", "ann", 2, "k").expect("an answer");
         assert_eq!((again.status, again.json()), (200, stands.clone()));
         let bought_again =
@@ -90,7 +91,7 @@ fn every_unit_is_refunded_and_sold_again() {
 }
 
 #[test]
-fn a_refund_that_was_acknowledged_is_there_after_a_crash() {
+fn an_acknowledged_refund_survives_a_crash() {
     Shop::each("ticket=20,limit=2,hold=1h", &[], |mut shop| {
         let mut refunded = Vec::new();
         for round in 0..5 {
@@ -114,7 +115,7 @@ fn a_refund_that_was_acknowledged_is_there_after_a_crash() {
 }
 
 #[test]
-fn the_order_and_the_archive_say_refunded_and_when() {
+fn orders_and_archives_record_a_refund_and_its_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let url = format!("sqlite:{}", file.display());
@@ -161,7 +162,7 @@ fn the_order_and_the_archive_say_refunded_and_when() {
 }
 
 #[test]
-fn the_command_refunds() {
+fn the_refund_command_refunds_only_paid_reservations() {
     Shop::each("ticket=5,hold=1h", &[], |shop| {
         let mut buyer = shop.buyer();
         let id = bought(&mut buyer, "ann", "");

@@ -1,4 +1,4 @@
-//! SIGHUP: what can change changes, what can't is named, and what is wrong changes nothing.
+//! SIGHUP: what can change changes, what cannot is named, and a wrong setting changes nothing.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -34,7 +34,7 @@ impl Place {
         Self { file, server }
     }
 
-    /// Reads these settings instead. Gives what is logged of that, up to this text.
+    /// Reads these settings instead. Returns the log of that, up to this text.
     #[track_caller]
     fn reload(&self, settings: &str, said: &str) -> String {
         fs::write(self.file.path(), settings).expect("write");
@@ -57,7 +57,7 @@ impl Place {
         }
     }
 
-    /// What a connection is told that sends this and nothing more, until it is closed.
+    /// The answer to a connection that sends this and nothing more, until it is closed.
     #[track_caller]
     fn told(&self, bytes: &str) -> Vec<u16> {
         let mut client = Client::new(&self.server);
@@ -69,7 +69,7 @@ impl Place {
 const RELOADED: &str = "settings reloaded";
 
 #[test]
-fn times_for_connections() {
+fn connection_timeouts_can_be_reloaded() {
     let names = ["idle-timeout", "head-timeout", "body-timeout", "write-timeout"];
     let all = |time: &str| names.map(|name| format!("{name} = '{time}'\n")).concat();
     let place = Place::start(&all("1h"));
@@ -85,7 +85,7 @@ fn times_for_connections() {
 }
 
 #[test]
-fn bounds_for_connections_and_who_stands_in_front() {
+fn connection_bounds_and_trusted_proxies_can_be_reloaded() {
     let place = Place::start("");
     let is_served = || get_or_none(&place.server).is_some_and(|status| status == 200);
     let mut first = Client::new(&place.server);
@@ -114,14 +114,14 @@ fn bounds_for_connections_and_who_stands_in_front() {
 fn get_or_none(server: &Server) -> Option<u16> {
     let mut client = Client::new(server);
     client.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    // What is not read of it is a reset.
+    // Unread input becomes a reset.
     let mut answer = Vec::new();
     let _ = client.stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
 }
 
 #[test]
-fn what_waits_for_the_ledger() {
+fn ledger_timeout_and_waiting_max_can_be_reloaded() {
     let redis = RedisServer::start(&[]);
     let options = ["--ledger", &redis.url(), "--sale", "ticket=100"];
     let place = Place::start_with("ledger-timeout = '30s'", &options);
@@ -144,26 +144,30 @@ fn what_waits_for_the_ledger() {
 }
 
 #[test]
-fn times_of_the_end() {
+fn drain_times_can_be_reloaded() {
     let mut place = Place::start("drain-delay = '5m'\ndrain-timeout = '5m'");
-    // It would keep the drain for two seconds.
+    // It would delay the drain for two seconds.
     let mut half = Client::new(&place.server);
     half.send("GET");
     place.reload("drain-delay = '0s'\ndrain-timeout = '0s'", RELOADED);
     assert_eq!(place.server.terminate(), 0);
-    assert!(place.server.log().contains("the time to drain is up"), "{}", place.server.log());
+    assert!(
+        place.server.log().contains("drain timeout reached; closing the rest"),
+        "{}",
+        place.server.log()
+    );
 }
 
 #[test]
-fn the_log() {
+fn the_log_filter_can_be_reloaded() {
     let place = Place::start("log = 'off'");
-    // What is said of it is said by the new filter.
+    // The new filter decides whether this is logged.
     place.reload("log = 'info'", RELOADED);
     place.reload("log = 'stampede=debug'", "changed=\"log\"");
 }
 
 #[test]
-fn the_operators_token() {
+fn the_operators_token_can_be_reloaded() {
     let token = NamedTempFile::new().expect("a file");
     let write = |text: &str| fs::write(token.path(), text).expect("write");
     write("0123456789abcdef");
@@ -185,7 +189,7 @@ fn the_operators_token() {
 }
 
 #[test]
-fn other_certificates() {
+fn certificates_can_be_reloaded() {
     let (old, new) = (Files::make(&["localhost"], 30), Files::make(&["localhost"], 30));
     let settings = |files: &Files| {
         let [_, certificate, _, key] = files.options();
@@ -202,12 +206,12 @@ fn other_certificates() {
 }
 
 #[test]
-fn what_can_not_change_is_named_each_time() {
+fn settings_that_need_a_restart_are_named_at_each_reload() {
     let place = Place::start("splits = 1\nidle-timeout = '1m'");
     let other = "stat-log = '/dev/null'\npublic-confirm = true\nidle-timeout = '2m'";
     let log = place.reload(other, RELOADED);
     assert!(log.contains("changed=\"idle-timeout\""), "{log}");
-    let told = "changed settings that take a restart; kept the old ones \
+    let told = "changed settings need a restart; kept the old ones \
                 settings=\"public-confirm, splits, stat-log\"";
     assert!(log.contains(told), "{log}");
     let log = place.reload_files(RELOADED);
@@ -215,7 +219,7 @@ fn what_can_not_change_is_named_each_time() {
 }
 
 #[test]
-fn what_is_wrong_changes_nothing() {
+fn invalid_settings_change_nothing() {
     let place = Place::start("connections-per-address = 1000");
     for (wrong, told) in [
         ("connections-per-address = 1\nidle-timeout = 'soon'", "idle-timeout = soon"),

@@ -1,4 +1,4 @@
-//! Servers with everything that they can tell something of, and buyers who come all the time.
+//! Servers with everything that they can report, and buyers who come all the time.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::server::Server;
 pub const OPERATES: &str = "0123456789abcdef-operates";
 pub const LOOKS: &str = "0123456789abcdef-looks";
 
-/// One server on each ledger, and one that sends webhooks to a receiver that is away. All sell `ticket`
-/// and `other`, and ask for tokens.
+/// One server on each ledger, and one that sends webhooks to a receiver that is away. All sell
+/// `ticket` and `other`, and require tokens.
 pub struct Scene {
     pub embedded: Server,
     pub on_redis: Server,
@@ -46,7 +46,7 @@ impl Scene {
         let (state, secret) = (path("webhooks.db"), path("secret"));
         fs::write(&secret, format!("whsec_{}\n", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
             .expect("a secret");
-        // Nobody listens at port 1.
+        // Nothing listens at port 1.
         let receiver = ["--orders", "http://127.0.0.1:1/hooks", "--webhook-state", &state];
         let signed = ["--webhook-secret-file", &secret];
         let webhooks = Server::start_with(&tokens, &[&sales[..], &receiver, &signed].concat());
@@ -58,7 +58,7 @@ impl Scene {
         [&self.embedded, &self.on_redis, &self.webhooks]
     }
 
-    /// What each kind of buyer asks, once; more for `ticket` than there are.
+    /// Each kind of buyer's request, once; more for `ticket` than there are.
     pub fn buy(&self) {
         for server in self.servers() {
             let mut client = Client::new(server);
@@ -92,7 +92,7 @@ pub fn ask(server: &Server, path: &str, token: &str, headers: &str) -> Response 
     ))
 }
 
-/// Something that is done again and again until this is dropped.
+/// An action that is repeated until this is dropped.
 pub struct Meanwhile {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -10,7 +10,7 @@ use crate::buyer::{Answer, Bought, Buyer};
 use crate::redis::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 
-/// What keeps what is acknowledged when it is killed.
+/// A process that keeps what is acknowledged when it is killed.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// A server that sells `ticket`.
@@ -35,7 +35,7 @@ impl Shop {
         }
     }
 
-    /// Ends what has the ledger in the middle of whatever it does, and starts it again.
+    /// Kills the process with the ledger in the middle of its work, and starts it again.
     pub fn crash(&mut self) {
         match &mut self.redis {
             Some(redis) => {
@@ -66,7 +66,7 @@ impl Shop {
         operator.request(method, path, &[], body).expect("an answer")
     }
 
-    /// The same, of what must be done.
+    /// The same, for a request that must succeed.
     #[track_caller]
     pub fn done(&self, method: &str, path: &str, body: &str) -> Value {
         let answer = self.ask(method, path, body);
@@ -74,7 +74,7 @@ impl Shop {
         answer.json()
     }
 
-    /// The same, of what must be refused: the code.
+    /// The same, for a request that must be refused: its code.
     #[track_caller]
     pub fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let answer = self.ask(method, path, body);
@@ -106,7 +106,7 @@ impl Shop {
         assert_eq!(report["differences"], 0, "{report:#}");
     }
 
-    /// Runs the program as an operator does. Its exit code, and what it said.
+    /// Runs the program as an operator does. Returns its exit code and its output.
     pub fn operate(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
         command.args(arguments).env_clear();
@@ -139,7 +139,7 @@ pub fn bought(buyer: &mut Buyer, user: &str, key: &str) -> String {
     id.expect("one that was granted")
 }
 
-/// Polls until something is so.
+/// Polls until the condition holds.
 #[track_caller]
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + ANSWER_DEADLINE;

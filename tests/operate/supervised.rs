@@ -1,4 +1,4 @@
-//! Under a service manager: what it is told, sockets that it passes, what it allows.
+//! Under a service manager: notifications to it, sockets from it, limits by it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::server::{ANSWER_DEADLINE, Server};
 
 const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// What a server tells its service manager.
+/// A server's notifications to its service manager.
 struct Manager {
     folder: TempDir,
     socket: UnixDatagram,
@@ -55,7 +55,7 @@ impl Manager {
 }
 
 #[test]
-fn its_service_manager_is_told_how_it_stands() {
+fn the_service_manager_is_notified_of_every_state() {
     let manager = Manager::new();
     let environment = [("NOTIFY_SOCKET", manager.path())];
     let mut server = Server::start_with(&environment, &["--sale", "ticket=10"]);
@@ -72,7 +72,7 @@ fn its_service_manager_is_told_how_it_stands() {
     assert_eq!(manager.told(), "STOPPING=1\nSTATUS=draining\n");
 }
 
-/// A server whose sockets somebody else has bound, as systemd does.
+/// A server whose sockets another process has bound, as systemd does.
 struct Activated {
     folder: TempDir,
     child: Option<Child>,
@@ -85,7 +85,7 @@ impl Activated {
 
     /// Starts it with these sockets, of which the first is to be descriptor 3.
     fn start(&mut self, sockets: &[OwnedFd], options: &[&str]) {
-        // A shell makes of its descriptors what systemd would.
+        // A shell arranges the descriptors as systemd would.
         assert!(sockets.len() <= 2);
         let script = "exec 3<&0; [ $# -eq 0 ] || exec 4<&1; LISTEN_PID=$$ exec \"$0\" \"$@\"";
         let script = match sockets.len() {
@@ -114,7 +114,8 @@ impl Activated {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Epoll instances that watch at least so many descriptors: a core has one for its connections.
+    /// Epoll instances that watch at least this number of descriptors: a core has one for its
+    /// connections.
     fn cores_with(&self, connections: usize) -> usize {
         let pid = self.child.as_ref().expect("it runs").id();
         let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors");
@@ -145,9 +146,10 @@ impl Drop for Activated {
     }
 }
 
-/// A socket that systemd has is served, and who comes while no server runs is served by the next one.
+/// A socket that systemd holds is served, and the next server serves clients that come while none
+/// runs.
 #[test]
-fn sockets_of_a_service_manager_listen_on_while_the_server_restarts() {
+fn inherited_sockets_accept_clients_while_the_server_restarts() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("its address");
     let control = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -175,7 +177,7 @@ fn sockets_of_a_service_manager_listen_on_while_the_server_restarts() {
         let ready = "GET /v1/sales/ticket HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let view = Client::over(Server::connect_to(operators)).ask(ready).json();
         assert_eq!(view["held"], bought, "{view}");
-        // A connection is watched once it is answered, a moment after its answer may be here.
+        // A connection is watched once it is answered, maybe a moment after its answer is here.
         let wanted = if cores == "0-1" { 2 } else { 1 };
         let until = Instant::now() + ANSWER_DEADLINE;
         while server.cores_with(20 / wanted) != wanted {
@@ -188,7 +190,7 @@ fn sockets_of_a_service_manager_listen_on_while_the_server_restarts() {
 
 /// `ListenStream=3005` is one socket for both families.
 #[test]
-fn a_socket_for_both_families_is_that_of_the_default_address() {
+fn an_inherited_dual_stack_socket_serves_the_default_address() {
     let listener = TcpListener::bind("[::]:0").expect("bind");
     let port = listener.local_addr().expect("its address").port();
     let mut server = Activated::new();
@@ -204,7 +206,7 @@ fn a_socket_for_both_families_is_that_of_the_default_address() {
 }
 
 #[test]
-fn a_unix_socket_of_a_service_manager_stays() {
+fn an_inherited_unix_socket_is_not_removed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).expect("bind");
@@ -224,7 +226,7 @@ fn a_unix_socket_of_a_service_manager_stays() {
 }
 
 #[test]
-fn what_is_no_listening_socket_is_an_error() {
+fn an_inherited_socket_that_does_not_listen_is_an_error() {
     let (one, _other) = UnixStream::pair().expect("sockets");
     let mut server = Activated::new();
     server.start(&[one.into()], &["--listen", "127.0.0.1:0", "--control", "off"]);
@@ -233,9 +235,9 @@ fn what_is_no_listening_socket_is_an_error() {
     assert!(server.log().contains("no socket that listens"), "{}", server.log());
 }
 
-/// The real thing, as far as it goes without systemd.
+/// Starts the server with systemd's own tool, which needs no running systemd.
 #[test]
-fn systemd_socket_activate_starts_it() {
+fn systemd_socket_activate_starts_the_server() {
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         listener.local_addr().expect("its address").port()
@@ -264,7 +266,7 @@ fn systemd_socket_activate_starts_it() {
 }
 
 #[test]
-fn an_address_for_all_of_ipv6_takes_ipv4_unless_that_is_taken() {
+fn the_ipv6_wildcard_serves_ipv4_unless_that_port_is_taken() {
     let server = Server::start(&["--listen", "[::]:0", "--connections-per-address", "1"]);
     let port = server.address().port();
     let ask = |host: &str| {
@@ -277,7 +279,7 @@ fn an_address_for_all_of_ipv6_takes_ipv4_unless_that_is_taken() {
     };
     assert!(ask("127.0.0.1") && ask("::1"));
     drop(server);
-    // Each its own.
+    // Each has its own.
     let four = format!("127.0.0.1:{port}");
     let six = format!("[::]:{port}");
     let server = Server::start(&["--listen", &six, "--listen", &four]);
@@ -288,9 +290,9 @@ fn an_address_for_all_of_ipv6_takes_ipv4_unless_that_is_taken() {
     assert!(ask("::1"));
 }
 
-/// A control group's quota, as a kernel of either version shows it, decides how many cores there are.
+/// A control group's quota, as a kernel of either version shows it, decides the number of cores.
 #[test]
-fn a_quota_decides_the_number_of_cores() {
+fn a_cpu_quota_limits_the_number_of_cores() {
     let cores = |prepare: &str, options: &[&str]| {
         let script = format!("set -e\n{prepare}\nexec \"$@\"");
         let output = Command::new("unshare")

@@ -1,4 +1,5 @@
-//! What metrics tell of the threads beside the cores, while something is wrong and once it is right.
+//! What metrics report about the threads beside the cores, while something is wrong and once it is
+//! right.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +16,7 @@ use crate::secure::Files;
 use crate::server::{ANSWER_DEADLINE, Server};
 
 #[test]
-fn each_durable_batch_is_an_fdatasync() {
+fn every_durable_batch_is_counted_as_one_fdatasync() {
     let server = Server::start(&["--sale", "ticket=100", "--cores", "0"]);
     let count = "stampede_fdatasync_duration_seconds_count";
     let before = told(&server, count);
@@ -28,14 +29,14 @@ fn each_durable_batch_is_an_fdatasync() {
 }
 
 #[test]
-fn who_waits_shares_a_query() {
+fn waiting_requests_share_one_ledger_query() {
     let redis = RedisServer::start(&[]);
     let server = Server::start(&["--sale", "ticket=1", "--cores", "0", "--ledger", &redis.url()]);
     while get(&server, "/buy/ticket").json()["code"] != -1 {}
     let queries = |reason: &str| format!("stampede_sale_queries_total{{reason=\"{reason}\"}}");
     until(&server, &queries("background"), |count| count > 0.0);
     let waiters = "stampede_sale_query_waiters_total";
-    // What the core knows becomes too old to refuse by. All these wait for the one query about it.
+    // The core's knowledge becomes too old to refuse by. All these wait for the one query about it.
     let (queries_before, before) = (told(&server, &queries("waiting")), told(&server, waiters));
     redis.stop();
     thread::sleep(Duration::from_millis(600));
@@ -58,7 +59,7 @@ fn who_waits_shares_a_query() {
 }
 
 #[test]
-fn lease_and_sweep_tell_of_a_redis_that_stands_still() {
+fn lease_and_sweep_metrics_show_a_stalled_redis() {
     let redis = RedisServer::start(&[]);
     let options = ["--sale", "ticket=10", "--ledger", &redis.url()];
     let servers = [Server::start(&options), Server::start(&options)];
@@ -76,7 +77,7 @@ fn lease_and_sweep_tell_of_a_redis_that_stands_still() {
 }
 
 #[test]
-fn orders_tell_how_far_they_are_behind_while_their_database_is_away() {
+fn orders_lag_grows_while_the_database_is_away() {
     let mut postgres = PostgresServer::start();
     let options = ["--sale", "ticket=100", "--cores", "0", "--orders", &postgres.url()];
     let mut server = Server::start(&options);
@@ -94,7 +95,7 @@ fn orders_tell_how_far_they_are_behind_while_their_database_is_away() {
     until(&server, records, |lag| lag >= 1.0);
     let lag = until(&server, seconds, |lag| lag > 0.5);
     until(&server, seconds, |later| later > lag);
-    // Started while the database is away, it can't know how much the orders lack: only since when.
+    // Started while the database is away, it cannot know how much the orders lack: only since when.
     server.restart();
     assert!(!scrape(&server, "").text().contains(records));
     until(&server, seconds, |lag| lag > 0.0);
@@ -112,7 +113,7 @@ fn until_there(server: &Server, series: &str) {
 }
 
 #[test]
-fn the_last_audit_tells_what_it_found() {
+fn metrics_show_the_result_of_the_last_audit() {
     let mut redis = RedisServer::start(&[]);
     let server = Server::start(&["--sale", "ticket=10", "--ledger", &redis.url()]);
     let audits =
@@ -138,7 +139,7 @@ fn the_last_audit_tells_what_it_found() {
     assert!(told(&server, "stampede_last_audit_timestamp_seconds") >= ended);
     assert_eq!(ask("POST", "/v1/audit"), 200);
     assert_eq!((audits("agrees"), told(&server, "stampede_last_audit_differences")), (3.0, 0.0));
-    // What could not look says nothing of whether all agrees.
+    // An audit that could not look says nothing about differences.
     let before = told(&server, "stampede_last_audit_timestamp_seconds");
     redis.kill();
     assert_eq!(ask("GET", "/v1/audit"), 503);
@@ -147,7 +148,7 @@ fn the_last_audit_tells_what_it_found() {
 }
 
 #[test]
-fn lines_that_no_log_takes_are_counted() {
+fn lost_log_lines_are_counted() {
     let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
     let options = ["--sale", "ticket=1", "--cores", "0", "--stat-log", "/dev/full"];
     let server = Server::start_to(full(), "", &options);
@@ -161,7 +162,7 @@ fn lines_that_no_log_takes_are_counted() {
 }
 
 #[test]
-fn certificates_tell_when_they_expire_also_after_they_were_read_again() {
+fn certificate_expiry_follows_a_reload() {
     let files = Files::make(&["localhost"], 30);
     let listen = ["--listen", "tls:127.0.0.1:0", "--sale", "ticket=1"];
     let server = Server::start(&[&listen[..], &files.options()].concat());
@@ -178,7 +179,7 @@ fn certificates_tell_when_they_expire_also_after_they_were_read_again() {
 }
 
 #[test]
-fn descriptors_memory_and_cores_are_those_of_the_process() {
+fn process_metrics_match_the_process() {
     let server = Server::start(&["--sale", "ticket=1", "--cores", "0"]);
     let before = told(&server, "process_open_fds");
     let connections: Vec<_> = (0..50)

@@ -1,4 +1,4 @@
-//! The databases: one row a reservation, the latest version of it, and errors that say who must act.
+//! The databases: one row per reservation, its latest version, and errors that say who must act.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -67,8 +67,8 @@ fn keeps_one_row_a_reservation(database: &mut dyn Database) {
     assert_eq!(rows(database, &a)[1], as_order(&repaired));
 }
 
-/// Which requests made the sale's reservations, as the table says it: the id of each, in their order.
-/// `read` gives id and `traceparent`.
+/// The requests that made the sale's reservations, as the table has them: the id of each, in their
+/// order. `read` returns id and `traceparent`.
 fn says_who_asked(
     database: &mut dyn Database,
     mut read: impl FnMut() -> Vec<(Option<String>, Option<String>)>,
@@ -79,7 +79,7 @@ fn says_who_asked(
         let trace = trace.and_then(|(id, parent)| Trace::from_texts(id, parent)).map(Arc::new);
         Change { trace, ..change(&sale, n, status, version) }
     };
-    // Many that are new, of which some say who asked: all at once, and once more.
+    // Many new rows, some with a trace: all at once, and once more.
     let asked = |n: u64| format!("asked {n}").replace(' ', "-");
     let held: Vec<_> = (1..=300)
         .map(|n| {
@@ -97,10 +97,10 @@ fn says_who_asked(
     assert_eq!(read(), want);
     database.write(&held, None).expect("all again");
     assert_eq!(read(), want);
-    // A later change, which says nothing of who asked, leaves it.
+    // A later change without a trace leaves it.
     let later: Vec<_> = (1..=99).map(|n| traced(n, Status::Confirmed, 900, None)).collect();
     database.write(&later, None).expect("later");
-    // A change that comes behind a later one tells it; of several at once the first does.
+    // A change that comes after a later one adds it; of several at once the first does.
     database.write(&[traced(301, Status::Confirmed, 9, None)], None).expect("the later one");
     database.write(&[traced(301, Status::Held, 8, Some(("late", "")))], None).expect("late");
     let both =
@@ -116,7 +116,7 @@ fn says_who_asked(
     );
 }
 
-/// What was noted with the sale's reservations, as the table says it, in their order.
+/// The notes of the sale's reservations, as the table has them, in their order.
 fn says_what_was_noted(database: &mut dyn Database, mut read: impl FnMut() -> Vec<Option<String>>) {
     let sale = sale("noted");
     let noted = |n: u64, status, version| {
@@ -137,7 +137,7 @@ fn says_what_was_noted(database: &mut dyn Database, mut read: impl FnMut() -> Ve
     assert_eq!(read(), want);
 }
 
-/// Units by ticket type of the sale's reservations, as the table says them, in their order.
+/// Units by ticket type of the sale's reservations, as the table has them, in their order.
 fn says_its_lines(database: &mut dyn Database, mut read: impl FnMut() -> Vec<Option<String>>) {
     let sale = sale("typed");
     let typed = |n: u64, lines: &str, status, version| {
@@ -156,7 +156,7 @@ fn says_its_lines(database: &mut dyn Database, mut read: impl FnMut() -> Vec<Opt
         database.write(&made, None).expect("rows");
         assert_eq!(read(), want);
     }
-    // A part is given back; what was so before comes late, and changes nothing.
+    // A part is given back; the earlier state comes late, and changes nothing.
     database.write(&[typed(2, "adult:1", Status::Confirmed, 6)], None).expect("a part");
     want[1] = Some(r#"{"adult":1}"#.to_owned());
     assert_eq!(read(), want);
@@ -178,7 +178,7 @@ const WHO_ASKED: &str =
     "SELECT request_id, traceparent FROM orders WHERE sale = 'traced' ORDER BY reservation";
 
 #[test]
-fn a_row_of_sqlite_says_who_asked() {
+fn sqlite_rows_hold_request_ids_lines_and_notes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let mut database = open(&format!("sqlite:{}", file.display())).expect("a database");
@@ -201,7 +201,7 @@ fn a_row_of_sqlite_says_who_asked() {
 }
 
 #[test]
-fn a_row_of_postgres_says_who_asked() {
+fn postgres_rows_hold_request_ids_lines_and_notes() {
     let server = PostgresServer::start();
     let mut database = open(&server.url()).expect("a database");
     let mut reader = server.connect();
@@ -244,12 +244,12 @@ fn workers_share(url: &str) {
 }
 
 #[test]
-fn sqlite() {
+fn sqlite_stores_one_row_per_reservation() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("orders.db").display());
     workers_share(&url);
     keeps_one_row_a_reservation(&mut *open(&url).expect("a database"));
-    // It is all there when it is opened anew.
+    // Everything is there when it is opened again.
     assert_eq!(rows(&mut *open(&url).expect("a database"), &sale("a")).len(), 500);
 }
 
@@ -262,7 +262,7 @@ pub fn fatal(url: &str) -> String {
 }
 
 #[test]
-fn a_sqlite_file_that_is_not_ours_is_left_alone() {
+fn a_foreign_or_newer_sqlite_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let url = format!("sqlite:{}", file.display());
@@ -288,7 +288,7 @@ fn a_sqlite_file_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn postgres() {
+fn postgres_stores_one_row_per_reservation() {
     let mut server = PostgresServer::start();
     workers_share(&server.url());
     let mut database = open(&server.url()).expect("a database");
@@ -309,7 +309,7 @@ fn postgres() {
     assert_eq!(row.get::<_, i64>(0), 1_893_456_000_005);
     assert_eq!((row.get::<_, i64>(1), row.get::<_, &str>(2)), (1_893_455_000_005, "key 5"));
 
-    // Away is away, and then it is back.
+    // The database is away, and then it is back.
     server.crash();
     let later = [change(&sale("a"), 7, Status::Confirmed, 5_000)];
     for _ in 0..2 {
@@ -322,7 +322,7 @@ fn postgres() {
 }
 
 #[test]
-fn what_an_operator_must_change_in_postgres_is_said() {
+fn an_unusable_postgres_database_is_refused_with_the_reason() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     admin.batch_execute("CREATE ROLE clerk LOGIN; CREATE TABLE orders (id int)").expect("set-up");
@@ -333,7 +333,7 @@ fn what_an_operator_must_change_in_postgres_is_said() {
     let elsewhere = server.url() + "_of_another";
     assert!(fatal(&elsewhere).contains("\"postgres_of_another\" does not exist"));
 
-    // Once it is set up, the rights to write are enough.
+    // After the set-up, the right to write is enough.
     drop(open(&server.url()).expect("set up"));
     admin
         .batch_execute("GRANT SELECT ON orders, stampede_positions, stampede_migrations TO clerk")
@@ -345,7 +345,7 @@ fn what_an_operator_must_change_in_postgres_is_said() {
     let mut clerk = open(&server.url_of("clerk")).expect("enough rights");
     clerk.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
 
-    // Rights that are taken away, and a column.
+    // Rights that are revoked, and a missing column.
     admin.batch_execute("REVOKE UPDATE ON orders FROM clerk").expect("revoke");
     let refused = clerk.write(&[change(&sale("a"), 1, Status::Held, 2)], None);
     assert!(
@@ -358,12 +358,12 @@ fn what_an_operator_must_change_in_postgres_is_said() {
 }
 
 #[test]
-fn tls_to_postgres_is_checked() {
+fn the_certificate_of_postgres_is_checked() {
     let server = PostgresServer::start();
     let secure = format!("{}?sslmode=require", server.url());
     assert!(fatal(&secure).contains("TLS"));
     let certificate = server.with_tls();
-    // A reload takes effect a little later than it is asked for.
+    // A reload takes effect a little later than it is requested.
     super::shop::wait_for("TLS", || {
         open(&secure).is_err_and(|error| error.to_string().contains("UnknownIssuer"))
     });
@@ -372,7 +372,7 @@ fn tls_to_postgres_is_checked() {
     database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
     assert_eq!(rows(&mut *open(&server.url()).expect("without"), &sale("a")).len(), 1);
 
-    // PostgreSQL's manual makes a certificate of an authority, which libpq takes for a server's.
+    // PostgreSQL's manual creates an authority's certificate, which libpq accepts as a server's.
     let server = PostgresServer::start();
     let certificate = server.with_tls_of_an_authority();
     let url = format!("{}?sslmode=require&sslrootcert={}", server.url(), certificate.display());

@@ -7,10 +7,10 @@ use super::postgres_server::PostgresServer;
 use super::server::Server;
 use super::shop::{in_database, wait_for};
 
-/// What they sell, and who may confirm.
+/// The sale, and the right to confirm.
 const SALE: [&str; 3] = ["--sale", "ticket=1000,hold=1h", "--public-confirm"];
 
-/// Buys some, confirms every third and cancels every fifth; what became of each is added.
+/// Buys some, confirms every third and cancels every fifth; adds the outcome of each.
 fn sell(server: &Server, count: usize, became: &mut BTreeMap<String, String>) {
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     for n in 0..count {
@@ -34,7 +34,7 @@ fn wait_for_all(url: &str, became: &BTreeMap<String, String>) {
 }
 
 #[test]
-fn a_server_writes_its_orders_through_kills_and_outages() {
+fn every_order_is_written_despite_kills_and_outages() {
     let mut postgres = PostgresServer::start();
     let url = postgres.url();
     let mut server = Server::start(&[&["--orders", &url, "--cores", "0"][..], &SALE].concat());
@@ -47,7 +47,7 @@ fn a_server_writes_its_orders_through_kills_and_outages() {
     postgres.restart();
     wait_for_all(&url, &became);
 
-    // What it had not written when it was killed, it does after the next start.
+    // It writes after the next start what it had not written when it was killed.
     postgres.stop();
     sell(&server, 60, &mut became);
     server.restart();
@@ -58,17 +58,17 @@ fn a_server_writes_its_orders_through_kills_and_outages() {
 }
 
 #[test]
-fn orders_that_can_not_be_written_do_not_keep_it_from_selling() {
+fn a_server_sells_while_orders_cannot_be_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("no/such/folder/orders.db").display());
     let mut server = Server::start(&["--orders", &url, "--sale", "ticket=10", "--public-confirm"]);
     sell(&server, 5, &mut BTreeMap::new());
-    wait_for("a line in the log", || server.log().contains("orders are not written"));
+    wait_for("a line in the log", || server.log().contains("orders not written"));
     assert_eq!(server.terminate(), 0);
 }
 
 #[test]
-fn a_file_that_is_deleted_renamed_or_replaced_is_written_again_from_the_ledger() {
+fn a_lost_sqlite_file_is_rewritten_from_the_ledger() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let url = format!("sqlite:{}", file.display());
@@ -85,7 +85,7 @@ fn a_file_that_is_deleted_renamed_or_replaced_is_written_again_from_the_ledger()
     std::fs::rename(&file, beside(".old")).expect("rename");
     sell(&server, 30, &mut became);
     wait_for_all(&url, &became);
-    // Another one of ours takes its place: of an earlier time.
+    // Another file of ours takes its place: of an earlier time.
     for end in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(beside(end));
     }
@@ -99,14 +99,14 @@ fn a_file_that_is_deleted_renamed_or_replaced_is_written_again_from_the_ledger()
 }
 
 #[test]
-fn a_database_that_went_back_in_time_is_written_again_from_the_ledger() {
+fn a_database_that_lost_rows_is_rewritten_from_the_ledger() {
     let mut postgres = PostgresServer::start();
     let url = postgres.url();
     let mut server = Server::start(&[&["--orders", &url, "--cores", "0"][..], &SALE].concat());
     let mut became = BTreeMap::new();
     sell(&server, 30, &mut became);
     wait_for_all(&url, &became);
-    // Beside the position stands the ledger's run.
+    // The ledger's run is kept beside the position.
     let position = "SELECT version FROM stampede_positions WHERE source NOT LIKE '%:run'";
     let then: i64 = postgres.connect().query_one(position, &[]).expect("a position").get(0);
     sell(&server, 30, &mut became);
@@ -131,7 +131,7 @@ fn a_database_that_went_back_in_time_is_written_again_from_the_ledger() {
     assert!(server.log().contains("was it restored, or did a standby take over?"));
 }
 
-/// Runs a server that is to end by itself, and soon. Gives its exit code and what it says.
+/// Runs a server that is to end by itself, and soon. Returns its exit code and its output.
 fn run_to_the_end(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
@@ -139,9 +139,10 @@ fn run_to_the_end(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A data folder that was put back to an earlier state sells nothing that its orders know to be sold.
+/// A data folder that was restored to an earlier state sells nothing that its orders know to be
+/// sold.
 #[test]
-fn a_restored_folder_that_is_behind_its_orders_does_not_sell() {
+fn a_restored_folder_behind_its_orders_does_not_sell() {
     let mut postgres = PostgresServer::start();
     let url = postgres.url();
     let dir = tempfile::tempdir().expect("a folder");
@@ -167,14 +168,14 @@ fn a_restored_folder_that_is_behind_its_orders_does_not_sell() {
     std::fs::remove_dir_all(&data).expect("remove the folder");
     copy(&backup, &data);
 
-    // Whoever sells without asking the orders gets past where they are.
+    // A server that does not ask the orders sells past their position.
     let mut server = Server::start(&arguments);
     sell(&server, 60, &mut became);
     assert_eq!(server.terminate(), 0);
     let (code, told) = run_to_the_end(&with_orders);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("the ledger is behind its orders"), "{told}");
-    // Found out late: the database was away.
+    // Discovered late: the database was away.
     postgres.stop();
     let mut server = Server::start(&with_orders);
     sell(&server, 1, &mut became);
@@ -185,7 +186,7 @@ fn a_restored_folder_that_is_behind_its_orders_does_not_sell() {
     let id = told.trim_end().rsplit_once("--restored-ledger ").expect("the way out").1;
     let mut server = Server::start(&[&with_orders[..], &["--restored-ledger", id]].concat());
     sell(&server, 1, &mut became);
-    // All that this ledger has, and the orders that it doesn't know.
+    // Everything that this ledger has, and the orders that it does not know.
     lost.extend(became);
     wait_for_all(&url, &lost);
     assert_eq!(server.terminate(), 0);

@@ -1,4 +1,4 @@
-//! A SQLite file under a worker: who may read it, and what happens when it is taken away.
+//! A SQLite file under a worker: who may read it, and what happens when it is removed.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn only_its_owner_can_read_it() {
+fn only_the_owner_can_read_the_sqlite_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut database =
         open(&format!("sqlite:{}", folder.path().join("orders.db").display())).expect("a database");
@@ -33,7 +33,7 @@ fn only_its_owner_can_read_it() {
 }
 
 #[test]
-fn a_line_end_is_no_part_of_its_name() {
+fn a_trailing_line_end_is_not_part_of_the_file_name() {
     let redis = RedisServer::start(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("orders.db").display());
@@ -45,7 +45,7 @@ fn a_line_end_is_no_part_of_its_name() {
 }
 
 #[test]
-fn nothing_counts_that_is_written_to_a_file_that_is_gone() {
+fn a_write_to_a_deleted_or_replaced_file_fails() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, other) = (folder.path().join("orders.db"), folder.path().join("other.db"));
     let url = format!("sqlite:{}", file.display());
@@ -73,7 +73,7 @@ fn nothing_counts_that_is_written_to_a_file_that_is_gone() {
 }
 
 #[test]
-fn a_worker_ends_when_its_file_is_deleted_and_the_audit_brings_the_rows_back() {
+fn a_worker_ends_if_its_file_is_deleted_and_audit_restores_it() {
     let redis = RedisServer::start(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
@@ -83,7 +83,7 @@ fn a_worker_ends_when_its_file_is_deleted_and_the_audit_brings_the_rows_back() {
     let worker = Worker::start(&redis.url(), &url, &["--consumer", "a"]);
     wait_for_orders(&redis, &url, "ticket");
     std::fs::remove_file(&file).expect("delete");
-    // It need not have anything to write.
+    // That also holds when there is nothing to write.
     let (code, said) = worker.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(

@@ -1,4 +1,4 @@
-//! Consumer groups: workers that are gone are taken out, and groups that nobody uses are ended.
+//! Consumer groups: dead workers are taken out, and unused groups are ended.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn workers(redis: &RedisServer, group: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_worker_that_ends_leaves_the_group_and_one_that_died_is_taken_out_of_it() {
+fn stopped_and_dead_workers_are_removed_from_the_group() {
     let (redis, _users) = RedisServer::with_users();
     let (_folder, url) = sqlite();
     let as_worker = redis.url_of("stampede-orders", "CHANGE-ME-ORDERS");
@@ -42,7 +42,7 @@ fn a_worker_that_ends_leaves_the_group_and_one_that_died_is_taken_out_of_it() {
     assert!(!said.contains("WARN"), "{said}");
     assert_eq!(workers(&redis, "orders"), [""; 0]);
 
-    // Three that died: with nothing, with entries, and with an entry that nobody can read.
+    // Three that died: with nothing, with entries, and with an unreadable entry.
     let mut by_hand = redis.connect();
     by_hand.ask(&format!("XGROUP CREATECONSUMER {STREAM} orders idle"));
     shop.sell("ticket", 50);
@@ -53,7 +53,7 @@ fn a_worker_that_ends_leaves_the_group_and_one_that_died_is_taken_out_of_it() {
     assert_eq!(workers(&redis, "orders"), ["busy", "idle", "stuck"]);
     let (claim_after, gone_after) = (Duration::from_millis(50), Duration::from_millis(50));
     let next = StreamOptions { claim_after, gone_after, ..worker_named("next") };
-    // It can't leave: the entry is with it now.
+    // It cannot leave: the entry is with it now.
     wait_for("the end of all that died", || {
         let done = drain_as(&as_worker, &url, &next).expect("drained");
         assert!(done.unreadable <= 1);
@@ -64,7 +64,7 @@ fn a_worker_that_ends_leaves_the_group_and_one_that_died_is_taken_out_of_it() {
 }
 
 #[test]
-fn a_group_that_nobody_uses_is_listed_and_ended_and_no_other() {
+fn only_an_unused_group_can_be_dropped() {
     let (redis, _users) = RedisServer::with_users();
     let (_folder, url) = sqlite();
     let from = redis.url_of("stampede-orders", "CHANGE-ME-ORDERS");
@@ -90,23 +90,23 @@ fn a_group_that_nobody_uses_is_listed_and_ended_and_no_other() {
     assert_eq!(line("orders").expect("listed")[1..5], ["1", "0", "0", "1,"]);
     let (code, said) = orders(&["--drop-group", "orders"]);
     assert!(code == Some(1) && said.contains("within the last 10s"), "{said}");
-    // Somebody who has an entry may wait for his database.
+    // A worker that has an entry may wait for its database.
     let mut by_hand = redis.connect();
     by_hand.ask(&format!("XREADGROUP GROUP report busy COUNT 1 STREAMS {STREAM} >"));
     let (code, said) = orders(&["--drop-group", "report"]);
     assert!(code == Some(1) && said.contains("1 entries to finish"), "{said}");
-    assert!(said.contains("(busy) was heard of within the last 1h"), "{said}");
+    assert!(said.contains("(busy) was active within the last 1h"), "{said}");
     by_hand.ask(&format!("XGROUP DELCONSUMER {STREAM} report busy"));
     let (code, said) = orders(&["--drop-group", "none"]);
     assert!(code == Some(1) && said.contains("there is no group none"), "{said}");
     let (code, said) = orders(&["--drop-group", "report"]);
     assert!(code == Some(0) && said.contains("had 1 entries to read"), "{said}");
     assert_eq!(line("report"), None);
-    // The others go on.
+    // The others continue.
     shop.sell("ticket", 5);
     wait_for_orders(&redis, &url, "ticket");
     drop(worker);
-    // One that is listed and has not begun with any stream is a group too.
+    // A listed group that has not begun with any stream counts too.
     redis.connect().ask("SADD stampede:sales:{sale}_hash_key:groups late");
     assert_eq!(line("late").expect("listed")[1..], ["0", "0", "0", "none"]);
     let (code, said) = orders(&["--drop-group", "late"]);

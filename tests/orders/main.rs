@@ -1,7 +1,7 @@
-//! Orders: that every change of a reservation gets into a real PostgreSQL and into SQLite, once,
-//! whoever dies on the way.
+//! Orders: every change of a reservation gets into a real PostgreSQL and into SQLite, once,
+//! whatever dies on the way.
 
-// Each test program takes what it needs of the support.
+// Each test program uses a part of the support.
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres_server;

@@ -1,4 +1,4 @@
-//! Someone who sells out of a real Redis, and workers that write the orders.
+//! A seller with a real Redis, and workers that write the orders.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
@@ -15,15 +15,15 @@ use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, Sale
 
 use super::redis_server::RedisServer;
 
-/// Time for anything to happen that must.
+/// Time for any event that a test waits for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A way to the ledger.
+/// A client of the ledger.
 pub fn ledger(server: &RedisServer) -> Arc<RedisLedger> {
     ledger_at(&server.url())
 }
 
-/// The same, as some user.
+/// The same, as this user.
 pub fn ledger_at(url: &str) -> Arc<RedisLedger> {
     let settings = RedisSettings::from_url(url).expect("a Redis URL");
     let codec = Codec::new(KeyTemplates::default());
@@ -48,7 +48,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Sales of which there is enough.
+    /// Sales with enough units.
     pub fn open(server: &RedisServer, sales: &[&str]) -> Self {
         let mut shop = Self { client: RedisClient::new(ledger(server), "shop"), next: 1 };
         for sale in sales {
@@ -71,7 +71,7 @@ impl Shop {
         }
     }
 
-    /// Reserves so many in one batch, then confirms and cancels some of them.
+    /// Reserves this number in one batch, then confirms and cancels some of them.
     pub fn sell(&mut self, sale: &str, count: u128) {
         let ids: Vec<_> = (self.next..self.next + count).collect();
         self.next += count;
@@ -101,7 +101,7 @@ impl Shop {
 /// One reservation, as both sides are compared: user, units, status.
 type Stands = (Option<String>, u32, String);
 
-/// What Redis has of a sale's reservations.
+/// A sale's reservations in Redis.
 pub fn in_redis(server: &RedisServer, sale: &str) -> BTreeMap<ReservationId, Stands> {
     let key = KeyTemplates::default().of(&super::sale(sale)).all()[2].clone();
     let lines = server.connect().reservations(&key);
@@ -113,7 +113,7 @@ pub fn in_redis(server: &RedisServer, sale: &str) -> BTreeMap<ReservationId, Sta
     stands.collect()
 }
 
-/// What the database has of a sale's orders. None: it is away.
+/// A sale's orders in the database. None: the database is away.
 pub fn in_database(url: &str, sale: &str) -> Option<BTreeMap<ReservationId, Stands>> {
     let mut orders = BTreeMap::new();
     let mut each = |order: Order| {
@@ -129,7 +129,7 @@ pub fn in_database(url: &str, sale: &str) -> Option<BTreeMap<ReservationId, Stan
     }
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !is_so() {
@@ -145,7 +145,7 @@ pub fn wait_for_orders(server: &RedisServer, url: &str, sale: &str) {
     });
 }
 
-/// A command of `stampede`, to its end. Its exit code, and what it said on both outputs.
+/// Runs a command of `stampede` to its end. Returns its exit code and both its outputs.
 pub fn stampede(arguments: &[&str]) -> (Option<i32>, String) {
     let done = program().args(arguments).output().expect("stampede");
     let said = [done.stdout, done.stderr].concat();
@@ -163,7 +163,7 @@ fn program() -> Process {
     command
 }
 
-/// A `stampede orders` of its own, killed when it is dropped.
+/// A `stampede orders` of its own, killed on drop.
 pub struct Worker(Child);
 
 impl Worker {
@@ -173,19 +173,19 @@ impl Worker {
         Self(command.stderr(Stdio::piped()).spawn().expect("stampede"))
     }
 
-    /// As `kill -9` does.
+    /// Ends it like `kill -9`.
     pub fn kill(&mut self) {
         self.0.kill().expect("kill");
         self.0.wait().expect("wait");
     }
 
-    /// As `systemctl stop` does.
+    /// Ends it like `systemctl stop`.
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     }
 
-    /// Waits for its end. Its exit code and what it said.
+    /// Waits for its end. Returns its exit code and its output.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut status: Option<ExitStatus> = None;
         wait_for("the worker's end", || {

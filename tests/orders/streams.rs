@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use redis::Value;
 use stampede::orders::{
-    DatabaseUrl, Done, StreamOptions, StreamSource, WorkerError, WorkerOptions, run,
+    DatabaseUrl, StreamOptions, StreamSource, WorkDone, WorkerError, WorkerOptions, run,
 };
 
 use super::postgres_server::PostgresServer;
@@ -16,17 +16,21 @@ use super::shop::{
 pub const STREAM: &str = "{ticket_hash_key}:stream";
 
 /// A worker in this process, until nothing is left.
-pub fn drain(from: &RedisServer, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
+pub fn drain(
+    from: &RedisServer,
+    to: &str,
+    stream: &StreamOptions,
+) -> Result<WorkDone, WorkerError> {
     drain_as(&from.url(), to, stream)
 }
 
-/// The same, as some user of Redis.
-pub fn drain_as(from: &str, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
+/// The same, as this user of Redis.
+pub fn drain_as(from: &str, to: &str, stream: &StreamOptions) -> Result<WorkDone, WorkerError> {
     let (ledger, url) = (ledger_at(from), DatabaseUrl::parse(to).expect("a URL"));
     let options = WorkerOptions { batch: 100, once: true, away_max: None };
     let mut connect = |_: &mut dyn stampede::orders::Sink| {
         let source = StreamSource::connect(ledger.clone(), stream.clone())?;
-        Ok(Box::new(source) as Box<dyn stampede::orders::Source>)
+        Ok(Box::new(source) as Box<dyn stampede::orders::ChangeSource>)
     };
     run(&url, &mut connect, options, &AtomicBool::new(false))
 }
@@ -69,7 +73,7 @@ fn every_reservation_is_one_row_with_its_last_status() {
         // Nothing is left, and nothing comes twice.
         assert_eq!(drain(&redis, url, &stream).expect("drained").changes, 0);
     }
-    // All of it once more, by another group, changes nothing.
+    // Everything once more, by another group, changes nothing.
     let before = in_database(&postgres.url(), "ticket");
     let again = StreamOptions { group: "again".into(), ..worker_named("a") };
     drain(&redis, &postgres.url(), &again).expect("drained");
@@ -78,7 +82,7 @@ fn every_reservation_is_one_row_with_its_last_status() {
 }
 
 #[test]
-fn what_a_killed_worker_had_is_written_by_another_or_by_itself_again() {
+fn the_entries_of_a_killed_worker_are_written_by_the_next() {
     let redis = RedisServer::start(&[]);
     let postgres = PostgresServer::start();
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -86,7 +90,7 @@ fn what_a_killed_worker_had_is_written_by_another_or_by_itself_again() {
         let mut stuck = Worker::start(&redis.url(), &postgres.url(), &["--consumer", "a"]);
         shop.sell("ticket", 10);
         wait_for_orders(&redis, &postgres.url(), "ticket");
-        // Somebody holds the table, so that the worker is stuck in the middle of its batch.
+        // The test locks the table, so that the worker is stuck in the middle of its batch.
         let mut admin = postgres.connect();
         let mut lock = admin.transaction().expect("a transaction");
         lock.batch_execute("LOCK TABLE orders").expect("a lock");
@@ -103,7 +107,7 @@ fn what_a_killed_worker_had_is_written_by_another_or_by_itself_again() {
 }
 
 #[test]
-fn workers_go_on_when_the_database_and_redis_are_back() {
+fn workers_resume_after_outages_of_database_and_redis() {
     let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut postgres = PostgresServer::start();
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -136,13 +140,13 @@ fn workers_go_on_when_the_database_and_redis_are_back() {
         worker.terminate();
         let (code, said) = worker.end();
         assert_eq!(code, Some(0), "{said}");
-        let told = said.matches("can't be reached; orders wait").count();
+        let told = said.matches("unreachable; orders wait").count();
         assert!((1..=20).contains(&told), "told {told} times:\n{said}");
     }
 }
 
 #[test]
-fn what_can_not_be_read_is_told_and_stays_and_the_rest_goes_on() {
+fn an_unreadable_entry_stays_and_the_rest_is_written() {
     let redis = RedisServer::start(&[]);
     let (_folder, url) = sqlite();
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -164,7 +168,7 @@ fn what_can_not_be_read_is_told_and_stays_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_deleted_stream_and_a_flushed_group_begin_anew() {
+fn orders_resume_after_a_stream_or_group_is_deleted() {
     let redis = RedisServer::start(&[]);
     let (_folder, url) = sqlite();
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -177,7 +181,7 @@ fn a_deleted_stream_and_a_flushed_group_begin_anew() {
     redis.connect().ask(&format!("XGROUP DESTROY {STREAM} orders"));
     shop.sell("ticket", 5);
     wait_for_orders(&redis, &url, "ticket");
-    // A sale that comes later, and one that cannot be read, are no trouble to the others.
+    // A sale that comes later, and one that cannot be read, do not disturb the others.
     redis.connect().ask("SADD stampede:sales:{sale}_hash_key broken");
     redis.connect().ask("SET {broken_hash_key}:stream x");
     let mut shop = Shop::open(&redis, &["later"]);
@@ -186,13 +190,13 @@ fn a_deleted_stream_and_a_flushed_group_begin_anew() {
 }
 
 #[test]
-fn what_every_group_has_processed_is_trimmed_and_nothing_else() {
+fn only_entries_processed_by_every_group_are_trimmed() {
     let redis = RedisServer::start(&[]);
     let (_folder, url) = sqlite();
     let mut shop = Shop::open(&redis, &["ticket"]);
     let mut by_hand = redis.connect();
     for n in 1..=500 {
-        // Long ago, and about nothing.
+        // An old entry, about nothing.
         by_hand.ask(&format!("XADD {STREAM} 1-{n} at_ms 5 reservations "));
     }
     by_hand.ask(&format!("XGROUP CREATE {STREAM} slow 1-200"));
@@ -201,7 +205,7 @@ fn what_every_group_has_processed_is_trimmed_and_nothing_else() {
         || redis.connect().text(&format!("XLEN {STREAM}")).parse::<u64>().expect("a length");
     let done = drain(&redis, &url, &worker_named("a")).expect("drained");
     assert_eq!((done.unreadable, pending(&redis, "orders")), (0, 0));
-    // The other group is at 200: whole nodes of the stream go, up to there at the most.
+    // The other group is at 200: whole nodes of the stream go, up to there at most.
     assert!((302..502).contains(&length()), "{}", length());
     by_hand.ask(&format!("XGROUP DESTROY {STREAM} slow"));
     drain(&redis, &url, &worker_named("a")).expect("drained");
@@ -210,7 +214,7 @@ fn what_every_group_has_processed_is_trimmed_and_nothing_else() {
 }
 
 #[test]
-fn usage_and_what_an_operator_must_change() {
+fn wrong_options_of_the_orders_worker_are_explained() {
     let redis = RedisServer::start(&[]);
     let (_folder, url) = sqlite();
     for (from, to, more, told) in [
@@ -234,7 +238,7 @@ fn usage_and_what_an_operator_must_change() {
 }
 
 #[test]
-fn once_gives_up_on_what_is_away_for_too_long() {
+fn once_gives_up_if_database_or_redis_is_away_too_long() {
     let mut redis = RedisServer::start(&[]);
     let mut postgres = PostgresServer::start();
     let (_folder, sqlite) = sqlite();
@@ -252,7 +256,7 @@ fn once_gives_up_on_what_is_away_for_too_long() {
 }
 
 #[test]
-fn a_connection_that_the_database_closes_because_it_is_idle_is_no_outage() {
+fn an_idle_connection_closed_by_the_database_is_no_outage() {
     let redis = RedisServer::start(&[]);
     let postgres = PostgresServer::start();
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -269,5 +273,5 @@ fn a_connection_that_the_database_closes_because_it_is_idle_is_no_outage() {
     wait_for_orders(&redis, &postgres.url(), "ticket");
     worker.terminate();
     let (code, said) = worker.end();
-    assert!(code == Some(0) && !said.contains("can't be reached"), "{said}");
+    assert!(code == Some(0) && !said.contains("unreachable;"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The tables: made, found as an older version left them, damaged, or in a database that can't hold
+//! The tables: created, as an older version left them, damaged, or in a database that cannot hold
 //! them.
 
 use stampede::orders::{DatabaseError, open};
@@ -12,10 +12,10 @@ const POSTGRES_1: &str = include_str!("../../src/orders/migrations/postgres_1.sq
 const SQLITE_1: &str = include_str!("../../src/orders/migrations/sqlite_1.sql");
 const INDEXES: [&str; 4] = ["orders_expires_at", "orders_pkey", "orders_sale", "orders_user_id"];
 
-/// What 0.1.0 did not know of when it made a table.
+/// What 0.1.0 did not know when it created a table.
 const REFUNDED: &str = ", 'refunded'";
 
-/// The tables as 0.1.0 makes them.
+/// The tables as 0.1.0 creates them.
 fn tables_of_0_1_0(client: &mut postgres::Client) {
     client.batch_execute(&POSTGRES_1.replace(REFUNDED, "")).expect("tables");
     client
@@ -33,7 +33,7 @@ fn indexes(client: &mut postgres::Client) -> Vec<String> {
 }
 
 #[test]
-fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
+fn tables_of_0_1_0_gain_indexes_and_remain_readable_by_0_1_0() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     tables_of_0_1_0(&mut admin);
@@ -44,7 +44,7 @@ fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
     let bare = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass
                 AND attnum > 0 AND col_description(attrelid, attnum) IS NULL";
     assert_eq!(admin.query_one(bare, &[]).expect("a count").get::<_, i64>(0), 0);
-    // A worker of 0.1.0 takes no other version than this.
+    // A worker of 0.1.0 accepts no other version.
     let version = "SELECT max(version) FROM stampede_migrations";
     assert_eq!(admin.query_one(version, &[]).expect("a version").get::<_, i32>(0), 1);
     // No change of a status may touch an index.
@@ -54,12 +54,12 @@ fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
 }
 
 #[test]
-fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
+fn no_index_is_built_on_a_large_or_locked_table() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     tables_of_0_1_0(&mut admin);
     let mut lock = admin.transaction().expect("a transaction");
-    // What a program of the shop holds that writes to the table, or reads it.
+    // Locks of a program of the shop that writes to the table, or reads it.
     lock.batch_execute("LOCK TABLE orders IN ROW EXCLUSIVE MODE").expect("a lock");
     let mut database = open(&server.url()).expect("a database");
     database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
@@ -74,7 +74,7 @@ fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
         .expect("a large table");
     let mut database = open(&server.url()).expect("a database");
     assert_eq!(indexes(&mut admin), INDEXES[1..]);
-    // A refund is taken by a large table too: it is not looked through for that.
+    // A large table accepts a refund too: it is not scanned for that.
     database.write(&[change(&sale("a"), 1, Status::Refunded, 2)], None).expect("refunded");
     admin.batch_execute("DELETE FROM orders WHERE sale = 'large'").expect("delete");
     admin.batch_execute("VACUUM FULL orders").expect("vacuum");
@@ -83,7 +83,7 @@ fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
 }
 
 #[test]
-fn a_table_that_somebody_else_owns_says_what_its_owner_must_do_for_a_refund() {
+fn a_refund_in_a_foreign_table_names_the_owners_command() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     tables_of_0_1_0(&mut admin);
@@ -109,7 +109,7 @@ fn a_table_that_somebody_else_owns_says_what_its_owner_must_do_for_a_refund() {
 }
 
 #[test]
-fn a_database_that_lacks_letters_is_refused_at_the_start() {
+fn a_database_with_a_limited_encoding_is_refused() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     for (name, encoding) in [("latin", "LATIN1"), ("china", "EUC_CN"), ("bytes", "SQL_ASCII")] {
@@ -121,7 +121,7 @@ fn a_database_that_lacks_letters_is_refused_at_the_start() {
         let said = fatal(&server.url_of_database(name));
         let told = format!("{name} is encoded in {encoding}");
         assert!(said.contains(&told) && said.contains("must be UTF8"), "{said}");
-        // What it says is right.
+        // Its advice is right.
         let create = said.split("Make another: ").nth(1).expect("a command");
         admin.batch_execute(create).expect("a database that is UTF8");
         drop(open(&server.url_of_database(&format!("{name}_utf8"))).expect("UTF8"));
@@ -137,7 +137,7 @@ fn a_database_that_lacks_letters_is_refused_at_the_start() {
 }
 
 #[test]
-fn tables_that_are_gone_are_missed_and_what_to_do_is_said() {
+fn a_missing_table_is_reported_with_the_remedy() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     for table in ["orders", "stampede_positions"] {
@@ -161,7 +161,7 @@ fn tables_that_are_gone_are_missed_and_what_to_do_is_said() {
 }
 
 #[test]
-fn a_file_of_0_1_0_gets_an_index_and_a_view_for_people() {
+fn a_sqlite_file_of_0_1_0_gains_an_index_and_a_view() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let by_hand = rusqlite::Connection::open(&file).expect("a database");

@@ -1,4 +1,4 @@
-//! What the cores of an engine share: places for connections, and a drain after which no connection
+//! What the cores of an engine share: permits for connections, and a drain after which no connection
 //! may come.
 
 use std::cell::Cell;
@@ -7,30 +7,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::engine::handover::Handover;
 use crate::engine::mailbox::Mailbox;
-use crate::engine::places::Places;
+use crate::engine::permits::Permits;
 use crate::{explore, on_each_core};
 
 const CORES: usize = 3;
 
 #[test]
-fn no_more_places_are_taken_than_there_are_and_all_come_back() {
-    const PLACES: usize = 2;
+fn permits_are_bounded_and_all_are_returned() {
+    const PERMITS: usize = 2;
     explore(|| {
-        let (places, held) = (Arc::new(Places::default()), Arc::new(AtomicUsize::new(0)));
-        let theirs = places.clone();
+        let (permits, held) = (Arc::new(Permits::default()), Arc::new(AtomicUsize::new(0)));
+        let theirs = permits.clone();
         on_each_core(CORES, move |_| {
             for _ in 0..3 {
-                if theirs.take(PLACES) {
-                    assert!(held.fetch_add(1, Ordering::SeqCst) < PLACES);
-                    assert!(theirs.taken() <= PLACES);
+                if theirs.try_acquire(PERMITS) {
+                    assert!(held.fetch_add(1, Ordering::SeqCst) < PERMITS);
+                    assert!(theirs.in_use() <= PERMITS);
                     held.fetch_sub(1, Ordering::SeqCst);
-                    theirs.free();
+                    theirs.release();
                 }
-                assert!(theirs.taken() <= PLACES);
+                assert!(theirs.in_use() <= PERMITS);
             }
         });
-        assert_eq!(places.taken(), 0);
-        assert!((0..PLACES).all(|_| places.take(PLACES)) && !places.take(PLACES));
+        assert_eq!(permits.in_use(), 0);
+        assert!(
+            (0..PERMITS).all(|_| permits.try_acquire(PERMITS)) && !permits.try_acquire(PERMITS)
+        );
     });
 }
 
@@ -44,7 +46,7 @@ struct Core {
 struct Engine {
     mailboxes: Vec<Mailbox<Core>>,
     handover: Handover,
-    /// Connections that are open, or on their way: outside of what `shuttle` sees.
+    /// Connections that are open or on their way, counted outside of what `shuttle` sees.
     open: AtomicUsize,
 }
 
@@ -54,7 +56,7 @@ impl Engine {
         core.connections.set(core.connections.get() + 1);
     }
 
-    /// What the acceptor of a Unix socket does with a connection.
+    /// The step of a Unix socket's acceptor with one connection.
     fn give(self: &Arc<Self>, acceptor: &Core, index: usize) {
         self.open.fetch_add(1, Ordering::SeqCst);
         if !self.handover.begin() {
@@ -67,7 +69,7 @@ impl Engine {
         }));
     }
 
-    /// What a core does until it ends.
+    /// The life of a core.
     fn live(self: &Arc<Self>, index: usize, core: &'static Core) {
         let acceptor = index == 0;
         let mut to_give = if acceptor { 2 * CORES } else { 0 };
@@ -95,7 +97,7 @@ impl Engine {
 }
 
 #[test]
-fn no_connection_is_on_its_way_to_a_core_that_has_ended() {
+fn no_connection_is_handed_to_an_ended_core() {
     explore(|| {
         let engine = Arc::new(Engine {
             mailboxes: (0..CORES).map(|_| Mailbox::new().expect("no descriptor")).collect(),

@@ -1,5 +1,5 @@
-//! What cores sell with: the shards of an allowance, the allowances of the instance, and the sales that
-//! the ledger refuses.
+//! What cores share for selling: the shards of an allowance, the allowances of the instance, and
+//! the sales that the ledger refuses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ fn shards() -> Arc<Shards> {
     Arc::new(Shards::new(StockSetting::Fixed(UNITS), CORES, fleet))
 }
 
-/// Counts what is taken and not given back, outside of what `shuttle` sees.
+/// Counts units that are taken and not given back, outside of what `shuttle` sees.
 #[derive(Default)]
 struct Taken(AtomicU64);
 
@@ -41,7 +41,7 @@ impl Taken {
 }
 
 #[test]
-fn cores_never_take_more_than_the_allowance_and_lose_none_that_they_give_back() {
+fn cores_share_the_allowance_exactly() {
     explore(|| {
         let (shards, taken) = (shards(), Arc::new(Taken::default()));
         let (theirs, all) = (shards.clone(), taken.clone());
@@ -58,7 +58,7 @@ fn cores_never_take_more_than_the_allowance_and_lose_none_that_they_give_back() 
             }
         });
         assert_eq!(shards.left() + taken.get(), UNITS);
-        // What is left can be had by any core, though it may be with others.
+        // Any core can have what is left, though it may be with others.
         let core = thread_rng().gen_range(0..CORES);
         let rest = (0..=UNITS).filter(|_| shards.take(core, 1)).count() as u64;
         assert_eq!(rest + taken.get(), UNITS);
@@ -67,7 +67,7 @@ fn cores_never_take_more_than_the_allowance_and_lose_none_that_they_give_back() 
 }
 
 #[test]
-fn the_first_making_that_a_core_sees_is_that_of_all() {
+fn all_cores_agree_on_the_first_creation_of_a_sale() {
     explore(|| {
         let shards = shards();
         let theirs = shards.clone();
@@ -76,10 +76,10 @@ fn the_first_making_that_a_core_sees_is_that_of_all() {
     });
 }
 
-/// A sale is made anew under its name, and each core learns that at its own time: none of them asks
-/// from then on with what was left of the old allowance, and together they have the new one once.
+/// A sale is created again under its name, and each core learns that at its own time. From then on
+/// no core asks with what was left of the old allowance, and together they have the new one once.
 #[test]
-fn a_sale_that_is_made_anew_has_one_allowance() {
+fn a_recreated_sale_has_one_allowance() {
     explore(|| {
         let fleet = Arc::new(Fleet::new(CORES, 50));
         let allowances = Arc::new(Allowances::new(StockSetting::Fixed(UNITS), CORES, fleet));
@@ -101,7 +101,7 @@ fn a_sale_that_is_made_anew_has_one_allowance() {
                     taken.add(1);
                 }
             }
-            // The sale goes, and comes back as it was.
+            // The sale is removed, and comes back as it was.
             theirs.forget("ticket", &new);
             drop(new);
             if theirs.of("ticket").take(core, 1) {
@@ -112,8 +112,8 @@ fn a_sale_that_is_made_anew_has_one_allowance() {
     });
 }
 
-/// A core forgets a sale that nobody asks for. What another core has of its allowance, used or not, is
-/// not made a second time.
+/// A core forgets a sale without requests. Another core's share of its allowance, used or not, is
+/// not created a second time.
 #[test]
 fn a_core_that_forgets_a_sale_leaves_its_allowance_to_the_others() {
     explore(|| {
@@ -133,7 +133,7 @@ fn a_core_that_forgets_a_sale_leaves_its_allowance_to_the_others() {
 }
 
 #[test]
-fn a_sale_is_refused_as_long_as_somebody_says_so() {
+fn a_sale_is_refused_while_any_core_refuses_it() {
     explore(|| {
         let refused = Arc::new(RefusedSales::default());
         let theirs = refused.clone();

@@ -1,4 +1,4 @@
-//! A client as a buyer's browser is one: one connection, kept alive, one request after the other.
+//! A client like a buyer's browser: one connection, kept alive, one request after the other.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -35,7 +35,7 @@ impl Answer {
         }
     }
 
-    /// The same of an answer of `/buy/ticket`.
+    /// The same for an answer of `/buy/ticket`.
     pub fn bought_ticket(&self) -> Bought {
         let json = self.json();
         let code = json["code"].as_i64().expect("a number for the code");
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// What became of a purchase.
+/// The outcome of a purchase.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bought {
     /// The id of the reservation.
@@ -56,7 +56,7 @@ pub enum Bought {
 }
 
 impl Bought {
-    /// The id, if it was granted.
+    /// The id, if the purchase was granted.
     pub fn granted(self) -> Option<String> {
         match self {
             Self::Granted(id) => Some(id),
@@ -64,13 +64,13 @@ impl Bought {
         }
     }
 
-    /// Whether it was refused with this code.
+    /// Whether the purchase was refused with this code.
     pub fn is(&self, code: &str) -> bool {
         matches!(self, Self::Refused(refused) if refused == code)
     }
 }
 
-/// The numbers that `/buy/ticket` has for the codes, from -1 on.
+/// The numbers of the codes at `/buy/ticket`, from -1 on.
 const BUY_CODES: [&str; 17] = [
     "sold_out",
     "limit_reached",
@@ -91,7 +91,7 @@ const BUY_CODES: [&str; 17] = [
     "key_reused",
 ];
 
-/// A request as it is sent.
+/// A request as bytes.
 pub fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
@@ -104,7 +104,7 @@ pub fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &s
     request + "\r\n" + body
 }
 
-/// A request to reserve. An empty key is none.
+/// A request to reserve. An empty key means no key.
 pub fn reserve_text(sale: &str, user: &str, quantity: u32, key: &str) -> String {
     let key = [("Idempotency-Key", key)];
     let headers = if key[0].1.is_empty() { &[][..] } else { &key };
@@ -112,8 +112,8 @@ pub fn reserve_text(sale: &str, user: &str, quantity: u32, key: &str) -> String 
     request_text("POST", &format!("/v1/sales/{sale}/reservations"), headers, &body)
 }
 
-/// A connection of one buyer. After an answer that says it is the last one, the next request has a
-/// new connection.
+/// One buyer's connection. After an answer that is the last on its connection, the next request
+/// opens a new one.
 pub struct Buyer {
     stream: BufReader<TcpStream>,
     is_closed: bool,
@@ -129,7 +129,7 @@ impl Buyer {
         Ok(Self { stream: BufReader::with_capacity(1024, stream), is_closed: false })
     }
 
-    /// One request and its answer. An error: the connection is gone.
+    /// Sends a request and reads its answer. An error: the connection is gone.
     pub fn request(
         &mut self,
         method: &str,
@@ -146,7 +146,7 @@ impl Buyer {
         self.answer()
     }
 
-    /// Sends a request, or a part of one, and reads nothing.
+    /// Sends a request or a part of one, and reads nothing.
     pub fn send(&mut self, request: &str) -> io::Result<()> {
         if self.is_closed {
             *self = Self::connect(self.stream.get_ref().peer_addr()?)?;
@@ -154,7 +154,7 @@ impl Buyer {
         self.stream.get_mut().write_all(request.as_bytes())
     }
 
-    /// The socket, for what else a client can do to it.
+    /// The socket, for anything else that a client can do.
     #[allow(dead_code, reason = "only some cut their connections")]
     pub fn socket(&self) -> &TcpStream {
         self.stream.get_ref()
@@ -205,7 +205,7 @@ impl Buyer {
         Ok(self.request("GET", "/buy/ticket", headers, "")?.bought_ticket())
     }
 
-    /// `POST /v1/sales/{sale}/reservations`. An empty key is none.
+    /// `POST /v1/sales/{sale}/reservations`. An empty key means no key.
     pub fn reserve(
         &mut self,
         sale: &str,
@@ -237,7 +237,7 @@ impl Buyer {
         self.request("GET", &format!("/v1/reservations/{id}"), &[], "")
     }
 
-    /// Whether a reservation is there.
+    /// Whether a reservation exists.
     pub fn finds(&mut self, id: &str) -> io::Result<bool> {
         let answer = self.reservation(id)?;
         match answer.status {

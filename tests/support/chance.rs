@@ -1,8 +1,9 @@
-//! Numbers that look random and come again with their seed.
+//! Pseudo-random numbers that a seed repeats.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// SplitMix64.
+#[derive(Debug, Clone)]
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -15,14 +16,14 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// One of 0 to `n` - 1.
+    /// A number from 0 to `n` - 1.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
 
-/// The seed in `STAMPEDE_TEST_SEED`, or one of this moment. It is printed, so that a failure can be
-/// run again.
+/// The seed in `STAMPEDE_TEST_SEED`, or one from the clock. It is printed, so that a failure can be
+/// repeated.
 pub fn seed() -> u64 {
     let seed = std::env::var("STAMPEDE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| {

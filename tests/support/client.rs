@@ -1,4 +1,4 @@
-//! A client that sees the bytes: sends what it is told to, and reads response by response.
+//! A client that works with bytes: sends what a test gives it and reads response by response.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -43,12 +43,12 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// It says that the connection closes.
+    /// Whether the response closes the connection.
     pub fn closes(&self) -> bool {
         self.header("Connection") == Some("close")
     }
 
-    /// It is a problem with this status and code, well-formed.
+    /// Panics unless the response is a well-formed problem with this status and code.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status(), status, "{} {}", self.head, self.text());
@@ -62,9 +62,9 @@ impl Response {
 
 /// A socket of any kind.
 pub trait Stream: Read + Write {
-    /// Says that nothing more will be sent.
+    /// Shuts the sending side down.
     fn finish(&mut self) -> std::io::Result<()>;
-    /// Longest time for a read.
+    /// The read timeout.
     fn patience(&self) -> std::io::Result<Option<Duration>>;
     /// Sets it.
     fn set_patience(&self, time: Option<Duration>) -> std::io::Result<()>;
@@ -111,12 +111,12 @@ impl Client {
 }
 
 impl<S: Stream> Client<S> {
-    /// Over this socket.
+    /// A client over this socket.
     pub fn over(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// Sends bytes as they are.
+    /// Sends these bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("send");
@@ -128,7 +128,7 @@ impl<S: Stream> Client<S> {
         bytes.iter().for_each(|byte| self.send([*byte]));
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts the sending side down.
     pub fn finish(&mut self) {
         self.stream.finish().expect("half-close");
     }
@@ -183,14 +183,14 @@ impl<S: Stream> Client<S> {
         Some(response)
     }
 
-    /// Nothing more comes: the server has closed the connection.
+    /// Panics unless the server has closed the connection and nothing more comes.
     #[track_caller]
     pub fn assert_end(&mut self) {
         let more = self.next(false);
         assert!(more.is_none(), "after the end: {more:?}");
     }
 
-    /// Nothing more comes, and the connection is open.
+    /// Panics unless the connection is open and nothing more comes.
     #[track_caller]
     pub fn assert_silent(&mut self, time: Duration) {
         assert!(self.buffer.is_empty(), "{}", String::from_utf8_lossy(&self.buffer));
@@ -201,7 +201,7 @@ impl<S: Stream> Client<S> {
         self.stream.set_patience(deadline).expect("a deadline");
     }
 
-    /// Reads once. `false`: the end.
+    /// Reads once. `false`: end of the stream.
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
@@ -211,7 +211,7 @@ impl<S: Stream> Client<S> {
     }
 }
 
-/// The date is an IMF-fixdate (RFC 9110, section 5.6.7) of about now.
+/// Panics unless the date is an IMF-fixdate (RFC 9110, section 5.6.7) of about now.
 #[track_caller]
 fn check_date(head: &mut String) {
     let at = head.find("\r\nDate: ").expect("a date") + 8;
@@ -233,7 +233,7 @@ pub fn exchange(server: &Server, bytes: &[u8]) -> Vec<Response> {
     std::iter::from_fn(|| client.next(false)).collect()
 }
 
-/// Asks for one thing on a connection of its own.
+/// Sends one request on a connection of its own.
 #[track_caller]
 pub fn get(server: &Server, path: &str) -> Response {
     Client::new(server).ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
@@ -244,7 +244,7 @@ pub fn reserve(headers: &str, body: &str) -> String {
     reserve_from("ticket", headers, body)
 }
 
-/// The same from another sale.
+/// The same for another sale.
 pub fn reserve_from(sale: &str, headers: &str, body: &str) -> String {
     format!(
         "POST /v1/sales/{sale}/reservations HTTP/1.1\r\nHost: a\r\n\
@@ -253,8 +253,8 @@ pub fn reserve_from(sale: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// What the sale `ticket` has sold, held or confirmed; after a while, since the view may be a
-/// little old. Free, held and confirmed units make the total.
+/// The units of the sale `ticket` that are held or confirmed, read after a while, since the view
+/// may be a little old. Free, held and confirmed units must add up to the total.
 #[track_caller]
 pub fn sold(server: &Server) -> u64 {
     std::thread::sleep(Duration::from_millis(150));
@@ -266,7 +266,7 @@ pub fn sold(server: &Server) -> u64 {
     units("held") + units("confirmed")
 }
 
-/// The server serves: a new connection buys one unit.
+/// Panics unless a new connection can buy one unit.
 #[track_caller]
 pub fn assert_sells(server: &Server) {
     let response = get(server, "/buy/ticket");
@@ -287,7 +287,7 @@ fn memory_bytes(server: &Server, name: &str) -> u64 {
     status_number(server, name) * 1024
 }
 
-/// A number of the server's `/proc/PID/status`, whose line begins with this.
+/// A number in the server's `/proc/PID/status`, from the line that begins with this.
 pub fn status_number(server: &Server, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
     let line = status.lines().find(|line| line.starts_with(name)).expect("its line");

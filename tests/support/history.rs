@@ -1,4 +1,4 @@
-//! One generated history for every ledger: they must agree outcome for outcome.
+//! Generated histories for every ledger: the ledgers must agree outcome for outcome.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use stampede::sale::{
 };
 use stampede::trace::Trace;
 
-/// What a history is put to. Time comes with the group and does not go back.
+/// A ledger under test. Time comes with each group and never goes back.
 pub trait Ledger {
-    /// Carries out one group at a time in ms since 1970.
+    /// Carries out one group at this time, in ms since 1970.
     fn apply(&mut self, now_ms: u64, group: &Group) -> GroupReply;
 }
 
@@ -49,7 +49,7 @@ impl Ledger for Model {
                     outcome => outcome,
                 }
             }
-            // Who names a making is no more told than that it is another one.
+            // A command that names another creation gets no answer but that it is another one.
             (None, Command::FindClaim(_, made)) if *made != Creation::UNKNOWN => {
                 Outcome::NotClaimed
             }
@@ -60,25 +60,26 @@ impl Ledger for Model {
     }
 }
 
-/// A time that passes, then a group.
+/// Time that passes, then a group.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Since the step before.
+    /// Since the previous step.
     pub pause_ms: u64,
     /// One group, in order.
     pub commands: Vec<Command>,
 }
 
-/// When a history begins, in ms since 1970.
+/// Start of a history, in ms since 1970.
 pub const BEGIN_MS: u64 = 1_700_000_000_000;
-/// Hold times and gates are within this of the beginning, so that steps cross them.
+/// Hold times, opening and closing times are within this of the start, so that steps cross them.
 const SPAN_MS: u64 = 3_000;
-/// Ids that a history's confirm, cancel and show name: reserve commands take theirs from here too.
+/// Ids for a history's confirm, cancel and show commands; reserve commands take theirs from here
+/// too.
 const IDS: u128 = 40;
 
-/// Histories of up to this many steps. Each reserve command has an id of its own.
+/// Histories of up to this number of steps. Each reserve command has its own id.
 pub fn histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    // In most sales hardly anything has ticket types, and in the others nearly everything.
+    // In most sales hardly any request has ticket types, and in the others nearly every one.
     let typed = prop_oneof![2 => Just(0.1), 1 => Just(0.9)];
     typed.prop_flat_map(move |typed| {
         let whole = Just(Split::Whole).boxed();
@@ -86,7 +87,7 @@ pub fn histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// How the sales of a history are kept, and how many of them, and of the requests, have ticket types.
+/// How a history's sales are stored, and how many of the sales and requests have ticket types.
 #[derive(Debug, Clone)]
 struct Ways {
     split: BoxedStrategy<Split>,
@@ -115,7 +116,7 @@ fn histories_of(ways: Ways, steps: usize) -> impl Strategy<Value = Vec<Step>> {
             reserve.id = id(n);
         });
         for command in steps.iter_mut().flat_map(|step| &mut step.commands) {
-            // As whoever makes a split sale does, and some that were left by an earlier one.
+            // As the creation of a split sale does, and some that an earlier creation left.
             if let Command::Create(spec) = command
                 && matches!(spec.split, Split::Part { .. })
                 && spec.hold_ms % 2 == 0
@@ -129,7 +130,7 @@ fn histories_of(ways: Ways, steps: usize) -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// Some ids begin alike, as those of a batch do, and some like no other.
+/// Some ids begin alike, as those of a batch do; others have nothing in common.
 fn id(n: u128) -> ReservationId {
     let beginning = if n.is_multiple_of(2) { n } else { n % 3 };
     ReservationId(n | beginning << 100)
@@ -147,7 +148,8 @@ fn step(ways: &Ways) -> impl Strategy<Value = Step> + use<> {
         .prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
 }
 
-/// Few users, few keys: they collide, also within a batch. A user may have spaces and no ASCII.
+/// Few users and few keys: they collide, also within a batch. A user may have spaces and non-ASCII
+/// characters.
 fn reserve(typed: f64) -> impl Strategy<Value = Command> {
     let user = prop_oneof![
         2 => Just(None),
@@ -160,7 +162,7 @@ fn reserve(typed: f64) -> impl Strategy<Value = Command> {
     ];
     let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
     let made = prop_oneof![2 => Just(0), 1 => 1..3u64];
-    // Who asks for it decides nothing.
+    // The trace of the request decides nothing.
     let trace = prop::option::weighted(0.2, "[!-~]{1,40}");
     let note = prop::option::weighted(0.1, prop::sample::select(vec!["row 7", "asked=9", "张 "]));
     let lines = prop::option::weighted(typed, lines().prop_filter("none", |l| !l.is_empty()));
@@ -186,7 +188,7 @@ fn reserve(typed: f64) -> impl Strategy<Value = Command> {
     )
 }
 
-/// A command about one reservation. Some of a run name the same one.
+/// A command about one reservation. Some commands of a run name the same one.
 fn settle(typed: f64) -> impl Strategy<Value = Command> {
     let id = || (0..IDS).prop_map(id);
     let remaining = move || {
@@ -206,7 +208,7 @@ fn settle(typed: f64) -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Of up to four types, one of which no sale has.
+/// Lines of up to four types, one of which no sale has.
 fn lines() -> impl Strategy<Value = Lines> {
     let type_units = prop_oneof![3 => Just(0u32), 4 => 1..3u32, 1 => 3..6u32];
     let odd = prop_oneof![12 => Just(0u32), 1 => Just(1u32)];
@@ -219,7 +221,7 @@ fn lines() -> impl Strategy<Value = Lines> {
     )
 }
 
-/// Their caps, which sometimes are more than the sale has.
+/// Caps of the types, which sometimes exceed the sale's total.
 fn types(typed: f64) -> impl Strategy<Value = Types> {
     let cap = prop_oneof![5 => 1..25u64, 1 => 25..90u64];
     let caps = (cap.clone(), cap.clone(), cap).prop_map(|(adult, child, dog)| {
@@ -230,12 +232,12 @@ fn types(typed: f64) -> impl Strategy<Value = Types> {
     prop::option::weighted(typed, caps).prop_map(Option::unwrap_or_default)
 }
 
-/// Some are beyond what a sale allows.
+/// Quantities, some beyond what a sale allows.
 fn hold_ms() -> impl Strategy<Value = u64> {
     prop_oneof![5 => 1..3_000u64, 1 => EXTEND_MAX_MS_DEFAULT..EXTEND_MAX_MS_DEFAULT + 4_000]
 }
 
-/// What is paid, paid back, and then asked for in vain.
+/// Reservations that are paid, refunded, and then asked for in vain.
 fn payback() -> impl Strategy<Value = Vec<Command>> {
     (0..IDS / 4).prop_map(id).prop_map(|id| {
         vec![
@@ -248,7 +250,7 @@ fn payback() -> impl Strategy<Value = Vec<Command>> {
     })
 }
 
-/// What an operator does who wants the sale gone. Often something is still held.
+/// An operator's attempt to remove the sale. Often some units are still held.
 fn removal() -> impl Strategy<Value = Vec<Command>> {
     let cancels = vec((0..IDS).prop_map(|n| Command::Cancel(id(n))), 0..IDS as usize);
     (cancels, any::<bool>()).prop_map(|(mut commands, expire)| {
@@ -271,15 +273,15 @@ fn other(ways: &Ways) -> impl Strategy<Value = Command> + use<> {
         1 => Just(Command::Open),
         1 => Just(Command::Close),
         1 => spec(ways).prop_map(Command::Create),
-        1 => (0..5u32, 0..3u64, 0..9u64).prop_map(|(to, gave, units)| Command::Give { to, gave, units }),
-        1 => (0..5u32, 0..40u64).prop_map(|(from, gave)| Command::Take { from, gave }),
+        1 => (0..5u32, 0..3u64, 0..9u64).prop_map(|(to, gave, units)| Command::TransferOut { to, gave, units }),
+        1 => (0..5u32, 0..40u64).prop_map(|(from, gave)| Command::TransferIn { from, gave }),
         1 => Just(Command::Show),
-        1 => prop::sample::select(vec![0, 3]).prop_map(|parts| Command::Glance { parts }),
+        1 => prop::sample::select(vec![0, 3]).prop_map(|parts| Command::Peek { parts }),
         1 => Just(Command::Remove),
     ]
 }
 
-/// Some of each, and sometimes none.
+/// Some lines of each type, and sometimes none.
 fn terms() -> impl Strategy<Value = Terms> {
     let closes =
         prop_oneof![2 => Just(TIME_MS_MAX), 3 => BEGIN_MS..BEGIN_MS + 2 * SPAN_MS, 2 => 0..2u64];
@@ -298,7 +300,7 @@ fn terms() -> impl Strategy<Value = Terms> {
         ),
         prop::option::of(prop_oneof![Just(0), 1..6u32]),
     );
-    // All of a sale that is plain.
+    // The fields of a plain sale.
     let none = Just((Some(1), Some(EXTEND_MAX_MS_DEFAULT), Some(None), Some(0)));
     let rules = prop_oneof![2 => Just((None, None, None, None)), 2 => some, 1 => none];
     (plain, rules).prop_map(|(plain, rules)| {
@@ -335,7 +337,7 @@ fn spec(ways: &Ways) -> impl Strategy<Value = SaleSpec> + use<> {
                 hold_ms,
                 quantity_max,
                 split,
-                // As a sale's definition may be.
+                // Rules as a sale's definition may have them.
                 rules: Rules {
                     quantity_min: rules.quantity_min.min(quantity_max),
                     reservations_max: if split == Split::Whole {
@@ -364,12 +366,12 @@ fn rules() -> impl Strategy<Value = Rules> {
     prop_oneof![2 => Just(Rules::default()), 1 => some]
 }
 
-/// The kinds of answers that histories came across: a test asks for [all](Seen::kinds).
+/// The kinds of outcomes that histories met: a test asks for [all](Seen::kinds).
 #[derive(Default)]
 pub struct Seen(BTreeSet<String>);
 
 impl Seen {
-    /// How many kinds of outcomes there are.
+    /// Number of kinds of outcomes.
     pub const KINDS: usize = 42;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
@@ -387,8 +389,8 @@ impl Seen {
     }
 }
 
-/// The next deadline of a ledger may be that of what is no longer held, so earlier than the model's,
-/// never later.
+/// A ledger's next deadline may be that of a reservation that is no longer held: earlier than the
+/// model's, never later.
 fn take_early_dues(got: &mut GroupReply, expected: &GroupReply) {
     for (got, expected) in got.outcomes.iter_mut().zip(&expected.outcomes) {
         if let Outcome::Released { next_due_ms: due_ms @ Some(_), .. } = got
@@ -400,8 +402,8 @@ fn take_early_dues(got: &mut GroupReply, expected: &GroupReply) {
     }
 }
 
-/// Runs one history through the model and every ledger, and checks after each step that they agree
-/// and that nothing is oversold or lost.
+/// Runs one history through the model and every ledger. Checks after each step that they agree and
+/// that nothing is oversold or lost.
 pub fn agree(
     sale: &SaleId,
     steps: &[Step],

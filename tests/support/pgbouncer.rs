@@ -1,5 +1,6 @@
-//! A real PgBouncer for a test, before a [`PostgresServer`](super::postgres_server::PostgresServer):
-//! its own process, port and folder, gone when it is dropped.
+//! A real PgBouncer for a test, in front of a
+//! [`PostgresServer`](super::postgres_server::PostgresServer): its own process, port and folder,
+//! removed on drop.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -13,9 +14,9 @@ use tempfile::TempDir;
 use super::postgres_server::port::Port;
 use super::postgres_server::{PostgresServer, account};
 
-/// Where the package of Debian has it, which is not in every user's PATH.
+/// Where Debian's package puts it, which is not in every user's PATH.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
-/// Time to come up.
+/// Time for the start.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running PgBouncer with one database, `postgres`.
@@ -28,7 +29,7 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one in this `pool_mode`, with this many connections to PostgreSQL.
     pub fn start(server: &PostgresServer, pool_mode: &str, connections: usize) -> Self {
-        // Somebody may take the port between our look and its start: look again.
+        // Another process may take the port between our choice and the start: choose again.
         for _ in 0..10 {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let mut pooler = Self { folder, port: Port::free(), child: None };
@@ -39,12 +40,12 @@ impl PgBouncer {
         panic!("PgBouncer did not start in ten attempts");
     }
 
-    /// The URL of the database through it.
+    /// The URL of the database through PgBouncer.
     pub fn url(&self) -> String {
         format!("postgres://stampede@127.0.0.1:{}/postgres", self.port.number())
     }
 
-    /// Whether it came up.
+    /// Whether it started.
     fn spawn(&mut self, server: &PostgresServer, pool_mode: &str, connections: usize) -> bool {
         let (folder, port) = (self.folder.path(), self.port.number());
         let settings = format!(
@@ -60,7 +61,7 @@ impl PgBouncer {
         let file = folder.join("pgbouncer.ini");
         fs::write(&file, settings).expect("its settings");
         let mut command = Command::new(PROGRAM);
-        // As PostgreSQL, it refuses to run as root.
+        // Like PostgreSQL, it refuses to run as root.
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = account();
             chown(folder, Some(uid), Some(gid)).expect("chown");

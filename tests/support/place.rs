@@ -1,5 +1,5 @@
-//! The same server over each line that buyers come by: in the clear, and over TLS. A test that walks
-//! both says once what must hold for a connection.
+//! The same server over each kind of connection that buyers use: plain, and TLS. A test that walks
+//! both states once what must hold for a connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,14 +13,14 @@ use crate::client::{Client, Response, Stream};
 use crate::secure::{Files, Secure, hello};
 use crate::server::Server;
 
-/// A server, and the line by which it is asked.
+/// A server, and the kind of connection to it.
 pub struct Place {
     server: Server,
     tls: Option<(Files, Arc<ClientConfig>)>,
 }
 
 impl Place {
-    /// A server with these options in the clear, and after it another one over TLS.
+    /// A server with these options without TLS, and then another one with TLS.
     pub fn each(options: &[&str]) -> impl Iterator<Item = Self> + use<> {
         Self::each_limited("", options)
     }
@@ -42,7 +42,7 @@ impl Place {
         Self { server: Server::start_limited(limits, options), tls: None }
     }
 
-    /// The operator's own requests go in the clear.
+    /// The operator's own requests go without TLS.
     fn secure(limits: &str, options: &[&str]) -> Self {
         println!("over TLS, with {options:?}");
         let files = Files::make(&["localhost"], 30);
@@ -52,28 +52,28 @@ impl Place {
         Self { server: Server::start_limited(limits, &options), tls: Some((files, config)) }
     }
 
-    /// Whether it is asked over TLS.
+    /// Whether the connection uses TLS.
     pub fn is_secure(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// A client of it.
+    /// A client of the server.
     #[track_caller]
     pub fn client(&self) -> Client<Line> {
         self.try_client().expect("a connection")
     }
 
-    /// The same. An error: the server does not shake hands.
+    /// The same. An error: the server does not complete the handshake.
     pub fn try_client(&self) -> io::Result<Client<Line>> {
         self.client_over(Server::connect_to(self.line_address()))
     }
 
-    /// What a client sends first: its part of a handshake, or else this request.
+    /// The first bytes of a client: its part of a handshake, or else this request.
     pub fn first_bytes(&self, request: &str) -> Vec<u8> {
         self.tls.as_ref().map_or_else(|| request.into(), |(_, config)| hello(config))
     }
 
-    /// Where it is asked.
+    /// The server's address.
     pub fn line_address(&self) -> SocketAddr {
         if self.is_secure() { self.server.secure() } else { self.server.address() }
     }
@@ -83,13 +83,13 @@ impl Place {
         self.door().client_over(socket)
     }
 
-    /// The way in, for a thread of its own.
+    /// The connection's parameters, for a thread of its own.
     pub fn door(&self) -> Door {
         let tls = self.tls.as_ref().map(|(_, config)| config.clone());
         Door { address: self.line_address(), tls }
     }
 
-    /// Asks for one thing on a connection of its own.
+    /// Sends one request on a connection of its own.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
         self.client().ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
@@ -105,7 +105,7 @@ impl Place {
     }
 }
 
-/// The way into a server, whichever process that is.
+/// How to connect to a server, whichever process it is.
 pub struct Door {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
@@ -141,7 +141,7 @@ impl DerefMut for Place {
     }
 }
 
-/// A connection over either line.
+/// A connection of either kind.
 pub enum Line {
     Plain(TcpStream),
     Tls(Secure),
@@ -156,7 +156,7 @@ impl Line {
         }
     }
 
-    /// Another handle to it. Only one of them may write.
+    /// A second handle. Only one of them may write.
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Plain(socket) => socket.try_clone().map(Self::Plain),

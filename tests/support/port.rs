@@ -1,27 +1,26 @@
-//! A TCP port for a server that a test starts, which no other test takes meanwhile, also not one of
-//! another process: else two servers may be told the same one, and both tests would speak to whichever
-//! came first.
+//! A TCP port for a server of a test. No other test takes it meanwhile, in this process or another
+//! one: otherwise two servers may get the same port, and both tests would talk to the first one.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// A port on 127.0.0.1, for as long as this is kept.
+/// A port on 127.0.0.1, reserved until this is dropped.
 pub struct Port {
     number: u16,
-    /// Names that one process has at a time, and that go with it.
+    /// Names that one process can hold at a time, and that go with the process.
     _claims: Vec<UnixListener>,
 }
 
 impl Port {
-    /// One that nobody has at the moment: no server, no client, no other test.
+    /// A port without a server, a client or another test at the moment.
     #[allow(dead_code)]
     pub fn free() -> Self {
         Self::find(|_| Some(Vec::new()))
     }
 
-    /// The same for a server that also takes the port that is so much higher.
+    /// The same for a server that also uses the port this far above it.
     #[allow(dead_code)]
     pub fn free_with(above: u16) -> Self {
         Self::find(|number| {
@@ -53,7 +52,7 @@ fn listen(number: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, number))
 }
 
-/// Nothing if another test has it.
+/// `None` if another test has it.
 fn claim(number: u16) -> Option<UnixListener> {
     let name = format!("stampede-test-port-{number}");
     let name = SocketAddr::from_abstract_name(name).expect("a name");

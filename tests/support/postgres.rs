@@ -1,8 +1,8 @@
-//! A real PostgreSQL for a test: a cluster of its own in a temporary folder, with a port and a socket
-//! of its own, gone when it is dropped.
+//! A real PostgreSQL for a test: its own cluster in a temporary folder, with its own port and
+//! socket, removed on drop.
 //!
-//! PostgreSQL refuses to run as root, so root runs it as `postgres` (the package makes that user) or
-//! `nobody`. `STAMPEDE_TEST_POSTGRES_BIN` names the folder of its programs.
+//! PostgreSQL refuses to run as root, so root runs it as `postgres` (a user that the package
+//! creates) or `nobody`. `STAMPEDE_TEST_POSTGRES_BIN` names the folder of its programs.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -21,11 +21,11 @@ use port::Port;
 #[allow(clippy::duplicate_mod, reason = "both kinds of servers bring it along")]
 pub mod port;
 
-/// Time to come up (after a crash the journal is replayed first), and to end.
+/// Time for the start (after a crash the journal is replayed first), and for the end.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A running (or stopped, to be started again) PostgreSQL with the superuser `stampede`, the
-/// database `postgres`, no passwords, and durable as PostgreSQL is by default.
+/// A running PostgreSQL (or a stopped one that can start again) with the superuser `stampede`, the
+/// database `postgres`, no passwords, and PostgreSQL's default durability.
 pub struct PostgresServer {
     folder: TempDir,
     port: Port,
@@ -34,7 +34,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Makes a cluster and starts it.
+    /// Creates a cluster and starts it.
     pub fn start() -> Self {
         let account = rustix::process::geteuid().is_root().then(account);
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -50,7 +50,7 @@ impl PostgresServer {
             panic!("this test needs PostgreSQL ({error}): apt-get install postgresql")
         });
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        // Somebody may take the port between our look and PostgreSQL's start: look again.
+        // Another process may take the port between our choice and the start: choose again.
         for _ in 0..10 {
             server.port = Port::free();
             if server.spawn() {
@@ -75,7 +75,7 @@ impl PostgresServer {
         format!("postgres://stampede@127.0.0.1:{}/{name}", self.port())
     }
 
-    /// The same as another user.
+    /// The same for another user.
     pub fn url_of(&self, user: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/postgres", self.port())
     }
@@ -86,18 +86,17 @@ impl PostgresServer {
         format!("postgres://stampede@{folder}:{}/postgres", self.port())
     }
 
-    /// A connection for what a test wants to see or set by hand.
+    /// A connection for a test's own queries.
     pub fn connect(&self) -> Client {
         Client::connect(&self.url(), NoTls).expect("a connection to PostgreSQL")
     }
 
-    /// From now on it speaks TLS to whoever wants it. The file with its certificate, which signed
-    /// itself.
+    /// Offers TLS from now on. Returns the file with its self-signed certificate.
     pub fn with_tls(&self) -> PathBuf {
         self.with_certificate("basicConstraints=critical,CA:FALSE")
     }
 
-    /// The same with the certificate of an authority, as PostgreSQL's manual has it.
+    /// The same with a certificate of an authority, as PostgreSQL's manual has it.
     pub fn with_tls_of_an_authority(&self) -> PathBuf {
         self.with_certificate("basicConstraints=critical,CA:TRUE")
     }
@@ -117,12 +116,12 @@ impl PostgresServer {
         certificate
     }
 
-    /// Ends it in order, without waiting for its clients.
+    /// Stops it in order, without waiting for its clients.
     pub fn stop(&mut self) {
         self.end(Signal::INT);
     }
 
-    /// Ends it as a crash does: nothing is written any more.
+    /// Stops it like a crash: nothing more is written.
     pub fn crash(&mut self) {
         self.end(Signal::QUIT);
     }
@@ -133,7 +132,7 @@ impl PostgresServer {
         assert!(self.spawn(), "PostgreSQL did not come back:\n{}", self.log());
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -142,7 +141,7 @@ impl PostgresServer {
         self.folder.path().join("data")
     }
 
-    /// One of PostgreSQL's programs, to be run as its owner.
+    /// One of PostgreSQL's programs, run as its owner.
     pub fn program(&self, name: &str) -> Command {
         let path = programs().join(name);
         let mut command = Command::new(if path.exists() { path } else { name.into() });
@@ -172,7 +171,7 @@ impl PostgresServer {
         child.wait().expect("wait for PostgreSQL");
     }
 
-    /// Whether it came up; not if its port was taken.
+    /// Whether it started. It has not if its port was taken.
     fn spawn(&mut self) -> bool {
         let log = fs::File::options()
             .create(true)
@@ -205,7 +204,7 @@ impl Drop for PostgresServer {
     }
 }
 
-/// Where the programs are: of the packages of Debian, the newest.
+/// The folder of the programs: the newest of Debian's packages.
 fn programs() -> PathBuf {
     if let Some(folder) = std::env::var_os("STAMPEDE_TEST_POSTGRES_BIN") {
         return folder.into();
@@ -219,7 +218,7 @@ fn programs() -> PathBuf {
     newest.unwrap_or_default()
 }
 
-/// The user and group that run it where we are root.
+/// The user and group that run it if we are root.
 pub fn account() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
     let find = |name: &str| {

@@ -1,7 +1,7 @@
-//! A real Redis for a test: its own process, port and folder, gone when it is dropped.
+//! A real Redis for a test: its own process, port and folder, removed on drop.
 //!
-//! `STAMPEDE_TEST_REDIS_SERVER` names the program to take for `redis-server`: another version, or
-//! Valkey.
+//! `STAMPEDE_TEST_REDIS_SERVER` names another program in place of `redis-server`: another version,
+//! or Valkey.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -18,16 +18,16 @@ use port::Port;
 #[allow(clippy::duplicate_mod, reason = "both kinds of servers bring it along")]
 pub mod port;
 
-/// Time for a Redis to come up. An append-only file is read first.
+/// Time for the start. An append-only file is read first.
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// A node of a Cluster speaks to the others at a port that is so much higher than its own.
+/// A node of a Cluster talks to the others at its own port plus this.
 const CLUSTER_BUS: u16 = 10_000;
 /// Its log, in its folder.
 const LOG: &str = "redis.log";
 /// Time for one answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running (or killed, to be started again) Redis.
+/// A running Redis, or a killed one that can start again.
 pub struct RedisServer {
     folder: TempDir,
     port: Port,
@@ -37,18 +37,18 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one with these arguments beside the port and the folder: `&["--appendonly", "yes"]`.
-    /// Nothing is persisted unless they say so.
+    /// Starts one with these arguments in addition to port and folder: `&["--appendonly", "yes"]`.
+    /// Without such arguments nothing is persisted.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_with(&[], arguments)
     }
 
-    /// The same, with variables of the environment more.
+    /// The same with more variables in the environment.
     pub fn start_with(environment: &[(&str, String)], arguments: &[&str]) -> Self {
         let own = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
         let in_cluster = arguments.contains(&"--cluster-enabled");
         let mut log = String::new();
-        // Somebody may take the port between our look and Redis' start: look again.
+        // Another process may take the port between our choice and the start: choose again.
         for _ in 0..10 {
             let mut server = Self {
                 folder: tempfile::tempdir().expect("a temporary folder"),
@@ -65,7 +65,7 @@ impl RedisServer {
         panic!("redis-server did not start in ten attempts; the last one's log:\n{log}");
     }
 
-    /// Starts one with the [`users`] of tuning/. The file is to be kept.
+    /// Starts one with the [`users`] of tuning/. Keep the returned file.
     #[allow(dead_code)]
     pub fn with_users() -> (Self, tempfile::NamedTempFile) {
         let file = users();
@@ -89,7 +89,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port())
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends it like `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill redis-server");
@@ -97,13 +97,13 @@ impl RedisServer {
         }
     }
 
-    /// Has it stand still, as a machine does that swaps: connections stay, nothing is answered.
+    /// Stops it like a machine that swaps: connections stay, nothing is answered.
     #[allow(dead_code)]
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Has it go on after [`stop`](Self::stop).
+    /// Continues after [`stop`](Self::stop).
     #[allow(dead_code)]
     pub fn go_on(&self) {
         self.signal(Signal::CONT);
@@ -121,12 +121,12 @@ impl RedisServer {
         assert!(self.spawn(), "redis-server did not come back on port {port}:\n{}", self.log());
     }
 
-    /// What it wrote to its log, all starts.
+    /// Its log, over all starts.
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_else(|e| e.to_string())
     }
 
-    /// A connection for what a test wants to see or set by hand.
+    /// A connection for a test's own commands.
     pub fn connect(&self) -> RedisConnection {
         RedisConnection::new(self.stream())
     }
@@ -139,7 +139,7 @@ impl RedisServer {
         stream
     }
 
-    /// Whether it came up; not if its port was taken.
+    /// Whether it started. It has not if its port was taken.
     fn spawn(&mut self) -> bool {
         let program = std::env::var("STAMPEDE_TEST_REDIS_SERVER");
         let mut command = Command::new(program.as_deref().unwrap_or("redis-server"));
@@ -173,7 +173,7 @@ impl RedisServer {
         };
         let mut answer = [0; 64];
         let asked = stream.write_all(b"PING\r\n").and_then(|()| stream.read(&mut answer));
-        // One that wants a password is up too.
+        // A Redis that wants a password is up too.
         asked.is_ok_and(|n| [&b"+PONG"[..], b"-NOAUTH"].iter().any(|a| answer[..n].starts_with(a)))
     }
 }
@@ -184,8 +184,8 @@ impl Drop for RedisServer {
     }
 }
 
-/// The users of `tuning/redis/users.acl`, whose passwords are those in the file; but the default
-/// user, who is the test itself, may do everything.
+/// The users of `tuning/redis/users.acl` with the passwords of that file. The default user, which
+/// is the test itself, may do everything.
 #[allow(dead_code)]
 pub fn users() -> tempfile::NamedTempFile {
     let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/users.acl");
@@ -204,7 +204,7 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    /// Takes a connection on which no reply is outstanding.
+    /// Wraps a connection without an outstanding reply.
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, parser: Parser::new() }
     }
@@ -214,7 +214,7 @@ impl RedisConnection {
         &mut self.stream
     }
 
-    /// Sends bytes as they are and reads this many replies. An error is a reply too.
+    /// Sends these bytes and reads this number of replies. An error counts as a reply.
     pub fn send(&mut self, request: &[u8], replies: usize) -> Vec<Value> {
         self.stream.write_all(request).expect("send to Redis");
         (0..replies)
@@ -222,7 +222,7 @@ impl RedisConnection {
             .collect()
     }
 
-    /// One command, its arguments parted by spaces.
+    /// One command, with arguments separated by spaces.
     pub fn ask(&mut self, command: &str) -> Value {
         let mut words = command.split(' ');
         let mut packed = redis::cmd(words.next().expect("a command"));
@@ -230,12 +230,12 @@ impl RedisConnection {
         self.send(&packed.get_packed_command(), 1).remove(0)
     }
 
-    /// One command whose answer is a text or a number.
+    /// One command whose reply is a text or a number.
     pub fn text(&mut self, command: &str) -> String {
         redis::from_redis_value(self.ask(command)).expect("a text")
     }
 
-    /// One command whose answer is a list of texts, also within lists.
+    /// One command whose reply is a list of texts, also within lists.
     pub fn list(&mut self, command: &str) -> Vec<String> {
         fn flatten(value: Value, into: &mut Vec<String>) {
             match value {
@@ -248,7 +248,7 @@ impl RedisConnection {
         list
     }
 
-    /// What a sale's hash of reservations holds: ids, and what stands of each.
+    /// The content of a sale's hash of reservations: ids, and the text after each.
     pub fn reservations(&mut self, key: &str) -> Vec<(String, String)> {
         let fields = self.list(&format!("HGETALL {key}"));
         let lines = fields.chunks(2).flat_map(|field| field[1].lines());

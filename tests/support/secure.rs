@@ -1,4 +1,4 @@
-//! Certificates that a test makes, and clients that speak TLS.
+//! Certificates that a test creates, and clients that speak TLS.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -26,12 +26,12 @@ pub struct Files {
 }
 
 impl Files {
-    /// One that signs itself, for these hosts, for so many days from now.
+    /// A self-signed certificate for these hosts and this number of days from now.
     pub fn make(hosts: &[&str], days: u32) -> Self {
         Self::make_with(hosts, days, &[])
     }
 
-    /// The same by a clock of its own.
+    /// The same by another clock.
     pub fn make_with(hosts: &[&str], days: u32, environment: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);
@@ -49,12 +49,12 @@ impl Files {
         Self { _folder: folder, certificate, key }
     }
 
-    /// The options that name them.
+    /// The options that name the files.
     pub fn options(&self) -> [&str; 4] {
         ["--tls-cert", text(&self.certificate), "--tls-key", text(&self.key)]
     }
 
-    /// Puts others in their place, in one step each as an operator's tool does.
+    /// Replaces the files, in one step each as an operator's tool does.
     pub fn replace_by(&self, others: &Self) {
         for (from, to) in [(&others.key, &self.key), (&others.certificate, &self.certificate)] {
             let new = to.with_extension("new");
@@ -63,7 +63,7 @@ impl Files {
         }
     }
 
-    /// A client that trusts nobody else.
+    /// A client that trusts this certificate alone.
     pub fn client(&self) -> Arc<ClientConfig> {
         self.client_with(&[&rustls::version::TLS13, &rustls::version::TLS12])
     }
@@ -100,7 +100,7 @@ pub fn hello(config: &Arc<ClientConfig>) -> Vec<u8> {
     record
 }
 
-/// A connection over TLS. Another handle to it may read while this one writes.
+/// A TLS connection. A second handle may read while this one writes.
 pub struct Secure {
     tls: Arc<Mutex<ClientConnection>>,
     /// Its socket.
@@ -110,7 +110,7 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// Connects and shakes hands, as somebody who wants this host.
+    /// Connects and completes the handshake, asking for this host.
     pub fn connect(
         address: SocketAddr,
         config: &Arc<ClientConfig>,
@@ -119,12 +119,12 @@ impl Secure {
         Self::over(TcpStream::connect(address)?, config, host)
     }
 
-    /// Shakes hands over this socket.
+    /// Completes the handshake over this socket.
     pub fn over(socket: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
         Self::over_with(socket, config, host, b"")
     }
 
-    /// The same. These bytes go along with the handshake's end.
+    /// The same. These bytes go along with the end of the handshake.
     pub fn over_with(
         mut socket: TcpStream,
         config: &Arc<ClientConfig>,
@@ -143,18 +143,19 @@ impl Secure {
         Ok(Self { tls: Arc::new(Mutex::new(tls)), socket, unsent: Vec::new() })
     }
 
-    /// What rustls knows of it.
+    /// The state of rustls.
     pub fn tls(&self) -> MutexGuard<'_, ClientConnection> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another handle to it. Only one of them may write.
+    /// A second handle. Only one of them may write.
     pub fn try_clone(&self) -> io::Result<Self> {
         let (tls, socket) = (self.tls.clone(), self.socket.try_clone()?);
         Ok(Self { tls, socket, unsent: Vec::new() })
     }
 
-    /// Makes records of these bytes, and of what else rustls has to send. The caller sends them.
+    /// Makes records of these bytes and of everything else that rustls has to send. The caller
+    /// sends them.
     pub fn seal(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut records = Vec::new();
         let mut tls = self.tls();
@@ -168,12 +169,12 @@ impl Secure {
 
 impl Read for Secure {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // So much rustls takes at once.
+        // rustls takes this much at once.
         let mut piece = [0; 4096];
         loop {
             match self.tls().reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Also the end: an error, if the server has not said that it is.
+                // The end is an error too, unless the server has announced it.
                 read => return read,
             }
             let count = self.socket.read(&mut piece)?;

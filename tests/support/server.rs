@@ -1,6 +1,6 @@
-//! A real server for a test: its own process, port and data folder, gone when it is dropped.
+//! A real server for a test: its own process, port and data folder, removed on drop.
 //!
-//! A test fails if its server has panicked meanwhile, also where the server went on after it.
+//! A test fails if its server has panicked meanwhile, even if the server went on.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -15,12 +15,17 @@ use rustix::process::{
 };
 use tempfile::TempDir;
 
-/// Time for a server to say that it listens.
+/// Time for a server to start listening.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Time for one answer, or for a server to end.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running (or ended, to be started again) server.
+/// Time for a port to be free again, at a restart.
+const PORT_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two attempts to get it.
+const PORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running server, or an ended one that can start again.
 pub struct Server {
     folder: TempDir,
     program: String,
@@ -38,8 +43,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one with these options: `&["--sale", "ticket=150"]`. Unless they say otherwise it
-    /// has a port and a data folder of its own.
+    /// Starts one with these options: `&["--sale", "ticket=150"]`. Unless the options name others,
+    /// it has its own port and data folder.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_limited("", arguments)
     }
@@ -49,12 +54,12 @@ impl Server {
         Self::start_in(env!("CARGO_BIN_EXE_stampede"), limits, &[] as &[(&str, &str)], arguments)
     }
 
-    /// The same, with variables of the environment more.
+    /// The same with more variables in the environment.
     pub fn start_with(environment: &[(&str, impl AsRef<str>)], arguments: &[&str]) -> Self {
         Self::start_program(env!("CARGO_BIN_EXE_stampede"), environment, arguments)
     }
 
-    /// The same with a standard error of the caller's, which is then not part of the log.
+    /// The same with the caller's standard error, which is then not part of the log.
     pub fn start_to(standard_error: File, limits: &str, arguments: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_stampede");
         let mut server = Self::prepare(program, limits, &[("", ""); 0], arguments);
@@ -63,7 +68,7 @@ impl Server {
         server
     }
 
-    /// The same of another build.
+    /// The same with another build.
     pub fn start_program(
         program: &str,
         environment: &[(&str, impl AsRef<str>)],
@@ -110,9 +115,26 @@ impl Server {
         }
     }
 
-    /// Starts it again on the same data and port. Ends it first, as `kill -9` does, if it runs.
-    #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
+    /// Starts it again on the same data and port. If it runs, ends it first like `kill -9`.
     pub fn restart(&mut self) {
+        let is_again = self.address.is_some() || self.control.is_some();
+        let deadline = Instant::now() + PORT_PATIENCE;
+        loop {
+            let before = self.log().len();
+            if self.try_restart() {
+                return;
+            }
+            let log = self.log();
+            let told = log.get(before..).unwrap_or_default();
+            // The system may have given its port to a connection of another test meanwhile.
+            let is_taken = is_again && told.contains("Address already in use");
+            assert!(is_taken && Instant::now() < deadline, "the server did not start: {log}");
+            thread::sleep(PORT_PAUSE);
+        }
+    }
+
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
+    fn try_restart(&mut self) -> bool {
         self.kill();
         let mut child = self.command().spawn().expect("start the server");
         let log = self.log.clone();
@@ -130,11 +152,12 @@ impl Server {
         self.process = Some(Pid::from_child(&child));
         let Some(addresses) = printed_addresses(stdout, self.log.clone()) else {
             self.kill();
-            panic!("the server did not start: {}", self.log());
+            return false;
         };
         self.address = addresses.public;
         self.secure = addresses.secure;
         self.control = addresses.control;
+        true
     }
 
     fn command(&self) -> Command {
@@ -160,7 +183,7 @@ impl Server {
             command.arg("--listen").arg(format!("127.0.0.1:{port}"));
         }
         if !has("--control") {
-            // The port it had last time, as a restarted server has.
+            // The same port as last time, as a restarted server has.
             let port = self.control.map_or(0, |address| address.port());
             command.arg("--control").arg(format!("127.0.0.1:{port}"));
         }
@@ -174,17 +197,17 @@ impl Server {
         command
     }
 
-    /// Where it listens (first, if it listens on several). Not on a Unix socket alone.
+    /// Its address (the first, if it has several). Not for a server on a Unix socket alone.
     pub fn address(&self) -> SocketAddr {
         self.address.expect("it listens on an address")
     }
 
-    /// Where it speaks TLS.
+    /// Its TLS address.
     pub fn secure(&self) -> SocketAddr {
         self.secure.expect("it speaks TLS")
     }
 
-    /// Where its control port is.
+    /// The address of its control port.
     pub fn control(&self) -> SocketAddr {
         self.control.expect("it has a control port")
     }
@@ -194,7 +217,7 @@ impl Server {
         Self::connect_to(self.control())
     }
 
-    /// A connection to it, which gives up reading and writing after [`ANSWER_DEADLINE`].
+    /// A connection to it, with timeouts of [`ANSWER_DEADLINE`] for reading and writing.
     pub fn connect(&self) -> TcpStream {
         Self::connect_to(self.address())
     }
@@ -213,7 +236,7 @@ impl Server {
         self.process.expect("it runs").as_raw_nonzero().get() as u32
     }
 
-    /// What it has printed and logged so far, over all its starts.
+    /// Its output and log so far, over all its starts.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -223,7 +246,7 @@ impl Server {
         kill_process(self.process.expect("it runs"), signal).expect("send a signal");
     }
 
-    /// Has it end as `kill -9` does.
+    /// Ends it like `kill -9`.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             end_now(process);
@@ -231,13 +254,13 @@ impl Server {
         self.finish_log();
     }
 
-    /// Has it end as an operator does: SIGTERM. Returns its exit code.
+    /// Ends it like an operator, by SIGTERM. Returns its exit code.
     pub fn terminate(&mut self) -> i32 {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits until it has ended by itself and returns its exit code; -1 if a signal ended it.
+    /// Waits until it has ended by itself. Returns its exit code; -1 if a signal ended it.
     pub fn wait(&mut self) -> i32 {
         let code = self.await_end();
         self.finish_log();
@@ -259,18 +282,19 @@ impl Server {
         }
     }
 
-    /// Has a new process take over (SIGUSR2), and waits until the old one has ended and the new one is
-    /// ready. From then on it is the server.
+    /// Has a new process take over (SIGUSR2). Waits until the old one has ended and the new one is
+    /// ready; from then on the new one is the server.
     pub fn hand_over(&mut self) {
         const READY: &str = "buy one";
-        // Whose parent ends becomes ours.
+        // A process whose parent ends becomes our child.
         set_child_subreaper(Some(getpid())).expect("become a reaper");
         let times = self.log().matches(READY).count();
         self.signal(Signal::USR2);
         let code = self.await_end();
         let log = self.log();
         assert_eq!(code, 0, "the old process failed: {log}");
-        let said = log.rsplit_once("giving way to a new process pid=").expect("it has given way");
+        let said =
+            log.rsplit_once("hand-over: new process takes over pid=").expect("it has given way");
         let pid: String = said.1.chars().take_while(char::is_ascii_digit).collect();
         self.process = Pid::from_raw(pid.parse().expect("a process"));
         let until = Instant::now() + START_DEADLINE;
@@ -281,7 +305,7 @@ impl Server {
         }
     }
 
-    /// Panics that the server catches are part of the test.
+    /// For a test that expects panics which the server catches.
     pub fn allow_panics(&mut self) {
         self.may_panic = true;
     }
@@ -295,7 +319,7 @@ impl Server {
         code == Some(None)
     }
 
-    /// Reads the log to its end, once the server has ended.
+    /// Reads the log to its end, after the server has ended.
     fn finish_log(&mut self) {
         if let Some(reader) = self.log_reader.take() {
             let _ = reader.join();
@@ -318,7 +342,7 @@ impl Drop for Server {
     }
 }
 
-/// The exit code of a process that has ended; -1 if a signal ended it.
+/// The exit code of an ended process; -1 if a signal ended it.
 fn ended(process: Pid) -> Option<i32> {
     let ended = waitpid(Some(process), WaitOptions::NOHANG).expect("wait for the server");
     ended.map(|(_, status)| status.exit_status().unwrap_or(-1))
@@ -329,7 +353,7 @@ fn end_now(process: Pid) {
     waitpid(Some(process), WaitOptions::empty()).expect("wait for the server");
 }
 
-/// Where a server says that it listens.
+/// The address that a server prints.
 #[derive(Default, Clone, Copy)]
 struct Addresses {
     public: Option<SocketAddr>,

@@ -1,4 +1,4 @@
-//! What the tests of the folder `tuning/` share: its files, and the programs that read them.
+//! Shared by the tests of the folder `tuning/`: its files, and the programs that read them.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ pub fn text(path: &str) -> String {
     fs::read_to_string(folder().join(path)).expect("a file of tuning/")
 }
 
-/// A program that may be in a folder that only root has in its PATH.
+/// The path of a program, also in folders that only root has in its PATH.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new("env");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -28,7 +28,7 @@ pub fn program(name: &str) -> Command {
     command
 }
 
-/// A program of a test, ended with it.
+/// A program of a test, killed on drop.
 pub struct Running(pub Child);
 
 impl Drop for Running {

@@ -1,7 +1,7 @@
 //! Which file of a crate imports which, and where imports run in a circle.
 //!
-//! Read line by line, as `rustfmt` leaves them: the `use` lines, and the paths that are written out
-//! where they are needed. Tests import what they like and are no part of it.
+//! Files are read line by line, as `rustfmt` leaves them: the `use` lines, and the paths within code.
+//! Tests may import anything and are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ pub type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
 /// The arrows between the files of one crate, which are given as their paths from the folder of its
 /// root, and their text.
 ///
-/// An arrow ends at the last file that a path names. So what a parent hands on with
-/// `pub use child::Name` is taken from the parent, and the parent takes it from the child.
+/// An arrow ends at the last file that a path names. So a name that a parent re-exports by
+/// `pub use child::Name` is imported from the parent, and the parent imports it from the child.
 pub fn arrows(files: &[(&str, &str)]) -> Arrows {
     let files: Vec<_> = files.iter().filter(|(path, _)| !is_test(path)).collect();
     let modules: BTreeMap<_, _> = files.iter().map(|(path, _)| (module(path), *path)).collect();
@@ -32,14 +32,14 @@ pub fn arrows(files: &[(&str, &str)]) -> Arrows {
     arrows
 }
 
-/// Those arrows that are part of a circle, or lead from one circle to another. None: imports point
-/// one way.
+/// The arrows that are part of a circle, or lead from one circle to another. None: imports point one
+/// way.
 pub fn circles(mut arrows: Arrows) -> Arrows {
     loop {
         let before = arrows.len();
         let importing: BTreeSet<_> = arrows.keys().map(|(from, _)| from.clone()).collect();
         let imported: BTreeSet<_> = arrows.keys().map(|(_, to)| to.clone()).collect();
-        // Whom nobody imports is in no circle, nor is who imports nobody.
+        // A file that is not imported is in no circle, nor is a file that imports none.
         arrows.retain(|(from, to), _| imported.contains(from) && importing.contains(to));
         if arrows.len() == before {
             return arrows;
@@ -47,7 +47,7 @@ pub fn circles(mut arrows: Arrows) -> Arrows {
     }
 }
 
-/// Arrows as text, one a line.
+/// Arrows as text, one per line.
 pub fn listed(arrows: &Arrows) -> String {
     let mut lines = String::new();
     for ((from, to), names) in arrows {
@@ -57,7 +57,7 @@ pub fn listed(arrows: &Arrows) -> String {
     lines
 }
 
-/// Files that only tests are built with.
+/// Whether a file is compiled for tests alone.
 fn is_test(path: &str) -> bool {
     path.ends_with("tests.rs") || path.starts_with("test_")
 }
@@ -68,7 +68,7 @@ fn module(path: &str) -> Vec<&str> {
     if matches!(path, "lib" | "main") { Vec::new() } else { path.split('/').collect() }
 }
 
-/// A path that leads to something of this crate, from the crate's root on.
+/// A path within this crate, from the crate's root on.
 fn from_root<'a>(
     path: &'a str,
     here: &[&'a str],
@@ -94,13 +94,13 @@ fn from_root<'a>(
     Some(full)
 }
 
-/// The paths in a text: what its `use` trees name, and those in the code.
+/// The paths in a text: those of its `use` trees, and those within code.
 fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut lines = code.lines();
     while let Some(line) = lines.next() {
         let item = line.trim_start();
-        // Whom an item is visible to is no import.
+        // The visibility of an item is no import.
         let visible = item.strip_prefix("pub(").and_then(|rest| rest.split_once(") "));
         let item = visible.map_or(item, |(_, item)| item);
         if let Some(start) = item.trim_start_matches("pub ").strip_prefix("use ") {
@@ -117,7 +117,7 @@ fn paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// The paths of a tree such as `a::{b, c::{d, e}}`, each after what stands before the tree.
+/// The paths of a tree such as `a::{b, c::{d, e}}`, each with the prefix of the tree.
 fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     let Some((stem, branches)) = tree.split_once('{') else {
         let name = tree.split(" as ").next().unwrap_or(tree).trim();
@@ -134,13 +134,13 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The lines of a text, without comments and without what only tests are built with.
+/// The lines of a text, without comments and without items for tests alone.
 fn without_tests(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(indent) = line.strip_suffix("#[cfg(test)]") {
-            // The item after it ends with the first line that is indented like it and closes something.
+            // The item after it ends with the first line of the same indent that closes something.
             lines.find(|line| {
                 let rest = line.strip_prefix(indent).unwrap_or(line);
                 !rest.starts_with([' ', '/', '#']) && rest.ends_with([';', '}', ','])
@@ -171,7 +171,7 @@ const IN_A_CIRCLE: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn a_circle_is_found_with_the_names_that_tie_it() {
+fn a_circle_is_found_with_its_imported_names() {
     let till =
         ("till.rs", "pub fn count() {}\n\nfn shut() {\n    crate::shop::open(0); // Really.\n}\n");
     let found = arrows(&[&IN_A_CIRCLE[..], &[till]].concat());
@@ -196,7 +196,7 @@ fn a_circle_is_found_with_the_names_that_tie_it() {
 }
 
 #[test]
-fn tests_and_comments_tie_nothing() {
+fn tests_and_comments_count_as_no_imports() {
     let till = (
         "till.rs",
         "pub fn count() {}\n\n// As crate::shop::open does.\n#[cfg(test)]\nfn shut() {\n    \

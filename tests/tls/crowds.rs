@@ -1,4 +1,5 @@
-//! A crowd over TLS that waits for a ledger which stands still: everybody hears the truth, about himself.
+//! A crowd over TLS that waits for a ledger which stands still: each gets a true answer about
+//! himself.
 
 use std::collections::HashSet;
 use std::thread;
@@ -15,7 +16,7 @@ const CROWD: usize = 1_000;
 const TICKETS: usize = 750;
 
 #[test]
-fn a_thousand_wait_for_redis_and_hear_the_truth_though_the_server_is_told_to_end() {
+fn a_drain_answers_a_thousand_waiting_tls_clients() {
     let redis = RedisServer::start(&[]);
     let files = Files::make(&["localhost"], 30);
     let sale = format!("ticket={TICKETS}");

@@ -1,4 +1,5 @@
-//! Certificates and keys: what the start says of wrong ones, which is shown to whom, and replacing them.
+//! Certificates and keys: the start's messages about wrong ones, which certificate a client gets,
+//! and replacing them.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::secure::{Files, Secure, text};
 use crate::server::{ANSWER_DEADLINE, Server};
 
-/// What the start says, and that it ends with a wrong setting.
+/// The start's message. It must end with the exit code of a wrong setting.
 fn complaint(options: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
     command.args(["check-config", "--listen", "tls:127.0.0.1:0"]).args(options);
@@ -24,7 +25,7 @@ fn complaint(options: &[&str]) -> String {
 }
 
 #[test]
-fn what_can_not_be_used_ends_the_start_and_is_named() {
+fn an_unusable_tls_file_stops_the_start_and_is_named() {
     let good = Files::make(&["localhost"], 30);
     let other = Files::make(&["localhost"], 30);
     let clock = Clock::new();
@@ -65,7 +66,7 @@ fn what_can_not_be_used_ends_the_start_and_is_named() {
 }
 
 #[test]
-fn one_that_ends_soon_is_a_warning() {
+fn a_certificate_that_expires_soon_is_warned_of() {
     let soon = Files::make(&["localhost"], 5);
     let listen = ["--listen", "tls:127.0.0.1:0"];
     let server = Server::start(&[&listen[..], &soon.options()].concat());
@@ -76,7 +77,7 @@ fn one_that_ends_soon_is_a_warning() {
 }
 
 #[test]
-fn a_client_is_shown_the_certificate_of_the_host_that_it_names() {
+fn a_client_gets_the_certificate_of_its_server_name() {
     let (one, two) = (Files::make(&["one.example"], 30), Files::make(&["*.two.example"], 30));
     let listen = ["--listen", "tls:127.0.0.1:0"];
     let server = Server::start(&[&listen[..], &one.options(), &two.options()].concat());
@@ -86,13 +87,13 @@ fn a_client_is_shown_the_certificate_of_the_host_that_it_names() {
     connect(&one, "one.example").expect("the first");
     connect(&two, "www.two.example").expect("the second");
     assert!(connect(&two, "one.example").is_err());
-    // A host that is in none is shown the first.
+    // A client that names no known host gets the first.
     let error = connect(&one, "three.example").expect_err("not its name");
     assert!(error.to_string().contains("not valid for name"), "{error}");
 }
 
 #[test]
-fn certificates_are_replaced_under_load_and_nobody_notices() {
+fn certificates_are_replaced_under_load_without_an_error() {
     const TIMES: usize = 20;
     let files = Files::make(&["localhost"], 30);
     let first = Files::make(&["localhost"], 30);
@@ -104,7 +105,7 @@ fn certificates_are_replaced_under_load_and_nobody_notices() {
     let configs: Vec<_> = [&first, &others[0], &others[1]].iter().map(|f| f.client()).collect();
     let (done, bought) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        // One keeps its connection through all of them.
+        // One client keeps its connection through all of them.
         let stream = Secure::connect(server.secure(), &configs[0], "localhost");
         let mut client = Client::over(stream.expect("a handshake"));
         let (done, bought) = (&done, &bought);
@@ -114,7 +115,7 @@ fn certificates_are_replaced_under_load_and_nobody_notices() {
                 bought.fetch_add(1, Ordering::Relaxed);
             }
         });
-        // Another makes new ones, and trusts whichever is there.
+        // Another client opens new ones, and trusts either certificate.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let stream = configs
@@ -147,7 +148,7 @@ fn certificates_are_replaced_under_load_and_nobody_notices() {
 }
 
 #[test]
-fn what_can_not_be_used_changes_nothing_while_it_sells() {
+fn an_unusable_tls_file_changes_nothing_at_a_reload() {
     let files = Files::make(&["localhost"], 30);
     let config = files.client();
     let listen = ["--listen", "tls:127.0.0.1:0"];

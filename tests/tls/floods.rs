@@ -1,5 +1,6 @@
-//! Far too much of it, or half of it: garbage, records without an end, and crowds that shake hands half
-//! way. Who has a connection goes on, nothing of it is carried out, and memory stays within its bounds.
+//! Too much input, or half of it: garbage, records without an end, and crowds that stop in
+//! mid-handshake. Existing connections continue, nothing of the input is carried out, and memory
+//! stays within its bounds.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -25,14 +26,14 @@ const CROWD: usize = 2_000;
 const PATIENT: [&str; 8] =
     ["--cores", "0", "--head-timeout", "1h", "--idle-timeout", "1h", "--listen", "127.0.0.1:0"];
 
-/// A record whose header says more than may be (RFC 5246, section 6.2.3).
+/// A record with a length beyond the bound (RFC 5246, section 6.2.3).
 fn oversized(kind: u8) -> Vec<u8> {
     let length = (TLS_RECEIVED_BYTES_MAX - 5 + 1) as u16;
     [&[kind, 3, 3][..], &length.to_be_bytes(), &vec![0; length.into()]].concat()
 }
 
 #[test]
-fn garbage_after_the_handshake_ends_the_connection_and_nothing_behind_it_is_carried_out() {
+fn garbage_after_the_handshake_ends_the_connection() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0", "--listen", "127.0.0.1:0"]);
     let mut kept = client(&server, &files);
@@ -67,7 +68,7 @@ fn garbage_after_the_handshake_ends_the_connection_and_nothing_behind_it_is_carr
 }
 
 #[test]
-fn a_record_may_be_cut_at_every_byte_and_one_without_its_end_is_not_carried_out() {
+fn only_a_complete_tls_record_is_carried_out() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0", "--listen", "127.0.0.1:0"]);
     let mut bought = 0;
@@ -104,7 +105,7 @@ fn a_record_may_be_cut_at_every_byte_and_one_without_its_end_is_not_carried_out(
     assert_eq!(sold(&server), bought);
 }
 
-/// While this is done, buyers with a connection ask for their reservations, and get their own.
+/// While this runs, buyers with a connection ask for their reservations, and get their own.
 fn while_buyers_ask<T>(server: &Server, files: &Files, act: impl FnOnce() -> T) -> T {
     struct Done<'a>(&'a AtomicBool);
     impl Drop for Done<'_> {
@@ -146,7 +147,7 @@ fn crowd(server: &Server, files: &Files, bytes: &[u8]) -> Vec<TcpStream> {
         stream
     };
     let one = |number: usize| {
-        // No more wait for their handshake than may: who is answered came after those before him.
+        // No more wait for their handshake than may: an answered one came after those before him.
         if number % 100 == 99 {
             let _ = connect(&hello).peek(&mut [0]);
         }
@@ -155,10 +156,10 @@ fn crowd(server: &Server, files: &Files, bytes: &[u8]) -> Vec<TcpStream> {
     (0..CROWD).map(one).collect()
 }
 
-/// They are all still there, and take no more memory than so much each.
+/// They are all still there, and take no more than this memory each.
 #[track_caller]
 fn assert_within(what: &str, server: &Server, before: u64, bytes_each: usize, crowd: &[TcpStream]) {
-    // What was sent before it has been read, or nearly.
+    // Everything sent before has been read, or nearly.
     for _ in 0..3 {
         assert_eq!(get(server, "/json").status(), 200);
     }
@@ -178,7 +179,7 @@ fn assert_within(what: &str, server: &Server, before: u64, bytes_each: usize, cr
 }
 
 #[test]
-fn a_crowd_takes_no_more_memory_than_the_bounds_say_while_buyers_are_served() {
+fn a_tls_crowd_stays_within_its_memory_bounds() {
     let files = Files::make(&["localhost"], 30);
     for version in [&TLS12, &TLS13] {
         let server = start(&files, &PATIENT);
@@ -219,7 +220,7 @@ fn a_crowd_takes_no_more_memory_than_the_bounds_say_while_buyers_are_served() {
 }
 
 #[test]
-fn memory_is_given_back_after_a_crowd_that_shakes_hands_half_way() {
+fn memory_is_freed_after_unfinished_handshakes() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0", "--head-timeout", "1s"]);
     let hello = hello(&files.client());
@@ -235,7 +236,7 @@ fn memory_is_given_back_after_a_crowd_that_shakes_hands_half_way() {
         come_and_go(&hello[..hello.len() / 2]);
     }
     let after = resident_bytes(&server);
-    // What one of them keeps after it has ended would be here 8,000 times.
+    // Anything kept after one of them has ended would be here 8,000 times.
     let most = before + 2 * ALLOCATOR_SLACK_BYTES as u64;
     assert!(after < most, "{before} bytes, and {after} after the crowds");
     assert_eq!(client(&server, &files).ask(BUY).json()["code"], 1);

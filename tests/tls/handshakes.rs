@@ -1,4 +1,4 @@
-//! Versions, resumption, bytes that come one by one, and other people's clients.
+//! Versions, resumption, bytes that come one by one, and other clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use crate::server::{ANSWER_DEADLINE, Server};
 use crate::{BUY, start};
 
 #[test]
-fn buyers_come_with_either_version() {
+fn buyers_may_use_tls_1_2_or_1_3() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &[]);
     for (version, is) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
@@ -35,7 +35,7 @@ fn buyers_come_with_either_version() {
 }
 
 #[test]
-fn who_wants_another_protocol_is_told_so() {
+fn an_unknown_alpn_protocol_is_refused() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &[]);
     let mut config = Arc::unwrap_or_clone(files.client());
@@ -45,7 +45,7 @@ fn who_wants_another_protocol_is_told_so() {
     assert!(error.contains("NoApplicationProtocol"), "{error}");
 }
 
-/// How the second of two connections has shaken hands.
+/// The kind of handshake of the second of two connections.
 fn second(config: &Arc<ClientConfig>, first: &Server, second: &Server) -> HandshakeKind {
     let connect = |server: &Server| {
         let stream = Secure::connect(server.secure(), config, "localhost").expect("a handshake");
@@ -58,7 +58,7 @@ fn second(config: &Arc<ClientConfig>, first: &Server, second: &Server) -> Handsh
 }
 
 #[test]
-fn a_client_resumes_at_its_server_and_with_shared_keys_at_another() {
+fn sessions_resume_elsewhere_only_with_shared_ticket_keys() {
     let files = Files::make(&["localhost"], 30);
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys");
@@ -95,7 +95,7 @@ impl Write for Trickle {
 }
 
 #[test]
-fn records_may_be_cut_anywhere() {
+fn tls_records_may_be_split_anywhere() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0"]);
     for version in [&TLS12, &TLS13] {
@@ -118,7 +118,7 @@ fn records_may_be_cut_anywhere() {
 }
 
 #[test]
-fn keys_may_be_changed_while_it_lasts() {
+fn traffic_keys_may_change_during_a_connection() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &[]);
     let config = files.client_with(&[&TLS13]);

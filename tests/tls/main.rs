@@ -1,5 +1,5 @@
-//! TLS at the buyers' port, over real sockets: handshakes of all kinds, what comes over them, and what
-//! strangers send instead.
+//! TLS at the buyers' port, over real sockets: handshakes of all kinds, requests over them, and
+//! strangers' bytes in place of TLS.
 
 #[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
@@ -30,12 +30,12 @@ mod strangers;
 
 const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A server that speaks TLS alone, unless its options say more.
+/// A server that speaks TLS alone, unless its options add more.
 fn start(files: &Files, options: &[&str]) -> Server {
     Server::start(&[&["--listen", "tls:127.0.0.1:0"], &files.options()[..], options].concat())
 }
 
-/// A client of it that trusts it.
+/// A client that trusts it.
 fn client(server: &Server, files: &Files) -> Client<Secure> {
     let stream = Secure::connect(server.secure(), &files.client(), "localhost");
     Client::over(stream.expect("a handshake"))

@@ -1,4 +1,4 @@
-//! The PROXY protocol, with TLS behind it and without.
+//! The PROXY protocol, with TLS after it and without.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::secure::{Files, Secure};
 use crate::server::Server;
 
-/// What a balancer says of a client with this last byte of an address, in version 2.
+/// A balancer's header for a client whose address has this last byte, in version 2.
 fn header(client: u8) -> Vec<u8> {
     let addresses = [192, 0, 2, client, 127, 0, 0, 1, 0xd4, 0x31, 0x01, 0xbb];
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &addresses].concat()
@@ -35,7 +35,7 @@ fn connect(server: &Server, bytes: &[u8]) -> TcpStream {
 }
 
 #[test]
-fn a_header_in_any_pieces_goes_before_the_request_and_before_tls() {
+fn a_proxy_header_may_be_split_and_precedes_tls() {
     let (files, server) = start(&["--cores", "0"]);
     for header in [header(7), line(7), b"PROXY UNKNOWN\r\n".to_vec()] {
         for size in [1, 5, 16, 100] {
@@ -46,7 +46,7 @@ fn a_header_in_any_pieces_goes_before_the_request_and_before_tls() {
             }
             assert_eq!(Client::over(stream).ask(BUY).json()["code"], 1);
         }
-        // In one piece with the request behind it.
+        // In one piece with the request after it.
         let all = [&header[..], BUY.as_bytes()].concat();
         let mut client = Client::over(connect(&server, &all));
         assert_eq!(client.response().json()["code"], 1);
@@ -60,7 +60,7 @@ fn a_header_in_any_pieces_goes_before_the_request_and_before_tls() {
 }
 
 #[test]
-fn without_a_header_a_trusted_proxy_is_not_served() {
+fn a_trusted_proxy_without_a_header_is_not_served() {
     let (_files, server) = start(&["--head-timeout", "500ms"]);
     let malformed = [&line(7)[..], BUY.as_bytes()].concat();
     let malformed = String::from_utf8(malformed).expect("text").replace("192.0.2.7", "192.0.2.700");
@@ -73,14 +73,14 @@ fn without_a_header_a_trusted_proxy_is_not_served() {
         b"P",
     ] {
         let mut client = Client::over(connect(&server, bytes));
-        // It is closed, with what was sent unread: maybe by a reset.
+        // It is closed with unread input: maybe by a reset.
         let end = std::io::Read::read(&mut client.stream, &mut [0; 64]);
         assert!(!matches!(end, Ok(1..)), "{end:?}");
     }
 }
 
 #[test]
-fn connections_count_with_the_client_that_the_proxy_names() {
+fn connections_count_for_the_client_in_the_proxy_header() {
     let (_files, server) = start(&["--connections-per-address", "2"]);
     let client = |number: u8| Client::over(connect(&server, &header(number)));
     let by_line = |number: u8| Client::over(connect(&server, &line(number)));
@@ -98,7 +98,7 @@ fn connections_count_with_the_client_that_the_proxy_names() {
 }
 
 #[test]
-fn from_others_no_header_is_taken() {
+fn a_proxy_header_from_an_untrusted_address_is_refused() {
     let proxies = ["--proxy-protocol", "--trusted-proxies", "192.0.2.0/24"];
     let listen = ["--listen", "127.0.0.1:0"];
     let server = Server::start(&[&listen[..], &proxies].concat());

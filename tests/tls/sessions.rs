@@ -1,5 +1,5 @@
-//! What a connection over TLS has that others don't: records, and a handshake. What holds for all of them,
-//! the tests of `tests/http` walk over both lines.
+//! What only TLS connections have: records, and a handshake. The tests of `tests/http` walk what
+//! holds for all connections over both kinds.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,7 @@ impl Place {
 }
 
 #[test]
-fn a_pipeline_is_answered_in_order_whatever_records_it_comes_in() {
+fn a_pipeline_split_over_any_records_is_answered_in_order() {
     const REQUESTS: usize = 300;
     let place = Place::start(&["--sale", "ticket=100000"]);
     let ask = |number: usize| {
@@ -57,7 +57,7 @@ fn a_pipeline_is_answered_in_order_whatever_records_it_comes_in() {
 }
 
 #[test]
-fn a_request_that_comes_along_with_the_handshakes_end_is_answered_and_so_is_one_that_is_refused() {
+fn a_request_sent_with_the_end_of_the_handshake_is_answered() {
     let place = Place::start(&["--connections-per-address", "1", "--cores", "0"]);
     for version in [&TLS12, &TLS13] {
         let config = place.files.client_with(&[version]);
@@ -78,7 +78,7 @@ fn a_request_that_comes_along_with_the_handshakes_end_is_answered_and_so_is_one_
 }
 
 #[test]
-fn a_target_may_say_that_it_is_https() {
+fn an_absolute_https_target_needs_tls() {
     let place = Place::start(&[]);
     let mut client = place.client();
     let buy = BUY.replace("/buy", "https://localhost/buy");
@@ -99,7 +99,7 @@ fn a_handshake_has_a_deadline() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_holds_up_nobody_and_gets_what_it_asked_for() {
+fn a_client_that_reads_late_delays_nobody_and_gets_all() {
     const REQUESTS: usize = 20_000;
     let place = Place::start(&["--sale", "ticket=1", "--cores", "0"]);
     let mut slow = place.client();

@@ -1,4 +1,5 @@
-//! What is no TLS, or was changed on its way: nobody else notices, and nothing of it is carried out.
+//! Bytes that are no TLS, or were changed on their way: no other client notices, and nothing of
+//! them is carried out.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use crate::secure::{Files, Secure};
 use crate::server::{ANSWER_DEADLINE, Server};
 use crate::{BUY, client, start};
 
-/// What the server says to these bytes, until it closes.
+/// The server's answer to these bytes, until it closes.
 pub fn said(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.secure()).expect("connect");
     stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
@@ -22,7 +23,7 @@ pub fn said(server: &Server, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_tls_is_told_so_by_an_alert() {
+fn bytes_that_are_not_tls_get_an_alert() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0"]);
     let mut kept = client(&server, &files);
@@ -49,7 +50,7 @@ fn what_is_no_tls_is_told_so_by_an_alert() {
 }
 
 #[test]
-fn a_changed_record_ends_the_connection_and_is_not_carried_out() {
+fn a_tampered_record_is_not_carried_out() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--sale", "ticket=5"]);
     let mut buyer = client(&server, &files);
@@ -65,7 +66,7 @@ fn a_changed_record_ends_the_connection_and_is_not_carried_out() {
 }
 
 #[test]
-fn nobody_is_told_what_was_meant_for_another_while_handshakes_pour_in() {
+fn no_answer_reaches_another_client_amid_handshakes() {
     const THREADS: usize = 8;
     const EACH: usize = 150;
     let files = Files::make(&["localhost"], 30);

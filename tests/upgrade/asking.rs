@@ -1,4 +1,4 @@
-//! What buyers and operators ask a server of any build.
+//! Requests of buyers and operators to a server of any build.
 
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub fn reservation(server: &Server, id: &str) -> Value {
     answer.json()
 }
 
-/// A request to buy; without a user at `/buy/ticket`.
+/// A purchase; without a user at `/buy/ticket`.
 pub fn reserve(
     server: &Server,
     sale: &str,
@@ -49,20 +49,20 @@ pub fn reserve(
     buyer.reserve(sale, user, quantity, key.unwrap_or_default()).expect("an answer")
 }
 
-/// The same purchase once more.
+/// The same purchase again.
 pub fn again(server: &Server, sale: &str, reservation: &Reservation) -> Answer {
     let (user, key) = (reservation.user.as_deref(), reservation.key.as_deref());
     reserve(server, sale, user, reservation.quantity, key)
 }
 
-/// The reservation that an answer to a purchase names, whatever became of it.
+/// The reservation that an answer to a purchase names, whatever the outcome.
 pub fn reservation_of(answer: &Answer) -> Option<String> {
     let json = answer.json();
     let named = [&json["id"], &json["data"]["reservation"]];
     named.into_iter().find_map(Value::as_str).map(str::to_owned)
 }
 
-/// Changes for how long a sale holds what is reserved.
+/// Changes the hold time of a sale.
 pub fn hold_for(server: &Server, sale: &str, hold_ms: u64) {
     let mut operator = Buyer::connect(server.control()).expect("connect to the control port");
     let body = format!("{{\"hold_ms\":{hold_ms}}}");
@@ -81,7 +81,7 @@ pub fn buy_one(server: &Server, sale: &str, user: &str, key: &str) -> Bought {
     reserve(server, sale, Some(user), 1, Some(key)).bought()
 }
 
-/// A reservation is shown as it is known.
+/// Panics unless a reservation is shown as it is known.
 #[track_caller]
 pub fn assert_shown(known: &Reservation, shown: &Value) {
     let same = shown["id"] == known.id.as_str()

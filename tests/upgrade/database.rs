@@ -1,4 +1,4 @@
-//! The database of the orders: workers of any build that write it, and what is in it.
+//! The database of the orders: workers of any build that write it, and its rows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::eventually;
 use crate::known::Known;
 
-/// A way to an SQLite file.
+/// The URL of an SQLite file.
 pub fn sqlite(file: &Path) -> String {
     format!("sqlite:{}", file.display())
 }
 
-/// A program that knows nothing of this one's settings.
+/// A command without this program's settings in its environment.
 pub fn program(path: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
@@ -27,7 +27,7 @@ pub fn program(path: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command of `stampede` to its end. Its exit code and what it said.
+/// Runs a command of `stampede` to its end. Returns exit code and output.
 pub fn run(path: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = program(path, arguments).output().expect("run stampede");
     let said = [output.stdout, output.stderr].concat();
@@ -42,7 +42,7 @@ pub fn drain(path: &str, ledger: &str, url: &str, group: &str, consumer: &str) {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Panics unless the audit finds that all agrees.
+/// Panics unless the audit finds no difference.
 pub fn audit(path: &str, ledger: &str, url: Option<&str>) {
     let orders = url.map(|url| ["--orders", url]);
     let orders: Vec<_> = orders.into_iter().flatten().collect();
@@ -50,7 +50,7 @@ pub fn audit(path: &str, ledger: &str, url: Option<&str>) {
     assert!(code == Some(0) && said.contains("everything agrees"), "{said}");
 }
 
-/// A worker that goes on until it is killed.
+/// A worker that runs until it is killed.
 pub struct Worker(Child);
 
 impl Worker {
@@ -84,7 +84,8 @@ impl Drop for Worker {
 /// User, units and status by id.
 type Rows = BTreeMap<String, (Option<String>, u64, String)>;
 
-/// The rows of the table as any program reads it, under the ids that buyers know. No table, no rows.
+/// The rows of the table as any program reads them, under the ids that buyers know. Without a table
+/// there are no rows.
 fn rows(url: &str) -> Rows {
     const READ: &str = "SELECT reservation, user_id, quantity, status FROM orders";
     type Row = (String, Option<String>, i32, String);
@@ -116,7 +117,7 @@ fn rows(url: &str) -> Rows {
     rows.into_iter().map(row).collect()
 }
 
-/// The rows that a shop's reservations come to.
+/// The rows that a shop's reservations should have.
 fn rows_of(known: &Known) -> Rows {
     let row = |r: &crate::known::Reservation| {
         (r.id.clone(), (r.user.clone(), r.quantity, r.status.clone()))
@@ -124,18 +125,18 @@ fn rows_of(known: &Known) -> Rows {
     known.reservations().map(row).collect()
 }
 
-/// How many reservations are not in the database as they stand.
+/// Number of reservations that are not in the database as they stand.
 pub fn behind(url: &str, known: &Known) -> usize {
     let there = rows(url);
     rows_of(known).iter().filter(|(id, row)| there.get(*id) != Some(row)).count()
 }
 
-/// Panics unless every reservation is in the database as it stands, and nothing else.
+/// Panics unless every reservation is in the database as it stands, and nothing else is.
 pub fn assert_written(url: &str, known: &Known) {
     assert_eq!(rows(url), rows_of(known));
 }
 
-/// Waits for that.
+/// Waits until that is so.
 pub fn wait_until_written(url: &str, known: &Known) {
     let until = Instant::now() + Duration::from_secs(30);
     while behind(url, known) > 0 && Instant::now() < until {
@@ -144,7 +145,7 @@ pub fn wait_until_written(url: &str, known: &Known) {
     assert_written(url, known);
 }
 
-/// Waits until a group has entries of the sales' streams that nobody has finished.
+/// Waits until a group has unfinished entries of the sales' streams.
 pub fn wait_for_pending(redis: &crate::redis_server::RedisServer, key: &str, group: &str) {
     eventually(&format!("entries of {key} with a worker of {group}"), || {
         let pending = redis.connect().list(&format!("XPENDING {key} {group} - + 1"));

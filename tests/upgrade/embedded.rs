@@ -1,5 +1,5 @@
-//! Data folders: one whose server was killed, with orders behind it, one that was ended in order, and
-//! one with a snapshot.
+//! Data folders: one of a killed server, with orders that are behind it, one of a server that ended
+//! in order, and one with a snapshot.
 
 use jiff::SignedDuration;
 
@@ -14,14 +14,14 @@ use crate::takeover::{
     settles,
 };
 
-/// Right after it was left: only what was held for seconds is overdue.
+/// Right after it was left: only reservations that were held for seconds are overdue.
 const SOON: SignedDuration = SignedDuration::from_secs(30);
 /// Everything that was held is overdue.
 const LATER: SignedDuration = SignedDuration::from_hours(3);
-/// What was to open the next day is open, and whatever was sold by then is overdue.
+/// The sale that was to open the next day is open, and everything sold by then is overdue.
 const NEXT_DAY: SignedDuration = SignedDuration::from_hours(30);
 
-/// Goes on with it, through two more starts. What is known at the end.
+/// Continues with the folder, through two more starts. Returns what is known at the end.
 fn goes_on(fixture: &Fixture, options: &[&str], mut after: impl FnMut(&Server, &Known)) {
     let mut known = fixture.known();
     let clock = Clock::new();
@@ -71,7 +71,7 @@ fn a_killed_server_of_0_1_0_with_its_orders_in_postgresql() {
 }
 
 #[test]
-fn a_server_of_0_1_0_that_was_ended_in_order() {
+fn a_server_of_0_1_0_that_was_stopped_cleanly() {
     goes_on(&Fixture::copy("0.1.0/embedded-stopped"), &[], |_, _| {});
 }
 
@@ -81,14 +81,14 @@ fn a_snapshot_of_0_1_0_with_a_journal() {
 }
 
 #[test]
-fn what_0_1_0_left_is_audited_before_anything_is_done_with_it() {
+fn data_of_0_1_0_agrees_in_an_audit_before_any_change() {
     for name in ["0.1.0/embedded-killed", "0.1.0/embedded-stopped", "0.1.0/embedded-folded"] {
         audit(PROGRAM, &Fixture::copy(name).ledger(), None);
     }
 }
 
 #[test]
-fn after_years_everything_that_was_held_has_expired() {
+fn every_hold_has_expired_after_years() {
     let fixture = Fixture::copy("0.1.0/embedded-killed");
     let mut known = fixture.known();
     let clock = Clock::new();

@@ -1,4 +1,4 @@
-//! The data of earlier releases, as a test may use it: a copy, with modes and owners of its own.
+//! The data of earlier releases for a test: a copy, with its own modes and owners.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

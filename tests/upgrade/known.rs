@@ -1,5 +1,5 @@
-//! What a shop is known to have: its sales, and every reservation as it stands. Written beside data
-//! that a release leaves, and kept up to date by a test that goes on from there.
+//! What is known of a shop: its sales, and every reservation as it stands. The file lies beside
+//! data that a release left, and a test that continues from there keeps it up to date.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,7 +24,7 @@ pub struct Reservation {
     pub id: String,
     /// None: anonymous.
     pub user: Option<String>,
-    /// The idempotency key it was made with.
+    /// Its idempotency key.
     pub key: Option<String>,
     /// Units.
     pub quantity: u64,
@@ -46,7 +46,7 @@ pub struct Sale {
 /// A shop.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Known {
-    /// The ledger's time when all of this was so (RFC 3339).
+    /// The ledger's time when all of this was true (RFC 3339).
     pub at: String,
     /// Its sales.
     pub sales: Vec<Sale>,
@@ -73,18 +73,18 @@ impl Sale {
         total - self.units_in("held") - self.units_in("confirmed")
     }
 
-    /// Units that count for the user's limit.
+    /// Units that count towards the user's limit.
     pub fn units_of(&self, user: &str) -> u64 {
         let counts = |r: &Reservation| ["held", "confirmed"].contains(&&*r.status);
         self.units(|r| counts(r) && r.user.as_deref() == Some(user))
     }
 
-    /// The first reservation for which it is so.
+    /// The first reservation that matches.
     pub fn find(&self, is: impl Fn(&Reservation) -> bool) -> Option<Reservation> {
         self.reservations.iter().find(|r| is(r)).cloned()
     }
 
-    /// How it must be shown now: as it was, with today's counts.
+    /// How the sale must be shown now: as it was, with today's counts.
     fn must_show(&self) -> Value {
         let mut shows = self.shows.clone();
         shows["held"] = self.units_in("held").into();
@@ -93,8 +93,8 @@ impl Sale {
         shows
     }
 
-    /// What is wrong with how it is shown, if anything is. What a later release shows besides is
-    /// not, nor is the state, which time changes.
+    /// What is wrong with how a sale is shown, or nothing. More members of a later release are not
+    /// wrong, nor is the state, which time changes.
     pub fn differs_from(&self, shown: &Value) -> Option<String> {
         let must = self.must_show();
         let wrong = must.as_object().expect("an object").iter().find(|(name, value)| {
@@ -105,7 +105,7 @@ impl Sale {
 }
 
 impl Known {
-    /// A shop that has only just opened: these sales, as a server shows them.
+    /// A shop that has just opened: these sales, as a server shows them.
     pub fn new(server: &Server, sales: &[&str]) -> Self {
         let sale = |id: &&str| Sale { shows: asking::show(server, id), reservations: Vec::new() };
         Self { at: String::new(), sales: sales.iter().map(sale).collect() }
@@ -117,7 +117,7 @@ impl Known {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
     }
 
-    /// Writes it, a line for each reservation.
+    /// Writes it, one line per reservation.
     pub fn write(&self, file: &Path) {
         let mut text = format!("{{\"at\": \"{}\", \"sales\": [", self.at);
         for (number, sale) in self.sales.iter().enumerate() {
@@ -150,7 +150,7 @@ impl Known {
         all.find(|reservation| reservation.id == id).expect("a reservation")
     }
 
-    /// Buys, which must succeed. Gives the reservation's id.
+    /// Buys, which must succeed. Returns the reservation's id.
     pub fn buy(
         &mut self,
         server: &Server,
@@ -190,7 +190,7 @@ impl Known {
         self.settle(server, id, "refund", "refunded");
     }
 
-    /// Has a sale hold reservations for so long from now on.
+    /// Sets the hold time of a sale from now on.
     pub fn hold_for(&mut self, server: &Server, id: &str, hold_ms: u64) {
         asking::hold_for(server, id, hold_ms);
         self.sale(id).shows["hold_ms"] = hold_ms.into();
@@ -203,7 +203,7 @@ impl Known {
         asking::assert_shown(self.reservation(id), &answer.json());
     }
 
-    /// What is held past its deadline at this time has expired.
+    /// Marks as expired what is past its deadline at this time.
     pub fn expire(&mut self, now: Timestamp) {
         let all = self.sales.iter_mut().flat_map(|sale| &mut sale.reservations);
         for reservation in all.filter(|r| r.status == "held" && time(&r.expires_at) <= now) {

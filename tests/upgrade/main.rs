@@ -1,8 +1,8 @@
 //! Data that earlier releases left in mid-sale, taken over by the present build: every folder of
 //! `tests/upgrade` with the name of a release. [README.md](README.md) says what is in them.
 //!
-//! Their deadlines are past whenever this runs, so each ledger lives by a clock that is set to the
-//! day of its data.
+//! Their deadlines are past whenever this runs, so each ledger has a clock that is set to the day
+//! of its data.
 
 mod asking;
 // Each test program takes what it needs of the support.
@@ -34,10 +34,10 @@ use std::time::{Duration, Instant};
 /// The present build.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stampede");
 
-/// Time for anything to happen that must.
+/// Time for any event that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !is() {

@@ -13,21 +13,21 @@ use crate::takeover::{
     holds_limits, replays_every_key, returns_what_is_overdue, sells_the_rest, set_after, settles,
 };
 
-/// Right after it was left: only what was held for seconds is overdue.
+/// Right after it was left: only reservations that were held for seconds are overdue.
 const SOON: SignedDuration = SignedDuration::from_secs(30);
 /// Everything that was held is overdue.
 const LATER: SignedDuration = SignedDuration::from_hours(3);
-/// What was to open the next day is open, and whatever was sold by then is overdue.
+/// The sale that was to open the next day is open, and everything sold by then is overdue.
 const NEXT_DAY: SignedDuration = SignedDuration::from_hours(30);
 
-/// A Redis with the fixture's sales, which lives by the clock.
+/// A Redis with the fixture's sales and this clock.
 fn redis(fixture: &Fixture, clock: &Clock) -> RedisServer {
     let redis = RedisServer::start_with(&clock.environment(), &[]);
     fixture.restore(&redis);
     redis
 }
 
-/// Entries that a group has been given and not finished.
+/// Entries that a group has been given and has not finished.
 fn pending(redis: &RedisServer, known: &Known, group: &str) -> usize {
     let sales = known.sales.iter().map(|sale| (sale.id(), sale.shows["splits"].as_u64()));
     let places = sales.flat_map(|(id, splits)| match splits {
@@ -77,7 +77,7 @@ fn plain_and_split_sales_of_0_1_0_with_orders_under_way() {
     sells_the_rest(&server, &mut known, "soon");
     orders_are_written(&known);
     for (later, tag) in [(LATER, "later"), (NEXT_DAY, "next day")] {
-        // A server waits for deadlines by a clock that nobody sets.
+        // A server waits for deadlines by a clock that nobody can set.
         server.kill();
         let now = set_after(&clock, &known, later);
         server.restart();
@@ -89,18 +89,18 @@ fn plain_and_split_sales_of_0_1_0_with_orders_under_way() {
 }
 
 #[test]
-fn what_0_1_0_left_is_audited_before_anything_is_done_with_it() {
+fn data_of_0_1_0_agrees_in_an_audit_before_any_change() {
     let fixture = Fixture::copy("0.1.0/redis");
     let clock = Clock::new();
     set_after(&clock, &fixture.known(), SOON);
     let redis = redis(&fixture, &clock);
     let postgres = fixture.postgres();
-    // What is on its way to the orders is no difference.
+    // A row that is on its way to the orders is no difference.
     audit(PROGRAM, &redis.url(), Some(&postgres.url()));
 }
 
 #[test]
-fn after_years_everything_that_was_held_has_expired() {
+fn every_hold_has_expired_after_years() {
     let fixture = Fixture::copy("0.1.0/redis");
     let mut known = fixture.known();
     let clock = Clock::new();

@@ -8,7 +8,7 @@ use crate::faked_clock::Clock;
 use crate::known::{Known, Reservation, Sale, time};
 use crate::server::Server;
 
-/// Sets a clock to so long after the shop was left.
+/// Sets a clock to this time after the shop was left.
 pub fn set_after(clock: &Clock, known: &Known, later: SignedDuration) -> Timestamp {
     let then = time(&known.at) + later;
     let offset = then.as_second() - Timestamp::now().as_second();
@@ -16,8 +16,8 @@ pub fn set_after(clock: &Clock, known: &Known, later: SignedDuration) -> Timesta
     then
 }
 
-/// Waits until every sale shows the counts that are known, after what is overdue at this time has
-/// been returned to stock.
+/// Waits until every sale shows the known counts, after everything that is overdue at this time has
+/// returned to stock.
 pub fn returns_what_is_overdue(server: &Server, known: &mut Known, now: Timestamp) {
     known.expire(now);
     for sale in &known.sales {
@@ -30,7 +30,7 @@ pub fn returns_what_is_overdue(server: &Server, known: &mut Known, now: Timestam
     agrees(server, known);
 }
 
-/// Every count and every reservation is as it is known.
+/// Checks every count and every reservation.
 pub fn agrees(server: &Server, known: &Known) {
     for sale in &known.sales {
         let differs = sale.differs_from(&asking::show(server, sale.id()));
@@ -41,7 +41,7 @@ pub fn agrees(server: &Server, known: &Known) {
     }
 }
 
-/// Every key leads to the reservation that it was used for, whatever became of that.
+/// Every key leads to the reservation that it was used for, whatever its state.
 pub fn replays_every_key(server: &Server, known: &Known) {
     let mut keys = 0;
     for sale in &known.sales {
@@ -57,13 +57,13 @@ pub fn replays_every_key(server: &Server, known: &Known) {
     agrees(server, known);
 }
 
-/// A repeated key is 200 with the reservation under `/v1`; `/buy/ticket` says what became of it.
+/// A repeated key is 200 with the reservation under `/v1`; `/buy/ticket` returns its state.
 fn status_of_replay(reservation: &Reservation) -> u16 {
     let is_lost = ["cancelled", "expired", "refunded"].contains(&&*reservation.status);
     if reservation.user.is_none() && is_lost { 409 } else { 200 }
 }
 
-/// Nobody gets more than the limit by what he bought before.
+/// No user gets more than the limit, counting earlier purchases.
 pub fn holds_limits(server: &Server, known: &Known) {
     let mut full = 0;
     for sale in known.sales.iter().filter(|sale| sale.shows["state"] == "open") {
@@ -78,9 +78,9 @@ pub fn holds_limits(server: &Server, known: &Known) {
     assert!(full > 0, "no user is at his limit");
 }
 
-/// Of each sale one that is held is confirmed, one is cancelled, one that has expired is confirmed
-/// late, one is refunded that the older server confirmed; and what is settled stays settled. From now on
-/// it holds what is reserved for ten minutes.
+/// In each sale one held reservation is confirmed, one is cancelled, an expired one is confirmed
+/// late, and one that the older server confirmed is refunded. What is settled stays settled. From
+/// now on holds last ten minutes.
 pub fn settles(server: &Server, known: &mut Known) {
     let mut settled = [0; 4];
     let ids: Vec<String> = known.sales.iter().map(|sale| sale.id().to_owned()).collect();
@@ -131,8 +131,8 @@ pub fn settles(server: &Server, known: &mut Known) {
     agrees(server, known);
 }
 
-/// Everything that is left is sold, to the last unit and not one more. The tag tells the buyers of
-/// one sale from those of another time.
+/// Sells everything that is left, to the last unit and not one more. The tag distinguishes the
+/// buyers of one sale from those of another time.
 pub fn sells_the_rest(server: &Server, known: &mut Known, tag: &str) {
     let mut open = 0;
     for sale in known.clone().sales {

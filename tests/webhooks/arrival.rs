@@ -1,4 +1,4 @@
-//! Everything arrives: from the streams to the receiver, whoever dies and whatever fails.
+//! Every change arrives: from the streams to the receiver, whatever dies and fails.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::{Place, pass_time};
 /// How often a test's receiver fails for one event on purpose.
 const FAILURES_MAX: u32 = 3;
 
-/// Whether the last event of each reservation tells what Redis has, and each began with `held`.
+/// Whether the last event of each reservation has Redis' state, and each began with `held`.
 fn has_all(receiver: &Receiver, redis: &RedisServer, sales: &[&str]) -> bool {
     let events = receiver.in_order();
     let mut count = 0;
@@ -97,7 +97,7 @@ fn waiting(place: &Place) -> i64 {
     file.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap_or(0)
 }
 
-/// Fails as it is told, but no event too often in succession.
+/// Fails as it is set, but no event too often in succession.
 fn bounded(
     mut fails: Box<dyn FnMut() -> Reply + Send>,
 ) -> impl FnMut(&super::receiver::Got) -> Reply {
@@ -116,17 +116,17 @@ fn bounded(
 }
 
 #[test]
-fn everything_arrives_in_order_whoever_dies_over_tls() {
+fn webhooks_arrive_in_order_despite_crashes_over_tls() {
     everything_arrives(|fails| Receiver::secure(bounded(fails)));
 }
 
 #[test]
-fn everything_arrives_in_order_whoever_dies_in_the_clear() {
+fn webhooks_arrive_in_order_despite_crashes_over_http() {
     everything_arrives(|fails| Receiver::plain(bounded(fails)));
 }
 
 #[test]
-fn a_reservation_whose_webhook_is_not_taken_holds_up_nobody_else_s() {
+fn a_stuck_webhook_delays_no_other_reservation() {
     let redis = RedisServer::start(&[]);
     let gate = Arc::new(Gate::default());
     let (behind, slow) = (gate.clone(), Arc::new(Mutex::new(String::new())));
@@ -182,7 +182,7 @@ fn the_stream_is_read_no_further_than_the_backlog_allows() {
     for _ in 0..20 {
         shop.sell("ticket", 5);
     }
-    // No more than an entry beyond it is read at a time.
+    // At most one entry beyond it is read at a time.
     let more = ["--webhook-backlog", "20", "--batch", "5"];
     let worker = place.start(&receiver, &more);
     wait_for("a full backlog", || waiting(&place) >= 20);
@@ -206,13 +206,13 @@ fn the_stream_is_read_no_further_than_the_backlog_allows() {
     let full = said.lines().find(|line| line.contains("orders wait and lose nothing"));
     let full = full.unwrap_or_else(|| panic!("{said}"));
     assert!(full.contains("as many changes wait for it as may"), "{full}");
-    assert!(said.contains("can be reached again; orders go on"), "{said}");
+    assert!(said.contains("reachable again; orders continue"), "{said}");
 }
 
 #[test]
-fn once_sends_what_is_due_and_leaves_the_rest_for_the_next_time() {
+fn once_sends_the_due_webhooks_and_keeps_the_rest() {
     let redis = RedisServer::start(&[]);
-    // Neither a redirect nor a wish for quiet is an acceptance.
+    // Neither a redirect nor a request to wait is an acceptance.
     let receiver = Receiver::plain(|_| Reply::With(302, "Location: /elsewhere"));
     let place = Place::new(&redis, &receiver);
     let mut shop = Shop::open(&redis, &["ticket"]);
@@ -234,8 +234,8 @@ fn once_sends_what_is_due_and_leaves_the_rest_for_the_next_time() {
     assert!(receiver.got().iter().all(|got| got.path == "/hooks"));
     // They wait for their time.
     let said = once(&[]);
-    assert!(said.contains("webhooks end") && receiver.got().len() == 4, "{said}");
-    // Of new ones, the first is told that it is too much for now, and no other goes.
+    assert!(said.contains("webhooks worker stopped") && receiver.got().len() == 4, "{said}");
+    // Of new ones, the first is answered 429, and no other is sent.
     receiver.decide(|_| Reply::With(429, "Retry-After: 3600"));
     shop.sell("ticket", 4);
     once(&["--webhook-parallel", "1"]);

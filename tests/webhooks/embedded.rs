@@ -9,7 +9,7 @@ use super::receiver::{Receiver, Reply, SECRET};
 use super::server::Server;
 use super::shop::{stampede, wait_for};
 
-/// Buys some, confirms every third and cancels every fifth; what became of each is added.
+/// Buys some, confirms every third and cancels every fifth; adds the outcome of each.
 fn sell(server: &Server, count: usize, became: &mut BTreeMap<String, String>) {
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     for n in 0..count {
@@ -24,7 +24,7 @@ fn sell(server: &Server, count: usize, became: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Of each reservation what came last is what became of it.
+/// The last event of each reservation is its outcome.
 fn wait_for_all(receiver: &Receiver, state: &str, became: &BTreeMap<String, String>) {
     let mut looks = 0;
     wait_for("the last state of each reservation", || {
@@ -40,7 +40,7 @@ fn wait_for_all(receiver: &Receiver, state: &str, became: &BTreeMap<String, Stri
 }
 
 #[test]
-fn a_server_sends_its_webhooks_through_kills_and_outages() {
+fn every_webhook_is_sent_despite_kills_and_outages() {
     let mut failing = 0;
     let mut receiver = Receiver::plain(move |_| {
         failing += 1;
@@ -72,7 +72,7 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     let mut server = Server::start(&options);
     sell(&server, 30, &mut became);
     wait_for_all(&receiver, &state, &became);
-    // It is the orders' database of nobody, so an audit asks for none.
+    // It is no database of orders, so an audit asks for none.
     let control = format!("http://{}", server.control());
     let (code, said) = stampede(&["audit", "--control", &control]);
     assert!(code == Some(0) && !said.contains("--orders"), "{said}");
@@ -83,8 +83,10 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     };
-    // They are counted one after the other, once a second.
+    // They are counted one after the other, once a second. An earlier event of a reservation may
+    // have been lost several times, and wait for a minute.
     wait_for("all are delivered, and nothing waits", || {
+        pass_time(&state);
         told(&server, "stampede_webhooks_delivered_total") >= became.len() as f64
             && told(&server, "stampede_webhooks_waiting") == 0.0
             && told(&server, "stampede_webhooks_lag_seconds") == 0.0
@@ -105,8 +107,8 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     receiver.start_again();
     receiver.decide(|_| Reply::Status(200));
     wait_for_all(&receiver, &state, &became);
-    // A receiver that stands still holds up nobody when a new process takes over, which begins with what
-    // the old one had under way.
+    // A receiver that stands still delays nobody when a new process takes over, which begins with
+    // the old one's unfinished events.
     receiver.decide(|_| Reply::Hang);
     sell(&server, 3, &mut became);
     let before = receiver.got().len();
@@ -120,10 +122,10 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     wait_for_all(&receiver, &state, &became);
     assert_eq!(server.terminate(), 0);
     let log = server.log();
-    assert!(log.contains("webhooks of the embedded ledger begin"), "{log}");
-    assert!(log.contains("webhooks end"), "{log}");
+    assert!(log.contains("webhooks worker of the embedded ledger started"), "{log}");
+    assert!(log.contains("webhooks worker stopped"), "{log}");
 
-    // A folder that knows less than was sent does not sell.
+    // A folder that is behind what was sent does not sell.
     let copy = |from: &str, to: &str| {
         let copied = std::process::Command::new("cp").args(["-a", from, to]).status();
         assert!(copied.expect("cp").success());
@@ -142,13 +144,13 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
 }
 
 #[test]
-fn what_webhooks_need_is_asked_for_and_shown() {
+fn check_config_requires_and_shows_the_webhook_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret").display().to_string();
     std::fs::write(&secret, SECRET).expect("a secret");
     let to = ["check-config", "--orders", "https://shop.example/hooks?token=hunter2"];
     let (code, said) = stampede(&to);
-    assert!(code == Some(2) && said.contains("takes --webhook-state FILE"), "{said}");
+    assert!(code == Some(2) && said.contains("need --webhook-state FILE"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
     let files = ["--webhook-state", "w.db", "--webhook-secret-file", &secret];
     let (code, said) = stampede(&[&to[..], &files].concat());

@@ -1,4 +1,4 @@
-//! The file with what is still to be delivered: private, of one worker, and missed when it is gone or
+//! The file with the undelivered events: private, of one worker, and missed when it is gone or
 //! full.
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use super::redis_server::RedisServer;
 use super::shop::{Shop, in_redis, wait_for};
 
 #[test]
-fn a_file_that_can_not_be_used_is_said_clearly() {
+fn an_unusable_state_file_is_reported() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|_| Reply::Status(200));
     let place = Place::new(&redis, &receiver);
@@ -25,14 +25,14 @@ fn a_file_that_can_not_be_used_is_said_clearly() {
         let (code, said) = place.start_with(state, &receiver, &[]).end();
         assert!(code == Some(1) && said.contains(told), "{state}: {said}");
     };
-    // Somebody has it.
+    // Another worker has it.
     ends_with(&place.state(), "in use by another worker");
-    // It is taken away under a worker that has nothing to do.
+    // It is removed under an idle worker.
     std::fs::remove_file(place.file("webhooks.db")).expect("delete");
     let (code, said) = worker.end();
     assert!(code == Some(1) && said.contains("deleted or renamed"), "{said}");
     assert!(said.contains("put the file back") && !said.contains("--repair"), "{said}");
-    // It is locked by something else, and newer.
+    // It is locked by another program, and newer.
     let other = place.file("other.db").display().to_string();
     let made = place.start_with(&other, &receiver, &["--once", "--group", "webhooks-2"]);
     assert_eq!(made.end().0, Some(0));
@@ -58,7 +58,7 @@ fn a_full_disk_ends_the_worker_and_loses_nothing() {
     for _ in 0..30 {
         shop.sell("ticket", 100);
     }
-    // A disk of its own, which goes with the process: what was on it is in Redis still, or counts as
+    // A disk of its own, which goes with the process: events on it are still in Redis, or count as
     // lost with it. So it is copied before.
     let disk = place.file("disk");
     std::fs::create_dir(&disk).expect("a folder");

@@ -1,5 +1,5 @@
-//! The consumer group of webhooks: one worker, which takes over from one that died; and what an audit,
-//! and the trimming, make of it.
+//! The consumer group of webhooks: one worker, which takes over from a dead one; and its effect on
+//! an audit and on the trimming.
 
 use redis::Value;
 
@@ -11,7 +11,7 @@ use super::shop::{Shop, in_redis, stampede, wait_for};
 const STREAM: &str = "{ticket_hash_key}:stream";
 
 #[test]
-fn a_group_has_one_worker_and_what_a_dead_one_had_comes_first() {
+fn a_group_has_one_worker_that_inherits_pending_webhooks() {
     let (redis, _users) = RedisServer::with_users();
     let receiver = Receiver::plain(|_| Reply::Status(200));
     let mut place = Place::new(&redis, &receiver);
@@ -32,7 +32,7 @@ fn a_group_has_one_worker_and_what_a_dead_one_had_comes_first() {
     let mut by_hand = redis.connect();
     by_hand.ask(&format!("XREADGROUP GROUP webhooks dead COUNT 1 STREAMS {STREAM} >"));
     shop.sell("ticket", 20);
-    // It counts as alive for as long as the group's documentation says.
+    // It counts as alive for as long as the documentation of groups says.
     wait_for("the dead one's end", || {
         let (code, said) = place.start_with(&other, &receiver, &["--once"]).end();
         assert!(code == Some(0) || said.contains("has another worker, dead"), "{said}");
@@ -46,7 +46,7 @@ fn a_group_has_one_worker_and_what_a_dead_one_had_comes_first() {
 }
 
 #[test]
-fn an_audit_does_not_take_it_for_orders_and_the_trimming_waits_for_it() {
+fn trimming_waits_for_webhooks_and_audits_ignore_them() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|_| Reply::Status(200));
     let place = Place::new(&redis, &receiver);
@@ -55,10 +55,11 @@ fn an_audit_does_not_take_it_for_orders_and_the_trimming_waits_for_it() {
     assert_eq!(place.start(&receiver, &["--once"]).end().0, Some(0));
     let audit =
         |more: &[&str]| stampede(&[&["audit", "--ledger", &redis.url()][..], more].concat());
-    // Nobody writes orders, so nobody is asked for their database.
+    // No worker writes orders, so no database is asked for.
     let (code, said) = audit(&[]);
     assert!(code == Some(0) && !said.contains("--orders"), "{said}");
-    // A database that has everything, and a group of webhooks that has not begun with the rest.
+    // A database that has everything, and a group of webhooks that has not begun with the later
+    // entries.
     shop.sell("ticket", 20);
     let url = format!("sqlite:{}", place.file("orders.db").display());
     let from = redis.url();
@@ -68,7 +69,7 @@ fn an_audit_does_not_take_it_for_orders_and_the_trimming_waits_for_it() {
     assert_eq!(file.execute("DELETE FROM orders", []).expect("rows"), 40);
     let (code, said) = audit(&["--orders", &url]);
     assert!(code == Some(1) && said.contains("no row"), "{said}");
-    // What the webhooks lack is not trimmed.
+    // Entries that the webhooks lack are not trimmed.
     let length = |redis: &RedisServer| redis.connect().ask(&format!("XLEN {STREAM}"));
     let before = length(&redis);
     let (code, said) = stampede(&["orders", "--from", &from, "--groups"]);

@@ -1,4 +1,4 @@
-//! Dead letters: what nobody takes, and what an operator does about it.
+//! Dead letters: events that no receiver takes, and what an operator does about them.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::redis_server::RedisServer;
 use super::shop::{Shop, in_redis, wait_for};
 
 #[test]
-fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() {
+fn a_410_makes_a_dead_letter_that_can_be_replayed() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|got| match got.status() {
         "held" => Reply::Status(410),
@@ -38,7 +38,7 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
     let (code, said) = place.letters(&["--to", &receiver.url(), "--dead-letters"]);
     assert!(code == Some(0) && said.lines().count() == 11, "{said}");
 
-    // How it stands: at any time, and without the worker's help.
+    // The status: at any time, and without the worker's help.
     let stands = || {
         let (code, said) = place.letters(&["--status", "--json"]);
         assert_eq!(code, Some(0), "{said}");
@@ -54,20 +54,20 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
     receiver.decide(|_| Reply::Status(200));
     let id = |at: usize| letters[at]["id"].as_str().expect("an id").to_owned();
     let (code, said) = place.letters(&["--replay", &id(0)]);
-    assert!(code == Some(0) && said.contains("1 dead letters put back"), "{said}");
+    assert!(code == Some(0) && said.contains("1 dead letters will be sent again"), "{said}");
     wait_for("the one that was put back", || receiver.got().len() == 11 + changed);
     assert_eq!(receiver.got().last().expect("one").id, id(0));
     let (code, said) = place.letters(&["--replay", &id(0)]);
     assert!(code == Some(1) && said.contains("there is no dead letter msg_"), "{said}");
     let (code, said) = place.letters(&["--discard", &id(1)]);
-    assert!(code == Some(0) && said.contains("1 dead letters given up"), "{said}");
+    assert!(code == Some(0) && said.contains("1 dead letters deleted"), "{said}");
     let (code, said) = place.letters(&["--replay", "all"]);
-    assert!(code == Some(0) && said.contains("8 dead letters put back"), "{said}");
+    assert!(code == Some(0) && said.contains("8 dead letters will be sent again"), "{said}");
     wait_for("all that were put back", || receiver.got().len() == 19 + changed);
     wait_for("no dead letter", || listed().is_empty());
     wait_for("all are delivered", || stands()["delivered"] == changed + 9);
     assert_eq!((&stands()["failed"], &stands()["dead_letters"]), (&json!(10), &json!(0)));
-    // A receiver that takes nothing: what waits is told, how long, and why.
+    // A receiver that takes nothing: the status has what waits, for how long, and why.
     receiver.decide(|_| Reply::Status(503));
     shop.sell("ticket", 1);
     wait_for("one that waits", || stands()["oldest"]["attempts"].as_u64() > Some(1));
@@ -99,7 +99,7 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
 }
 
 #[test]
-fn after_the_last_attempt_it_is_a_dead_letter_with_the_reason() {
+fn the_last_failed_attempt_makes_a_dead_letter() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|_| Reply::Status(503));
     let place = Place::new(&redis, &receiver);

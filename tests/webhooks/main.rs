@@ -1,7 +1,7 @@
-//! Webhooks: that a real receiver gets every change of every reservation, in order, whoever dies, is
+//! Webhooks: a real receiver gets every change of every reservation, in order, whatever dies, is
 //! slow or fails on the way.
 
-// Each test program takes what it needs of the support.
+// Each test program uses a part of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
@@ -44,7 +44,7 @@ fn sale(id: &str) -> SaleId {
     SaleId::new(id).expect("a sale id")
 }
 
-/// As if all pauses were over: what failed often by chance need not be waited for.
+/// As if all pauses were over: an event that often failed by chance need not be waited for.
 fn pass_time(state: &str) {
     let file = rusqlite::Connection::open(state).expect("the file");
     file.execute("UPDATE events SET retry_at = 0", []).expect("they are due");
@@ -96,13 +96,13 @@ impl Place {
         Worker::start(&self.redis, &receiver.url(), &all)
     }
 
-    /// What any worker is told, as words.
+    /// The arguments of any worker.
     fn words(&self) -> Vec<&str> {
         let words = self.options.iter().map(String::as_str);
         words.chain(["--state", self.state.as_str()]).collect()
     }
 
-    /// What `stampede orders` does with the dead letters.
+    /// A command of `stampede orders` about dead letters.
     fn letters(&self, what: &[&str]) -> (Option<i32>, String) {
         let state = self.state();
         shop::stampede(&[&["orders", "--state", &state][..], what].concat())

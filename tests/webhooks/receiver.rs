@@ -1,5 +1,5 @@
-//! A receiver of webhooks, in the clear or over TLS, that keeps what it gets, verifies each signature,
-//! and answers as a test says: also not at all, or half.
+//! A receiver of webhooks, plain or over TLS, that keeps what it gets, verifies each signature, and
+//! answers as a test says: also not at all, or half.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::secure::Files;
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Time after which a client that sends nothing is left.
+/// Time after which a silent client is dropped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One request, as it came.
@@ -50,7 +50,7 @@ impl Got {
     }
 }
 
-/// What a request is answered with.
+/// The answer to a request.
 pub enum Reply {
     Status(u16),
     /// With a header.
@@ -61,11 +61,11 @@ pub enum Reply {
     Hang,
     /// A head without its end.
     Half,
-    /// 200, once the gate is open.
+    /// 200, when the gate is open.
     Behind(Arc<Gate>),
 }
 
-/// Closed until somebody opens it.
+/// Closed until a test opens it.
 #[derive(Default)]
 pub struct Gate {
     open: Mutex<bool>,
@@ -88,7 +88,7 @@ type Decide = dyn FnMut(&Got) -> Reply + Send;
 
 struct Shared {
     got: Mutex<Vec<Got>>,
-    /// What was wrong with requests.
+    /// Faults of requests.
     bad: Mutex<Vec<String>>,
     decide: Mutex<Box<Decide>>,
     secret: Mutex<String>,
@@ -109,7 +109,7 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Receiver {
-    /// In the clear.
+    /// Without TLS.
     pub fn plain(decide: impl FnMut(&Got) -> Reply + Send + 'static) -> Self {
         Self::new(None, Box::new(decide))
     }
@@ -171,12 +171,12 @@ impl Receiver {
         }
     }
 
-    /// The certificate that it shows.
+    /// Its certificate.
     pub fn certificate(&self) -> &str {
         super::secure::text(&self.files.as_ref().expect("TLS").certificate)
     }
 
-    /// Cuts every connection, and listens no more.
+    /// Cuts every connection, and stops listening.
     pub fn stop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
@@ -188,7 +188,7 @@ impl Receiver {
         }
     }
 
-    /// Listens again where it did.
+    /// Listens again at the same address.
     pub fn start_again(&mut self) {
         self.shared.stopped.store(false, Ordering::SeqCst);
         let until = std::time::Instant::now() + PATIENCE;
@@ -203,7 +203,7 @@ impl Receiver {
         self.accept(listener);
     }
 
-    /// Answers otherwise from now on.
+    /// Answers differently from now on.
     pub fn decide(&self, decide: impl FnMut(&Got) -> Reply + Send + 'static) {
         *lock(&self.shared.decide) = Box::new(decide);
     }
@@ -213,20 +213,20 @@ impl Receiver {
         *lock(&self.shared.secret) = secret.into();
     }
 
-    /// All requests so far. Panics if anything was wrong with one.
+    /// All requests so far. Panics if one of them had a fault.
     pub fn got(&self) -> Vec<Got> {
         let bad = lock(&self.shared.bad).clone();
         assert!(bad.is_empty(), "{bad:#?}");
         lock(&self.shared.got).clone()
     }
 
-    /// What was wrong with requests.
+    /// The faults of requests.
     pub fn bad(&self) -> Vec<String> {
         lock(&self.shared.bad).clone()
     }
 
-    /// Of each reservation the events, each when it came first: version and status. Panics unless they
-    /// came in the order of their versions.
+    /// The events of each reservation, each at its first arrival: version and status. Panics unless
+    /// they came in the order of their versions.
     pub fn in_order(&self) -> BTreeMap<String, Vec<(u64, String)>> {
         let mut events: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
         for got in self.got() {

@@ -1,5 +1,5 @@
-//! Who may be believed: the signatures of several secrets, the receiver's certificate, and settings that
-//! would give them up.
+//! Trust: the signatures of several secrets, the receiver's certificate, and settings that would
+//! reveal them.
 
 use super::Place;
 use super::receiver::{Receiver, Reply, SECRET};
@@ -10,7 +10,7 @@ use super::shop::{Shop, Worker, stampede, wait_for};
 const OTHER: &str = "whsec_c2VjcmV0IG9mIHR3ZW50eS1mb3VyIGJ5dGVzISE=";
 
 #[test]
-fn a_receiver_changes_its_secret_and_loses_nothing() {
+fn a_secret_is_rotated_without_losing_a_webhook() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|_| Reply::Status(200));
     let place = Place::new(&redis, &receiver);
@@ -31,7 +31,7 @@ fn a_receiver_changes_its_secret_and_loses_nothing() {
     sell_until("two signatures", &|signatures| signatures.len() == 2);
     receiver.verify_by(OTHER);
     sell_until("two signatures", &|signatures| signatures.len() == 2);
-    // A file that is no good changes nothing.
+    // An invalid file changes nothing.
     put("hunter2");
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     sell_until("two signatures", &|signatures| signatures.len() == 2);
@@ -48,7 +48,7 @@ fn a_receiver_changes_its_secret_and_loses_nothing() {
 }
 
 #[test]
-fn a_receiver_with_a_wrong_certificate_is_told_nothing() {
+fn nothing_is_sent_to_a_receiver_with_a_wrong_certificate() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::secure(|_| Reply::Status(200));
     let stranger = Files::make(&["localhost"], 30);
@@ -63,7 +63,7 @@ fn a_receiver_with_a_wrong_certificate_is_told_nothing() {
     worker.terminate();
     assert_eq!(worker.end().0, Some(0));
     assert!(receiver.got().is_empty());
-    // By another name than the certificate's neither.
+    // Nor by another name than the certificate's.
     place.options[3] = right;
     assert_eq!(place.letters(&["--replay", "all"]).0, Some(0));
     let url = receiver.url().replace("localhost", "127.0.0.1");
@@ -73,7 +73,7 @@ fn a_receiver_with_a_wrong_certificate_is_told_nothing() {
     assert_eq!(Worker::start(&redis.url(), &url, &all).end().0, Some(0));
     assert!(receiver.got().is_empty());
     let (_, said) = place.letters(&["--replay", "all"]);
-    assert!(said.contains("5 dead letters put back"), "{said}");
+    assert!(said.contains("5 dead letters will be sent again"), "{said}");
     let worker = place.start(&receiver, &[]);
     wait_for("all of them", || receiver.in_order().len() == 3);
     worker.terminate();
@@ -81,7 +81,7 @@ fn a_receiver_with_a_wrong_certificate_is_told_nothing() {
 }
 
 #[test]
-fn what_is_set_wrong_is_said_before_anything_is_done() {
+fn wrong_webhook_settings_are_reported_before_the_start() {
     let redis = RedisServer::start(&[]);
     let receiver = Receiver::plain(|_| Reply::Status(200));
     let place = Place::new(&redis, &receiver);
@@ -108,7 +108,7 @@ fn what_is_set_wrong_is_said_before_anything_is_done() {
         (without("--webhook-secret-file"), "--webhook-secret-file is missing"),
         (with(&["--consumer", "a"]), "--consumer is not for webhooks"),
         (with(&["--claim-after", "5s"]), "--claim-after is not for webhooks"),
-        (with(&["--group", "orders"]), "that of webhooks begins with webhooks"),
+        (with(&["--group", "orders"]), "the name of a group of webhooks begins with webhooks"),
         (with(&["--webhook-parallel", "0"]), "must be a whole number from 1 to 256"),
         (with(&["--webhook-deadline", "1h"]), "must be from 100ms to 1m"),
         (with(&["--webhook-attempts", "0"]), "must be a whole number from 1 to 100"),
@@ -122,13 +122,13 @@ fn what_is_set_wrong_is_said_before_anything_is_done() {
     std::fs::write(place.file("secret"), "hunter2").expect("a file");
     let arguments = good("https://shop.example/");
     let (code, said) = stampede(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(code == Some(2) && said.contains("it line 1 is no secret"), "{said}");
+    assert!(code == Some(2) && said.contains("line 1 is no secret"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
-    // What is for webhooks is not for a database, and neither is their group.
+    // The options for webhooks are refused for a database, and so is their group.
     let database = ["orders", "--from", &from, "--to", "sqlite:o.db"];
     for (more, told) in [
         (["--webhook-retry", "1s"], "--webhook-retry is for webhooks"),
-        (["--group", "webhooks-2"], "is for webhooks, and an audit passes over it"),
+        (["--group", "webhooks-2"], "are for webhooks, and an audit"),
     ] {
         let (code, said) = stampede(&[&database[..], &more].concat());
         assert!(code == Some(2) && said.contains(told), "{said}");

@@ -1,6 +1,6 @@
 //! HttpArena's entry of type *engine*: stampede's engine with a service that adds numbers.
 //!
-//! Knows of stampede nothing but `engine`: no sale, no ledger, no configuration.
+//! Uses only the module `engine` of stampede: no sale, no ledger, no configuration.
 
 mod sum;
 
@@ -9,28 +9,27 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use stampede::engine::core::{Action, Core, Service};
-use stampede::engine::gate::Token;
-use stampede::engine::http::{Canned, Head, Method, Remedy, Response, Status};
-use stampede::engine::manner::Manner;
+use stampede::engine::http::{Head, Method, Preencoded, Remedy, Response, Status};
 use stampede::engine::program::Program;
+use stampede::engine::reactor::Token;
+use stampede::engine::response_options::ResponseOptions;
 
 use sum::sum;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// HttpArena's entry on stampede's engine: adds the numbers of a query and a body.
+/// Runs stampede's engine as HttpArena's entry, which adds the numbers of a query and a body.
 ///
-/// GET and POST /baseline11?a=1&b=2 answer with the sum of the query's values and of the body, which
-/// is a number too; GET /pipeline answers "ok". A worker thread is pinned to each core. SIGTERM and
-/// SIGINT drain.
+/// GET and POST /baseline11?a=1&b=2 answer the sum of the query's values and of the number in the
+/// body. GET /pipeline answers "ok". Pins a worker thread to each core. Drains on SIGTERM and SIGINT.
 #[derive(Parser)]
 #[command(name = "httparena")]
 struct Settings {
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Cores to run on, such as 0,1 [default: all that this process may use].
+    /// Cores to run on, such as 0,1 [default: all cores that the process may use].
     #[arg(long, value_name = "CORES", value_delimiter = ',')]
     cores: Vec<usize>,
 }
@@ -47,26 +46,26 @@ fn main() {
     }
 }
 
-/// What a core answers.
+/// The service of a core.
 struct Arena {
-    /// The answer of `/pipeline`, which is the same for everybody.
-    ok: Canned,
+    /// The answer to `/pipeline`, encoded once.
+    ok: Preencoded,
 }
 
 impl Arena {
     fn new() -> Self {
-        Self { ok: Canned::new(|envelope, out| TEXT.write(envelope, &[b"ok"], out)) }
+        Self { ok: Preencoded::new(|context, out| TEXT.write(context, &[b"ok"], out)) }
     }
 }
 
-/// The head of every answer that is a text.
+/// The head of every text answer.
 const TEXT: Response<'_> = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
 
 impl Service for Arena {
     /// No request waits.
     type Waiting = Infallible;
 
-    fn go_on(
+    fn resume(
         &self,
         _: &'static Core,
         _: Token,
@@ -85,10 +84,10 @@ impl Service for Arena {
         out: &mut Vec<u8>,
     ) -> Action<Infallible> {
         let date = core.date.borrow();
-        let envelope = Manner::of(core, head).envelope(&date);
+        let context = ResponseOptions::of(core, head).context(&date);
         let refuse = |status, allow: Option<&'static str>, why: &str, out: &mut Vec<u8>| {
             let remedy = allow.map(Remedy::Allow);
-            Response { status, remedy, ..TEXT }.write(&envelope, &[why.as_bytes()], out);
+            Response { status, remedy, ..TEXT }.write(&context, &[why.as_bytes()], out);
         };
         let not_allowed = |methods, out: &mut Vec<u8>| {
             refuse(
@@ -103,12 +102,12 @@ impl Service for Arena {
                 match sum(head.query, body) {
                     Ok(sum) => {
                         let mut digits = itoa::Buffer::new();
-                        TEXT.write(&envelope, &[digits.format(sum).as_bytes()], out);
+                        TEXT.write(&context, &[digits.format(sum).as_bytes()], out);
                     }
                     Err(wrong) => refuse(Status::BadRequest, None, wrong.why(), out),
                 }
             }
-            ("/pipeline", Method::Get | Method::Head) => self.ok.write(&envelope, out),
+            ("/pipeline", Method::Get | Method::Head) => self.ok.write(&context, out),
             ("/baseline11", _) => not_allowed("GET, HEAD, POST", out),
             ("/pipeline", _) => not_allowed("GET, HEAD", out),
             _ => refuse(Status::NotFound, None, "there is nothing here", out),

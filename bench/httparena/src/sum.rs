@@ -1,6 +1,6 @@
-//! What is added up: the values of a query, and a body that is one number.
+//! Adds the values of a query and a body that is one number.
 
-/// Why there is no sum.
+/// Why a request has no sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrong {
     NoQuery,
@@ -10,7 +10,7 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// The same as a sentence for the client.
+    /// The error as a sentence for the client.
     pub fn why(self) -> &'static str {
         match self {
             Self::NoQuery => "there is no query: /baseline11?a=1&b=2",
@@ -21,7 +21,7 @@ impl Wrong {
     }
 }
 
-/// The sum of all values of the query (`a=1&b=2`) and of the body, if there is one.
+/// Returns the sum of all values of the query (`a=1&b=2`) and of the body, if there is one.
 pub fn sum(query: Option<&str>, body: &[u8]) -> Result<i64, Wrong> {
     let mut sum = 0_i64;
     for parameter in query.ok_or(Wrong::NoQuery)?.split('&') {
@@ -37,9 +37,9 @@ pub fn sum(query: Option<&str>, body: &[u8]) -> Result<i64, Wrong> {
     }
 }
 
-/// Digits, with a minus before them or not.
+/// Parses digits with an optional minus.
 fn number(text: &[u8]) -> Option<i64> {
-    // `parse` would take a plus, which in a query is a space.
+    // `parse` would accept a plus, which means a space in a query.
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'))?;
     text.parse().ok()
 }
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_told() {
+    fn malformed_numbers_are_rejected() {
         assert_eq!(sum(None, b"1"), Err(Wrong::NoQuery));
         for query in ["", "a", "a=", "a=x&b=1", "a=1&&b=1", "a=+1", "a=1.5", "a=%31", "a=- 1"] {
             assert_eq!(sum(Some(query), b"1"), Err(Wrong::Value), "{query}");

@@ -1,4 +1,4 @@
-//! The rules of HttpArena hold for the entry, and what its files say is true.
+//! Checks HttpArena's rules on the entry, and the claims of the entry's files.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use bench::load;
 use clap::Parser;
 use serde_json::Value;
 
-/// The entry, until it is dropped.
+/// A running entry. Dropping it ends the process.
 struct Entry {
     process: Child,
     address: SocketAddr,
@@ -55,9 +55,9 @@ fn every_rule_of_httparena_holds() {
     assert_eq!(ended, None, "it goes on");
 }
 
-/// What `bench/run httparena` measures with.
+/// The load of `bench/run httparena`.
 #[test]
-fn the_mix_of_the_board_is_answered() {
+fn the_request_mix_of_httparena_is_answered() {
     let entry = Entry::start();
     let to = entry.address.to_string();
     let words = ["load", "--to", &to, "--target", "/baseline11?a=13&b=42", "--and-post", "20"];
@@ -73,7 +73,7 @@ fn the_mix_of_the_board_is_answered() {
 }
 
 #[test]
-fn it_drains_when_it_is_told_to_end() {
+fn the_entry_drains_on_sigterm() {
     let mut entry = Entry::start();
     let id = entry.process.id().to_string();
     // Also with a connection that is open.
@@ -83,16 +83,16 @@ fn it_drains_when_it_is_told_to_end() {
 }
 
 #[test]
-fn the_entry_says_what_is_served() {
+fn the_entry_files_match_what_httparena_expects() {
     let meta: Value = serde_json::from_str(&file("meta.json")).expect("JSON");
     assert_eq!(meta["type"], "engine");
     assert_eq!(meta["tests"], serde_json::json!(["baseline", "pipelined", "limited-conn"]));
     let dockerfile = file("Dockerfile");
-    // Its verifier refuses images without a version.
+    // HttpArena's verifier refuses images without a version.
     let images: Vec<_> = dockerfile.lines().filter(|line| line.starts_with("FROM ")).collect();
     assert!(images.len() == 2 && images.iter().all(|image| image.contains(':')), "{images:?}");
     assert!(dockerfile.contains("EXPOSE 8080\n") && dockerfile.ends_with("CMD [\"httparena\"]\n"));
-    // What the image runs has no options: the port is the default.
+    // The image runs the entry without options: the port is the default.
     let main = file("src/main.rs");
     assert!(main.contains("default_value = \"0.0.0.0:8080\""));
     for used in main.split("stampede::").skip(1) {

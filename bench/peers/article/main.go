@@ -1,10 +1,10 @@
 // The article's design: net/http, a local stock in memory, one lock around the local and the remote
-// deduction, one Lua call a ticket to Redis over a pool of connections, JSON by encoding/json.
+// deduction, one Lua call per ticket to Redis over a pool of connections, JSON by encoding/json.
 //
-// Written anew from its description, and in its favour where the original is merely wrong: it sells
-// exactly the total, gives its connections back, returns a local unit when Redis refuses it, tells a
-// failed Redis (503) from "sold out", and opens no log file a request. What is design is left as it
-// is: one lock for all, held across the round trip to Redis.
+// Rewritten from the article's description. Bugs of the original are fixed, in its favour: this sells
+// exactly the total, returns its connections to the pool, returns a local unit when Redis refuses it,
+// distinguishes a failed Redis (503) from "sold out", and opens no log file per request. The design is
+// unchanged: one lock for all requests, held across the round trip to Redis.
 package main
 
 import (
@@ -17,10 +17,10 @@ import (
 	"runtime"
 )
 
-// More than the lock can ever use: the connections of a burst that failed are not kept for ever.
+// More than the lock can ever use. The bound closes connections that a failed burst has left over.
 const idleConnectionsMax = 64
 
-// response is what every request is answered with.
+// response is the body of every response.
 type response struct {
 	Code int    `json:"code"`
 	Msg  string `json:"msg"`
@@ -28,13 +28,14 @@ type response struct {
 
 // shop is the sale as this instance sees it.
 type shop struct {
-	// The lock: who has put something in may go on. It holds local and remote together.
+	// The lock: a goroutine that has sent a value holds it. It covers local and remote stock.
 	lock  chan struct{}
 	local localStock
 	redis *pool
 }
 
-// localStock is what this instance may sell, its buffer included. Guarded by the shop's lock.
+// localStock is the number of tickets that this instance may sell, including its buffer. Guarded by
+// the shop's lock.
 type localStock struct {
 	inStock int64
 	sold    int64
@@ -52,7 +53,7 @@ func (stock *localStock) giveBack() {
 	stock.sold--
 }
 
-// sell takes one ticket. An error says that Redis can't be asked, which is no "sold out".
+// sell takes one ticket. An error means that Redis did not answer, not "sold out".
 func (shop *shop) sell() (bool, error) {
 	shop.lock <- struct{}{}
 	defer func() { <-shop.lock }()
@@ -98,7 +99,7 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:3005", "`address` to listen on")
 	redis := flag.String("redis", "127.0.0.1:6379", "`address` of Redis")
 	total := flag.Int64("total", 10000, "tickets of the sale, if Redis doesn't have it yet")
-	local := flag.Int64("local", -1, "tickets that this instance may sell, its buffer included (default: all)")
+	local := flag.Int64("local", -1, "tickets that this instance may sell, including its buffer (default: all)")
 	cores := flag.Int("cores", 0, "threads that run Go code at a time, GOMAXPROCS (default: the cores it may run on)")
 	flag.Parse()
 	switch {
@@ -107,7 +108,7 @@ func main() {
 	case *total < 0:
 		usage("-total %d: can't be negative", *total)
 	case *cores < 0 || *cores > 1024:
-		usage("-cores %d: should be 1 to 1024", *cores)
+		usage("-cores %d: must be 1 to 1024", *cores)
 	}
 	if *local < 0 {
 		*local = *total

@@ -1,6 +1,6 @@
-// Purchases as a shop sends them, by the same design: an order with a user and a key that is remembered,
-// one ticket a user. The lock is held across the round trip here too, and Redis is asked also when the
-// local stock is used up: the key may have a ticket.
+// Purchases as a shop sends them, by the same design: an order with a user and an idempotency key, one
+// ticket per user. The lock is held across the round trip here too. Redis is asked even when the local
+// stock is used up: the key may already have a ticket.
 
 package main
 
@@ -25,13 +25,13 @@ const (
 //go:embed order.lua
 var orderScript string
 
-// order is what is posted.
+// order is the body of a purchase.
 type order struct {
 	User     string `json:"user"`
 	Quantity int    `json:"quantity"`
 }
 
-// reservation is what is answered to one that is granted.
+// reservation is the body of a granted purchase's response.
 type reservation struct {
 	ID       string `json:"id"`
 	Sale     string `json:"sale"`
@@ -40,22 +40,22 @@ type reservation struct {
 	Status   string `json:"status"`
 }
 
-// problem is what is answered to any other.
+// problem is the body of any other response.
 type problem struct {
 	Type   string `json:"type"`
 	Status int    `json:"status"`
 	Code   string `json:"code"`
 }
 
-// Where an id begins is another one at each start; what follows is a count.
+// An id begins with the time of the start, which differs per start, and ends with a counter.
 var started, made = time.Now().UnixNano(), int64(0)
 
-// nextID gives 26 characters that nobody else has.
+// nextID returns a unique id of 26 characters.
 func nextID() string {
 	return fmt.Sprintf("%016x%010x", started, atomic.AddInt64(&made, 1))
 }
 
-// order takes one ticket for a user. It returns what the script does.
+// order takes one ticket for a user. It returns the script's reply.
 func (shop *shop) order(user, key string) (string, error) {
 	shop.lock <- struct{}{}
 	defer func() { <-shop.lock }()

@@ -1,9 +1,9 @@
--- One call a purchase as a shop sends it, of those peers that keep sales in Redis: a key that is
--- remembered, one ticket a user, the count, the order in a stream. Returns "1 ID" (granted), "2 ID"
--- (granted before, to this user with this key), "0" (sold out) or "3" (the user has one).
+-- One call per purchase, as a shop sends it, for the peers that keep sales in Redis: an idempotency
+-- key, one ticket per user, the count, the order in a stream. Returns "1 ID" (granted), "2 ID" (granted
+-- before, to this user with this key), "0" (sold out) or "3" (the user has a ticket).
 --
 -- KEYS: the sale's hash, its claims, its users, its stream. ARGV: reservation id, user, key, and 0 if
--- nothing may be sold any more.
+-- nothing more may be sold.
 local claim = ARGV[2] .. '\n' .. ARGV[3]
 local earlier = redis.call('HGET', KEYS[2], claim)
 if earlier then

@@ -1,4 +1,4 @@
-// A pool of connections to Redis, and just enough of its protocol (RESP 2) for the one script.
+// A pool of connections to Redis, and just enough of its protocol (RESP 2) for the two scripts.
 
 package main
 
@@ -22,7 +22,7 @@ const (
 	bulkBytesMax = 64 << 10
 )
 
-// The article's script, with the test that sells exactly the total.
+// The article's script, with a corrected condition, so that it sells exactly the total.
 const deductScript = `
 local counts = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[2])
 local total, sold = tonumber(counts[1]), tonumber(counts[2])
@@ -31,19 +31,19 @@ if total > sold then
 end
 return 0`
 
-// redisError is what Redis says itself: the connection is as good as before.
+// redisError is an error reply of Redis. The connection stays usable.
 type redisError string
 
 func (e redisError) Error() string { return string(e) }
 
-// connection is one that no reply is outstanding on.
+// connection is a connection without an outstanding reply.
 type connection struct {
 	net.Conn
 	input *bufio.Reader
 	out   []byte
 }
 
-// pool keeps the connections that nobody uses.
+// pool keeps idle connections.
 type pool struct {
 	address string
 	sha     string
@@ -55,7 +55,7 @@ func newPool(address string) *pool {
 	return &pool{address: address, idle: make(chan *connection, idleConnectionsMax)}
 }
 
-// create makes the sale if it is missing, and loads the script.
+// create creates the sale if it is missing, and loads the scripts.
 func (pool *pool) create(total int64) error {
 	for _, field := range [][2]string{{totalField, strconv.FormatInt(total, 10)}, {soldField, "0"}} {
 		if _, _, err := pool.ask("HSETNX", saleKey, field[0], field[1]); err != nil {
@@ -71,31 +71,31 @@ func (pool *pool) create(total int64) error {
 	return err
 }
 
-// deduct takes a ticket in Redis, if one is left.
+// deduct takes a ticket in Redis if one is left.
 func (pool *pool) deduct() (bool, error) {
 	_, sold, err := pool.eval(pool.sha, deductScript, "1", saleKey, totalField, soldField)
 	return sold > 0, err
 }
 
-// order takes a ticket in Redis for a user with a key, and returns what the script says.
+// order takes a ticket in Redis for a user with a key, and returns the script's reply.
 func (pool *pool) order(id, user, key, may string) (string, error) {
 	said, _, err := pool.eval(pool.ordered, orderScript,
 		"4", saleKey, claimsKey, usersKey, streamKey, id, user, key, may)
 	return said, err
 }
 
-// eval runs a script that Redis should have.
+// eval runs a loaded script, and loads it again if Redis lacks it.
 func (pool *pool) eval(sha, script string, words ...string) (string, int64, error) {
 	text, number, err := pool.ask(append([]string{"EVALSHA", sha}, words...)...)
 	var said redisError
 	if errors.As(err, &said) && strings.HasPrefix(string(said), "NOSCRIPT") {
-		// Redis has been restarted, or its scripts flushed: EVAL keeps the script from now on.
+		// Redis was restarted, or its scripts were flushed. EVAL loads the script again.
 		return pool.ask(append([]string{"EVAL", script}, words...)...)
 	}
 	return text, number, err
 }
 
-// ask sends a command over a connection of the pool, which is given back unless it failed.
+// ask sends a command over a connection of the pool, and returns the connection unless it failed.
 func (pool *pool) ask(command ...string) (string, int64, error) {
 	connection, err := pool.take()
 	if err != nil {
@@ -128,7 +128,7 @@ func (pool *pool) take() (*connection, error) {
 	return &connection{Conn: conn, input: bufio.NewReader(conn)}, nil
 }
 
-// ask sends a command and reads a reply that is a text or a number.
+// ask sends a command and reads a reply, which must be a string or a number.
 func (c *connection) ask(command []string) (string, int64, error) {
 	if err := c.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return "", 0, err
@@ -151,7 +151,7 @@ func (c *connection) reply() (string, int64, error) {
 	}
 	line = strings.TrimSuffix(line, "\r\n")
 	if line == "" {
-		return "", 0, errors.New("an empty reply")
+		return "", 0, errors.New("empty reply")
 	}
 	kind, rest := line[0], line[1:]
 	switch kind {
@@ -165,7 +165,7 @@ func (c *connection) reply() (string, int64, error) {
 	case '$':
 		length, err := strconv.Atoi(rest)
 		if err != nil || length < 0 || length > bulkBytesMax {
-			return "", 0, fmt.Errorf("a string of length %q", rest)
+			return "", 0, fmt.Errorf("invalid string length %q", rest)
 		}
 		text := make([]byte, length+2)
 		if _, err := io.ReadFull(c.input, text); err != nil {
@@ -173,5 +173,5 @@ func (c *connection) reply() (string, int64, error) {
 		}
 		return string(text[:length]), 0, nil
 	}
-	return "", 0, fmt.Errorf("a reply that was not expected: %q", line)
+	return "", 0, fmt.Errorf("unexpected reply: %q", line)
 }

@@ -1,6 +1,6 @@
-//! A peer: axum, the usual choice in Rust, on one tokio runtime a core.
+//! A peer: axum, a common choice in Rust, with one tokio runtime per core.
 //!
-//! It has stampede's allocator, and what else is in its favour stands in `bench::over_tokio`.
+//! Uses stampede's allocator. `bench::over_tokio` lists the other settings in its favour.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// An axum server that tells everyone "sold out", and does TechEmpower's plaintext and JSON.
+/// Runs an axum server that answers "sold out", and TechEmpower's plaintext and JSON.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -47,7 +47,7 @@ fn one_core(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Result<()>
     run(serve(listener, app, tls))
 }
 
-/// Serialized for each request, as TechEmpower's rules want.
+/// Serializes the message per request, as TechEmpower's rules require.
 async fn json() -> Response {
     match serde_json::to_vec(&MESSAGE) {
         Ok(body) => answer(Content::Json, body),

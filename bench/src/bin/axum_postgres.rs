@@ -1,13 +1,12 @@
 //! A peer that sells: axum in front of PostgreSQL, one statement per ticket.
 //!
-//! The statement takes the unit off the stock and writes the reservation, so that a grant is as
-//! durable as PostgreSQL makes it and somebody has it. A pool of connections serves all requests in
-//! turn, each statement prepared once a connection and sent without waiting for the one before it.
-//! There is no latch: as in most such designs, a sale that is sold out is a statement too, of one row
-//! read.
+//! The statement takes the unit off the stock and writes the reservation, so a grant is as durable as
+//! PostgreSQL makes it. A pool of connections serves all requests in turn. Each statement is prepared
+//! once per connection and sent without waiting for the previous one. There is no latch: as in most
+//! such designs, a request to a sold-out sale is a statement too, which reads one row.
 //!
-//! Orders as a shop sends them (a user and a key that is remembered, one ticket a user) have a path and
-//! a table of their own: a statement each too, which finds what the user has.
+//! Orders of a shop have a user, a remembered key and one ticket per user. They have their own path
+//! and table, and also take one statement per request, which finds the user's reservation.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -57,8 +56,8 @@ WITH taken AS (
 )
 INSERT INTO reservation (id, sale, buyer) SELECT $2, id, $3 FROM taken";
 
-/// What the user has, or what he now gets. Who comes twice at the same time breaks the table's
-/// constraint once, and with it the whole statement.
+/// Returns the user's reservation or creates one. A concurrent second order of the user breaks the
+/// table's constraint, and the whole statement fails.
 const ORDER: &str = "
 WITH earlier AS (
     SELECT id, key FROM shop_reservation WHERE sale = $1 AND buyer = $3
@@ -73,9 +72,9 @@ SELECT id, key, false FROM earlier UNION ALL SELECT id, $4, true FROM made";
 
 const SALE: &str = "ticket";
 
-/// An axum server that sells tickets from PostgreSQL, one statement each.
+/// Runs an axum server that sells tickets from PostgreSQL, one statement per ticket.
 ///
-/// Makes its tables and its sale where they are missing.
+/// Creates its tables and its sale if they are missing.
 #[derive(Debug, Clone, Parser)]
 struct Settings {
     #[command(flatten)]
@@ -83,10 +82,10 @@ struct Settings {
     /// The database: postgres://USER@HOST:PORT/NAME.
     #[arg(long, value_name = "URL")]
     database: String,
-    /// Tickets of the sale, if it isn't there yet.
+    /// Tickets of the sale, if the program creates it.
     #[arg(long, default_value_t = 10_000)]
     total: u32,
-    /// Connections to the database, shared out among the cores.
+    /// Connections to the database, divided among the cores.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
 }
@@ -100,7 +99,7 @@ fn main() {
 
 fn start(settings: Settings) -> Result<()> {
     run(prepare(&settings))?;
-    // Where an id begins is another one at each start; what follows is a count over all cores.
+    // Each start has its own id prefix. A count over all cores follows.
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let start = since.because(|| "reading the clock".into())?.as_nanos() as u64;
     let ids = Arc::new(Ids { start, next: AtomicU64::new(0) });
@@ -111,9 +110,9 @@ fn start(settings: Settings) -> Result<()> {
 
 async fn prepare(settings: &Settings) -> Result<()> {
     let client = connect(&settings.database).await?;
-    client.batch_execute(SCHEMA).await.because(|| "making the tables".into())?;
+    client.batch_execute(SCHEMA).await.because(|| "creating the tables".into())?;
     let total = i64::from(settings.total);
-    client.execute(CREATE, &[&SALE, &total]).await.because(|| "making the sale".into())?;
+    client.execute(CREATE, &[&SALE, &total]).await.because(|| "creating the sale".into())?;
     Ok(())
 }
 
@@ -139,14 +138,14 @@ async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// The connections of a core.
+/// The pool of a core.
 struct Pool {
     clients: Vec<Prepared>,
     turn: AtomicUsize,
     ids: Arc<Ids>,
 }
 
-/// A connection and its statements.
+/// A connection with its prepared statements.
 struct Prepared {
     client: Client,
     sell: Statement,
@@ -154,7 +153,7 @@ struct Prepared {
 }
 
 impl Pool {
-    /// The connection whose turn it is.
+    /// The next connection in turn.
     fn next(&self) -> &Prepared {
         &self.clients[self.turn.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
     }
@@ -166,7 +165,7 @@ struct Ids {
 }
 
 impl Ids {
-    /// 26 characters that nobody else has.
+    /// An unused id of 26 characters.
     fn next(&self) -> String {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}{count:010x}", self.start)
@@ -189,7 +188,7 @@ fn unavailable() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
-/// What is posted.
+/// The body of an order.
 #[derive(serde::Deserialize)]
 struct Order {
     user: String,

@@ -1,6 +1,6 @@
-//! What a disk allows the embedded ledger: a bare write and fdatasync a batch, one after the other,
-//! in a file whose room is set aside ahead as the ledger's journal does it. It prints
-//! `batches=N bytes=N seconds=S`, and leaves the file `bare_append` behind.
+//! Measures what a disk allows the embedded ledger: one bare write and fdatasync per batch, one after
+//! the other, in a preallocated file like the ledger's journal. Prints `batches=N bytes=N seconds=S`
+//! and keeps the file `bare_append`.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,23 +10,22 @@ use bench::error::{Result, fail};
 use bench::journal;
 use clap::Parser;
 
-/// As long as a record may be.
+/// The limit of a record.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
-/// Writes and syncs batches of bytes for a while.
+/// Appends batches of bytes to a file and syncs each batch.
 #[derive(Parser)]
 struct Settings {
     /// Folder for the file.
     #[arg(long)]
     dir: PathBuf,
-    /// Bytes a batch.
+    /// Bytes per batch.
     #[arg(long, required_unless_present = "like", conflicts_with = "like")]
     bytes: Option<usize>,
-    /// Folder of an embedded ledger: batches as long as the records of its journal, in their order,
-    /// over and over.
+    /// Folder of an embedded ledger whose record sizes the batches take, in order and repeatedly.
     #[arg(long, value_name = "DIR")]
     like: Option<PathBuf>,
-    /// Let the file grow with every batch in place of setting room aside.
+    /// Let the file grow with every batch. Without it, the program preallocates the file.
     #[arg(long)]
     growing: bool,
     /// Core to run on.
@@ -52,7 +51,7 @@ fn append(settings: &Settings) -> Result<()> {
     };
     let longest = sizes.iter().copied().max().unwrap_or(0);
     if longest == 0 || longest > BATCH_BYTES_MAX {
-        return fail(format!("a batch is of 1 to {BATCH_BYTES_MAX} bytes, not {longest}"));
+        return fail(format!("a batch must have 1 to {BATCH_BYTES_MAX} bytes, not {longest}"));
     }
     bench::pin::to_core(settings.core)?;
     let mut file = Appended::create(&settings.dir.join("bare_append"), settings.growing)?;

@@ -1,5 +1,5 @@
-//! What batches reach without HTTP: a bare client that sends stampede's own script calls to Redis,
-//! one under way, the next one made meanwhile. It prints `sales=N batches=N seconds=S`.
+//! Measures batches without HTTP: a bare client that sends stampede's own script calls to Redis. One
+//! call is in flight while the client prepares the next one. Prints `sales=N batches=N seconds=S`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use bench::error::{Because, Result, fail};
 use bench::fill::Filler;
 use clap::Parser;
 
-/// Far beyond any run: nothing is to expire.
+/// Longer than any run, so no hold expires.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Sells tickets from Redis in batches, as stampede does, for a while.
+/// Sells tickets from Redis in batches, with stampede's script and without HTTP.
 #[derive(Parser)]
 struct Settings {
-    /// Where Redis listens.
+    /// Address of Redis.
     #[arg(long)]
     redis: SocketAddr,
     /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
-    /// Purchases in each batch.
+    /// Purchases per batch.
     #[arg(long, required_unless_present = "batches", conflicts_with = "batches")]
     batch: Option<usize>,
-    /// File with the sizes of batches, parted by white space; taken in turn, over and over.
+    /// File with batch sizes, separated by white space and used in turn, repeatedly.
     #[arg(long, value_name = "FILE")]
     batches: Option<PathBuf>,
     /// Seconds to sell for.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Tickets of the sale, if it isn't there yet.
+    /// Tickets of the sale, if the program creates it.
     #[arg(long, default_value_t = 10_000_000)]
     total: u64,
 }
@@ -61,7 +61,7 @@ fn sell(settings: &Settings) -> Result<()> {
 fn read_sizes(path: &Path) -> Result<Vec<usize>> {
     let text = std::fs::read_to_string(path).because(|| format!("reading {}", path.display()))?;
     let sizes = text.split_whitespace().map(|size| {
-        size.parse().because(|| format!("{}: the size of a batch, {size:?}", path.display()))
+        size.parse().because(|| format!("{}: the batch size {size:?}", path.display()))
     });
     sizes.collect()
 }

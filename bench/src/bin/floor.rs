@@ -1,13 +1,13 @@
-//! The floor: the least that a TCP server can do for a rejection.
+//! The floor: the least work that a TCP server can do for a rejection.
 //!
-//! A thread and an epoll a core, one `read` and one `write` a wake-up, the answer encoded once a
-//! second. A connection is read at once when it is accepted, since its first request is mostly there:
-//! one that is closed after it never comes to the epoll. It parses nothing but the blank line that
-//! ends a request (with its body, where sums are asked for) and whether the client wants the
-//! connection closed. No server that answers HTTP from user space through epoll can be expected to
-//! use less CPU than this, so the others are measured against it.
+//! One thread and one epoll per core, one `read` and one `write` per wake-up. The answer is encoded
+//! once per second. The loop reads a connection as soon as it accepts it, because the first request
+//! has mostly arrived. A connection that ends after its first request therefore never enters the
+//! epoll. The loop parses only the blank line that ends a request (and its body, for sums) and the
+//! wish to close the connection. No server that answers HTTP from user space through epoll can be
+//! expected to use less CPU, so the bench compares the others with it.
 //!
-//! With a certificate it is the floor of TLS: the same loop, and rustls between socket and answer.
+//! With a certificate it is the floor of TLS: the same loop, with rustls between socket and answer.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,12 +23,11 @@ use clap::Parser;
 use rustls::ServerConfig;
 
 const EVENTS_MAX: usize = 512;
-/// Connections accepted and answered before those that wait have their turn.
+/// Connections accepted and answered before the waiting ones have their turn.
 const ACCEPT_MAX: usize = 64;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A bare epoll loop that gives everyone the same answer: the floor that stampede is measured
-/// against.
+/// Runs a bare epoll loop that gives every request the same answer: the floor of stampede.
 #[derive(Parser)]
 struct CommandLine {
     #[command(flatten)]
@@ -78,14 +77,14 @@ fn serve(listener: &TcpListener, content: Content, tls: Option<Arc<ServerConfig>
 
 struct Floor {
     epoll: Epoll,
-    /// By descriptor.
+    /// Connections by descriptor.
     connections: Vec<Option<Connection>>,
     /// None without TLS.
     tls: Option<Arc<ServerConfig>>,
     shared: Shared,
 }
 
-/// What all connections use in turn.
+/// Buffers that all connections use in turn.
 struct Shared {
     answers: Answers,
     scanner: Scanner,
@@ -93,14 +92,14 @@ struct Shared {
     room: Room,
 }
 
-/// The buffers hold what one read or one write left over, which is nearly always nothing.
+/// The buffers hold the remainder of one read or one write. They are nearly always empty.
 struct Connection {
     socket: File,
     secure: Option<Box<Secure>>,
     unparsed: Vec<u8>,
     unsent: Vec<u8>,
     closing: bool,
-    /// What the epoll tells of it.
+    /// The events that the epoll watches.
     watched: Option<libc::c_int>,
 }
 
@@ -117,7 +116,7 @@ impl Floor {
                 )
             };
             if fd < 0 {
-                // None left, or no descriptor left: either way, what is open goes on.
+                // None left, or no descriptor left. Open connections go on in both cases.
                 return;
             }
             // SAFETY: the kernel has just given us this descriptor; nothing else owns it.
@@ -138,8 +137,8 @@ impl Floor {
         }
     }
 
-    /// What a connection is ready for, and what it waits for then. One that is over is closed, by
-    /// which it leaves the epoll.
+    /// Handles a connection's events and updates the watched ones. Closing an ended connection removes
+    /// it from the epoll.
     fn turn(&mut self, fd: RawFd) {
         let Some(connection) = &mut self.connections[fd as usize] else { return };
         let served = match (connection.unsent.is_empty(), &connection.secure) {
@@ -166,7 +165,7 @@ impl Floor {
 }
 
 impl Connection {
-    /// Reads once and answers what has become whole. `Err`: it is over.
+    /// Reads once and answers every whole request. `Err`: the connection has ended.
     fn read(&mut self, shared: &mut Shared) -> io::Result<()> {
         let Shared { answers, scanner, input, .. } = shared;
         let Some(len) = receive(&mut self.socket, input)? else { return Ok(()) };
@@ -185,7 +184,7 @@ impl Connection {
         self.end_if_done()
     }
 
-    /// The same with TLS in between.
+    /// Reads once through TLS and answers every whole request.
     fn read_records(&mut self, shared: &mut Shared) -> io::Result<()> {
         let Shared { answers, scanner, input, room } = shared;
         let Some(secure) = &mut self.secure else { return Ok(()) };
@@ -201,7 +200,7 @@ impl Connection {
         self.end_if_done()
     }
 
-    /// Sends what an earlier answer left over. `Err`: it is over.
+    /// Sends the remainder of an earlier answer. `Err`: the connection has ended.
     fn send_on(&mut self) -> io::Result<()> {
         let sent = send(&mut self.socket, &self.unsent)?;
         self.unsent.drain(..sent);
@@ -213,7 +212,7 @@ impl Connection {
         if done { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
-    /// Sends so many answers; what the socket doesn't take is unsent.
+    /// Sends this number of answers. Keeps the bytes that the socket does not take.
     fn answer(&mut self, answers: &Answers, mut count: usize) -> io::Result<()> {
         while count > 0 {
             let (block, len) = answers.first(count);
@@ -228,7 +227,7 @@ impl Connection {
     }
 }
 
-/// Bytes that came; none yet is `None`, and an end is an `Err`.
+/// Receives bytes. `None`: none yet. `Err`: the connection has ended.
 fn receive(socket: &mut File, input: &mut [u8]) -> io::Result<Option<usize>> {
     match socket.read(input) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -238,7 +237,7 @@ fn receive(socket: &mut File, input: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
-/// Bytes that the socket took; 0 when it is full.
+/// Sends bytes. Returns the number that the socket took, which is 0 if it is full.
 fn send(socket: &mut File, bytes: &[u8]) -> io::Result<usize> {
     match socket.write(bytes) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),

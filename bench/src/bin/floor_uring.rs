@@ -1,9 +1,9 @@
-//! The other floor: the same least work as `floor`, through io_uring instead of epoll.
+//! The second floor: the same least work as `floor`, through io_uring instead of epoll.
 //!
-//! One accept and one receive a connection stay armed for good (multishot), what arrives lies in
-//! buffers that the kernel picks, sockets are no descriptors but entries of the ring's own table, and
-//! one system call hands over all sends of a round and waits for the next. So a busy server makes
-//! fewer system calls than it answers requests.
+//! The loop keeps one multishot accept, and one multishot receive per connection. Input arrives in
+//! buffers that the kernel chooses. Sockets are entries of the ring's own table instead of
+//! descriptors. One system call submits all sends of a round and waits for the next. A busy server
+//! therefore makes fewer system calls than it answers requests.
 
 use std::io;
 use std::net::TcpListener;
@@ -23,11 +23,12 @@ const COMPLETIONS: u32 = 32_768;
 const BUFFERS: u16 = 1024;
 const BUFFER_BYTES: u32 = 4096;
 const BUFFER_GROUP: u16 = 0;
-/// The kernel's own limit on a ring's table of files.
+/// The kernel's limit of a ring's file table.
 const CONNECTIONS_MAX: u64 = 32_768;
 
-/// A bare io_uring loop that gives everyone the same answer: the other floor that stampede is
-/// measured against. Needs Linux 6.0, and the right to use io_uring, which containers often lack.
+/// Runs a bare io_uring loop that gives every request the same answer: the second floor of stampede.
+///
+/// Needs Linux 6.0 and permission to use io_uring, which containers often deny.
 #[derive(Parser)]
 struct CommandLine {
     #[command(flatten)]
@@ -44,7 +45,7 @@ fn main() {
 
 /// One core's loop.
 fn serve(listener: &TcpListener, content: Content) -> Result<()> {
-    // On a socket that doesn't block, an accept that finds nobody would fail instead of waiting.
+    // On a non-blocking socket, an accept without a waiting connection would fail instead of wait.
     listener.set_nonblocking(false)?;
     let mut floor = Floor::new(listener, content)?;
     floor.accept()?;
@@ -62,13 +63,13 @@ fn serve(listener: &TcpListener, content: Content) -> Result<()> {
     }
 }
 
-/// What a completion is of; the rest of its user data is the connection's place in the table.
+/// The kind of a completion. The other bits of its user data are the connection's place in the table.
 #[derive(Clone, Copy)]
 enum Kind {
     Accept,
     Receive,
     Send,
-    /// Of no interest: the end of a receive that was asked for, or a close.
+    /// Ignored: the end of a cancelled receive, or a close.
     End,
 }
 
@@ -87,30 +88,30 @@ struct Floor {
     ring: IoUring,
     listener: Fd,
     accepting: bool,
-    /// By place in the ring's table of files.
+    /// Connections by their place in the ring's file table.
     connections: Vec<Option<Connection>>,
     buffers: BufferRing,
     answers: Answers,
     scanner: Scanner,
 }
 
-/// It leaves the table when its receive has ended and nothing is being sent: then no completion of
-/// its own can be mistaken for one of the next connection in that place.
+/// A connection leaves the table when its receive has ended and no send is in flight. Then no
+/// completion can be mistaken for one of the next connection in the same place.
 #[derive(Default)]
 struct Connection {
     unparsed: Vec<u8>,
-    /// Answers that wait until the ones before them are sent.
+    /// Answers that wait for the previous send.
     owed: usize,
     sending: Option<Sending>,
-    /// The client asked for it, or can't be sent anything.
+    /// The client asked to close the connection, or can't receive.
     closing: bool,
-    /// The receive is being ended.
+    /// The receive is being cancelled.
     stopping: bool,
-    /// Nothing more will be received.
+    /// The receive has ended.
     ended: bool,
 }
 
-/// Holds what the kernel reads from.
+/// Holds the memory that the kernel reads from.
 struct Sending {
     block: Rc<[u8]>,
     from: usize,
@@ -120,8 +121,8 @@ struct Sending {
 impl Floor {
     fn new(listener: &TcpListener, content: Content) -> Result<Self> {
         let ring = ring().because(|| {
-            "setting up io_uring (it may be switched off by kernel.io_uring_disabled or by a \
-             container's seccomp profile)"
+            "setting up io_uring (kernel.io_uring_disabled or a \
+             container's seccomp profile may forbid it)"
                 .into()
         })?;
         let places = pin::raise_descriptor_limit()?.min(CONNECTIONS_MAX) as u32;
@@ -164,9 +165,9 @@ impl Floor {
                 self.connections[index as usize] = Some(Connection::default());
                 self.receive(index)?;
             }
-            // The table is full: the next connection that ends makes room.
+            // The table is full. The next connection that ends makes room.
             Err(_) if result == -libc::ENFILE || result == -libc::EMFILE => return Ok(()),
-            // The client gave up before we got to it.
+            // The client disconnected before the accept.
             Err(_) => {}
         }
         if self.accepting { Ok(()) } else { self.accept() }
@@ -185,7 +186,7 @@ impl Floor {
             self.buffers.give_back(id);
         }
         if !cqueue::more(flags) {
-            // All buffers were in use, or the kernel wants to be asked again.
+            // All buffers were in use, or the kernel wants a new receive.
             if result > 0 || result == -libc::ENOBUFS {
                 self.receive(index)?;
             } else {
@@ -203,7 +204,7 @@ impl Floor {
             Err(_) => (connection.owed, connection.closing) = (0, true),
         }
         if result < 0 || sending.from < sending.to {
-            // What was linked to it didn't happen.
+            // The linked operation did not happen.
             connection.stopping = false;
         }
         if result >= 0 && sending.from < sending.to {
@@ -246,7 +247,7 @@ impl Floor {
             .user_data(Kind::Send.of(index));
         connection.sending = Some(sending);
         if connection.closing && connection.owed == 0 {
-            // The receive ends after it, and with that the connection.
+            // The receive ends after the send, and the connection with it.
             connection.stopping = true;
             self.push(send.flags(squeue::Flags::IO_LINK))?;
             return self.push(stop_receiving(index));
@@ -265,7 +266,7 @@ impl Floor {
 }
 
 impl Connection {
-    /// Counts the requests that have become whole.
+    /// Counts the requests that are whole now.
     fn read(&mut self, input: &[u8], scanner: &Scanner) {
         if self.closing {
             return;
@@ -285,14 +286,15 @@ impl Connection {
     }
 }
 
-/// Ends a connection's receive. (A shutdown would too, but the kernel leaves that to another thread.)
+/// Cancels a connection's receive. A shutdown would end it too, but the kernel runs that on another
+/// thread.
 fn stop_receiving(index: u32) -> squeue::Entry {
     let receive = Kind::Receive.of(index);
     opcode::AsyncCancel::new(receive).build().user_data(Kind::End.of(index))
 }
 
-/// A ring that is used by this thread alone and does its work only when it is asked to. Older
-/// kernels lack that: there it works without.
+/// A ring that only this thread uses and that works only when asked. Older kernels lack both flags;
+/// the ring then works without them.
 fn ring() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETIONS);

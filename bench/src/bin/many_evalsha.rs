@@ -1,9 +1,9 @@
-//! The plain design with many hot sales, without the server: one EVALSHA per ticket of a random one of
-//! them, each for another user with a key of his own.
+//! The plain design with many hot sales, without a server: one EVALSHA per ticket of a random sale,
+//! each for a new user with a key.
 //!
-//! `--connections 64` is what a pool of 64 puts on Redis; `--connections 1 --depth 64` is the same
-//! pipelined on one connection, which costs Redis less. The driver does next to nothing itself, so
-//! Redis is the bottleneck. It prints `sales=N seconds=S`.
+//! `--connections 64` sends the load of a pool of 64 connections. `--connections 1 --depth 64`
+//! pipelines the same load on one connection, which costs Redis less. The driver does nearly no work,
+//! so Redis is the bottleneck. Prints `sales=N seconds=S`.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,25 +15,25 @@ use bench::one_sale::{self, Keys};
 use bench::resp::{Connection, Reply};
 use clap::Parser;
 
-/// Sells tickets of many sales from Redis, one EVALSHA each, for a while.
+/// Sells tickets of many sales from Redis, one EVALSHA per ticket.
 #[derive(Parser)]
 struct Settings {
-    /// Where Redis listens.
+    /// Address of Redis.
     #[arg(long)]
     redis: SocketAddr,
-    /// Sales, each of which is created if it isn't there yet.
+    /// Number of sales. The program creates missing sales.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     sales: u32,
-    /// Connections to it.
+    /// Connections to Redis.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// Calls on their way on each.
+    /// Calls in flight per connection.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     depth: u16,
     /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
-    /// Number of the first user: no user may come twice.
+    /// Number of the first user. No user may buy twice.
     #[arg(long, default_value_t = 0)]
     first: u64,
     /// Seconds to sell for.
@@ -48,7 +48,7 @@ fn main() {
     }
 }
 
-/// Where the calls come from.
+/// The source of the calls.
 struct Caller {
     sha: String,
     sales: Vec<Keys>,
@@ -90,7 +90,7 @@ impl Settings {
 }
 
 impl Caller {
-    /// Sends so many calls in one write.
+    /// Sends this number of calls in one write.
     fn call(&mut self, connection: &mut Connection, count: u16) -> Result<()> {
         self.packed.clear();
         for _ in 0..count {
@@ -98,7 +98,7 @@ impl Caller {
             let (user, id) = (self.user, hot::id(number));
             self.user += 1;
             let reservation = format!("{id}~{user:026}");
-            // As long as the load generator's users are, and as a UUID is.
+            // As long as the load generator's user names, and as a UUID.
             let user = format!("usr{user:010}");
             let claim = format!("{user} 5d3c1e0a-77aa-4c1e-9f00-00{}", &user[3..]);
             let keys = &self.sales[number as usize];
@@ -108,12 +108,12 @@ impl Caller {
     }
 }
 
-/// Reads so many replies, each of which must be a ticket.
+/// Reads this number of replies, each of which must be a ticket.
 fn receive(connection: &mut Connection, count: u16) -> Result<u64> {
     for _ in 0..count {
         match connection.receive()? {
             Reply::Integer(1) => {}
-            other => return fail(format!("a sale was not granted: {other:?}")),
+            other => return fail(format!("Redis did not grant a purchase: {other:?}")),
         }
     }
     Ok(u64::from(count))

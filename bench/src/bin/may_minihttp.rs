@@ -1,8 +1,8 @@
-//! The peer to beat: `may_minihttp` as its own examples use it, with the same bodies; plaintext and
-//! JSON as in its TechEmpower entry; HttpArena's two paths, but for bodies, since it knows no chunks.
-//! A worker a core.
+//! The peer `may_minihttp`, used as in its own examples, with the same bodies. Plaintext and JSON are
+//! as in its TechEmpower entry. It serves HttpArena's two paths without bodies, because it can't read
+//! chunks. One worker per core.
 //!
-//! Without default features, as in stampede, since those would turn `may`'s work stealing on.
+//! Built without default features, like stampede, because they would enable `may`'s work stealing.
 
 use std::io::{self, Write};
 
@@ -17,8 +17,7 @@ use may_minihttp::{HttpServer, HttpService, Request, Response};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A `may_minihttp` server that tells everyone "sold out", does TechEmpower's plaintext and JSON, and
-/// HttpArena's sums of a query.
+/// Runs a `may_minihttp` server that answers "sold out", TechEmpower's tests and HttpArena's sums.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -77,7 +76,7 @@ fn main() {
 
 fn serve(place: &Place) -> Result<()> {
     pin::raise_descriptor_limit()?;
-    // Before the first coroutine: `may`'s threads inherit it, and pin within it.
+    // Pin before the first coroutine: `may`'s threads inherit the set of cores and pin within it.
     pin::to_cores(&place.cores)?;
     may::config().set_workers(place.cores.len());
     let server = HttpServer(Peer)

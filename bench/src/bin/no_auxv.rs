@@ -1,9 +1,9 @@
-//! `no_auxv PROGRAM ARGUMENTS…`: runs a program that the kernel refuses `prctl(PR_GET_AUXV)`.
+//! `no_auxv PROGRAM ARGUMENTS…`: runs a program for which the kernel refuses `prctl(PR_GET_AUXV)`.
 //!
-//! valgrind unmaps the vDSO and takes it out of the auxiliary vector, on the stack and in
-//! `/proc/self/auxv`. Linux 6.4 added `PR_GET_AUXV`, which valgrind 3.19 passes to the kernel: rustix
-//! reads the vDSO's address there, reads at it, and gets SIGSEGV. Refused, as by an older kernel,
-//! rustix reads the file.
+//! valgrind unmaps the vDSO and removes it from the auxiliary vector, on the stack and in
+//! `/proc/self/auxv`. Linux 6.4 added `PR_GET_AUXV`, which valgrind 3.19 passes to the kernel. rustix
+//! gets the vDSO's address from this call, reads there, and gets SIGSEGV. If the call is refused, as
+//! by an older kernel, rustix reads the file instead.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// From here on, and after an exec, `prctl(PR_GET_AUXV)` fails with EINVAL.
+/// Makes `prctl(PR_GET_AUXV)` fail with EINVAL from here on, also after an exec.
 fn refuse_auxv() -> std::io::Result<()> {
     let refuse = libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32;
     // Jumps are counted from the next line: to "allow", which is the last one, unless equal.
@@ -55,7 +55,7 @@ fn refuse_auxv() -> std::io::Result<()> {
     }
 }
 
-/// A line of the filter. `skip`: how many lines to pass over if what it compares is not equal.
+/// A line of the filter. `skip`: the number of lines to skip if the comparison fails.
 fn line(code: u32, skip: u8, value: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: skip, k: value }
 }

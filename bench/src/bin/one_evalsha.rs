@@ -1,8 +1,8 @@
-//! The baseline for Redis: a server that sends one EVALSHA a sale, without the server.
+//! The baseline for Redis: a design with one EVALSHA per sale, without its server.
 //!
-//! 64 connections, each with one call on its way and the next sent as soon as its reply is read:
-//! what a pool of 64 would do for 64 buyers. The driver does next to nothing itself, so Redis is
-//! the bottleneck and runs at its best for this design. It prints `sales=N seconds=S`.
+//! Each of 64 connections has one call in flight and sends the next one as soon as it has read the
+//! reply, like a pool of 64 connections for 64 buyers. The driver does nearly no work, so Redis is the
+//! bottleneck and runs at its best for this design. Prints `sales=N seconds=S`.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use bench::one_sale;
 use bench::resp::{Connection, Reply};
 use clap::Parser;
 
-/// Sells tickets from Redis, one EVALSHA each, for a while.
+/// Sells tickets from Redis, one EVALSHA per ticket.
 #[derive(Parser)]
 struct Settings {
-    /// Where Redis listens.
+    /// Address of Redis.
     #[arg(long)]
     redis: SocketAddr,
     /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
-    /// Connections, each with one call on its way.
+    /// Connections, each with one call in flight.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
     /// Seconds to sell for.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Tickets of the sale, if it isn't there yet.
+    /// Tickets of the sale, if the program creates it.
     #[arg(long, default_value_t = 10_000_000)]
     total: u64,
 }
@@ -47,7 +47,7 @@ fn sell(settings: &Settings) -> Result<()> {
     }
     let sha = one_sale::prepare(&mut connections[0], settings.total)?;
 
-    // Claims are numbered, so a second run goes on where the first one ended.
+    // Claims are numbered, so a second run continues after the first one.
     let mut sent = one_sale::claims(&mut connections[0])?;
     let mut packed = Vec::with_capacity(512);
     let mut sales = 0_u64;
@@ -86,6 +86,6 @@ fn send_sale(
 fn receive_sale(connection: &mut Connection) -> Result<u64> {
     match connection.receive()? {
         Reply::Integer(1) => Ok(1),
-        other => fail(format!("a sale was not granted: {other:?}")),
+        other => fail(format!("Redis did not grant a purchase: {other:?}")),
     }
 }

@@ -1,5 +1,6 @@
--- The plain design: one call a ticket, and the least that keeps a sale right: check the count,
--- take the claim, count, queue the order. Returns 1 (granted), 0 (sold out) or 2 (claimed before).
+-- The plain design: one call per ticket, with the minimum for a correct sale: checks the count, takes
+-- the claim, increments the count, queues the order. Returns 1 (granted), 0 (sold out) or 2 (claimed
+-- before).
 --
 -- KEYS: the sale's hash, its claims, its stream. ARGV: reservation id, user, claim.
 local counts = redis.call('HMGET', KEYS[1], 'ticket_total_nums', 'ticket_sold_nums')

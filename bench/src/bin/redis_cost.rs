@@ -1,13 +1,13 @@
-//! What a sale costs Redis: CPU time of the Redis process a ticket, by how many tickets share one
+//! Measures what a sale costs Redis: CPU time of the Redis process a ticket, by how many tickets share one
 //! script call, beside a script a ticket as people write it by hand. Then the same where each ticket of
 //! a batch is of another sale.
 //!
-//!     cargo run --release -p bench --bin redis_cost
+//!     cargo run --profile shipped -p bench --bin redis_cost
 //!
 //! One connection, one batch in flight, nothing persisted. The time is `used_cpu_user` and
 //! `used_cpu_sys` of `INFO cpu` over the whole run, so Redis' reading, parsing and writing is in it.
 
-// The helpers serve the tests too, which use all of them.
+// The tests use all of these helpers.
 #[allow(dead_code)]
 #[path = "../../../tests/support/redis.rs"]
 mod server;
@@ -21,10 +21,10 @@ use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, Sale
 const TICKETS: usize = 16_384;
 const ROUNDS: usize = 5;
 const BATCHES: [usize; 4] = [1, 16, 64, 256];
-/// Sales of which each batch sells one ticket each.
+/// Sales in a batch, with one ticket each.
 const SALES: usize = 40;
 
-/// A script a ticket: claim, counters, stream.
+/// One script call per ticket: claim, counters, stream.
 const BY_HAND: &str = "
 local earlier = redis.call('HGET', KEYS[2], ARGV[1])
 if earlier then return earlier end
@@ -35,7 +35,7 @@ redis.call('HINCRBY', KEYS[1], 'sold', 1)
 redis.call('XADD', KEYS[3], '*', 'id', ARGV[2], 'user', ARGV[3])
 return 1";
 
-/// What the requests of a run carry.
+/// The content of a run's requests.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Anonymous,
@@ -45,7 +45,7 @@ enum Kind {
 }
 
 fn main() {
-    // Interleaved, so that a neighbour's load falls on all alike.
+    // Interleaved, so a neighbour's load affects all runs alike.
     let mut runs = vec![Vec::new(); 4 * BATCHES.len()];
     let mut many = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
@@ -59,15 +59,17 @@ fn main() {
         many[1].push(of_many_sales(Kind::UserKeyAndLimit));
         many[2].push(by_hand(1));
     }
-    println!("Redis CPU us a ticket, {TICKETS} tickets: median (least-most) of {ROUNDS} runs\n");
-    println!("| batch | anonymous | user, key | user, key, limit | by hand, pipelined as deep |");
+    println!("Redis CPU us per ticket, {TICKETS} tickets: median (min-max) of {ROUNDS} runs\n");
+    println!(
+        "| batch | anonymous | user, key | user, key, limit | by hand, pipelined to the same depth |"
+    );
     println!("|---|---|---|---|---|");
     for (batch, row) in BATCHES.iter().zip(runs.chunks_mut(4)) {
         let row: Vec<_> = row.iter_mut().map(|runs| spread(runs)).collect();
         println!("| {batch} | {} |", row.join(" | "));
     }
     let [user, limit, by_hand] = many.each_mut().map(|runs| spread(runs));
-    println!("\nOne ticket of each of {SALES} sales in a batch:\n");
+    println!("\nBatches with one ticket from each of {SALES} sales:\n");
     println!("| user | user, key, limit | by hand, one at a time |\n|---|---|---|");
     println!("| {user} | {limit} | {by_hand} |");
 }
@@ -100,7 +102,7 @@ fn sale(n: usize) -> SaleId {
     SaleId::new(&format!("ticket-{n}")).expect("a sale id")
 }
 
-/// A Redis with sales of ours.
+/// A Redis with stampede's sales.
 struct Ours {
     server: RedisServer,
     codec: Codec,
@@ -150,7 +152,7 @@ fn ask(kind: Kind, n: u128) -> Command {
     let named = kind != Kind::Anonymous;
     let keyed = named && kind != Kind::User;
     Command::Reserve(Reserve {
-        // Spread over the bits as a random one is.
+        // Spread over the bits like a random id.
         id: ReservationId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
         quantity: 1,
         user: named.then(|| User::new(&format!("user-{n}")).expect("a user")),

@@ -1,14 +1,14 @@
-//! What a split sale can sell: tickets a second and CPU time of Redis a ticket, by how many Redis
+//! Measures a split sale: tickets per second, and CPU time of Redis per ticket, by how many Redis
 //! processes its parts are on. What `bench/splits.md` reckons with.
 //!
-//!     cargo run --release -p bench --bin redis_splits
+//!     cargo run --profile shipped -p bench --bin redis_splits
 //!
 //! Each part has a Redis of its own, as in a Redis Cluster, and two connections with a batch in flight
 //! each, so that Redis never waits. Everything runs on the processors of this machine, the clients
 //! too: with fewer than K + 1 of them the tickets a second are bounded by that, while the CPU time a
 //! ticket is what it is. Nothing is persisted.
 
-// The helpers serve the tests too, which use all of them.
+// The tests use all of these helpers.
 #[allow(dead_code)]
 #[path = "../../../tests/support/redis.rs"]
 mod server;
@@ -30,19 +30,17 @@ const ROUNDS: usize = 5;
 const PARTS: [u32; 4] = [1, 2, 4, 8];
 const BATCHES: [usize; 3] = [16, 64, 256];
 const CONNECTIONS: usize = 2;
-/// Moves of units between two parts, to see what one costs.
+/// Moves of units between two parts, to measure the cost of one.
 const MOVES: u64 = 20_000;
 
 fn main() {
-    println!(
-        "{TICKETS} tickets to users with a limit each; median (least-most) of {ROUNDS} runs\n"
-    );
-    println!("| parts | batch a part | tickets/s here | Redis CPU us a ticket |");
+    println!("{TICKETS} tickets to users with a limit; median (min-max) of {ROUNDS} runs\n");
+    println!("| parts | batch per part | tickets/s here | Redis CPU us per ticket |");
     println!("|---|---|---|---|");
     let shapes: Vec<(u32, usize)> =
         PARTS.iter().flat_map(|&parts| BATCHES.map(|batch| (parts, batch))).collect();
     let mut runs = vec![(Vec::new(), Vec::new()); shapes.len()];
-    // Interleaved, so that a neighbour's load falls on all alike.
+    // Interleaved, so a neighbour's load affects all runs alike.
     for _ in 0..ROUNDS {
         for (&(parts, batch), (rates, costs)) in shapes.iter().zip(&mut runs) {
             let (rate, cost) = sell(parts, batch);
@@ -55,7 +53,7 @@ fn main() {
     }
     let (step, look) = move_cost();
     println!(
-        "\nMoving units takes Redis {step:.1} us a step (give or take); looking at a place, {look:.1} us."
+        "\nRedis CPU per step that moves units (give or take): {step:.1} us; per look at a place: {look:.1} us."
     );
 }
 
@@ -65,8 +63,8 @@ fn spread(runs: &mut [f64], digits: usize) -> String {
     format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
 }
 
-/// Sells all tickets of a sale in so many parts. Gives tickets a second, and CPU us of all Redis
-/// processes a ticket.
+/// Sells all tickets of a sale in this number of parts. Returns tickets per second, and the CPU us per
+/// ticket of all Redis processes.
 fn sell(parts: u32, batch: usize) -> (f64, f64) {
     let sale = SaleId::new("ticket").expect("a sale id");
     let servers: Vec<RedisServer> = (0..parts).map(|_| RedisServer::start(&[])).collect();
@@ -93,7 +91,7 @@ fn sell(parts: u32, batch: usize) -> (f64, f64) {
         let group = Group { sale: id(number), commands: vec![Command::Create(spec)] };
         carry(&codec, &mut connect(server, &codec), &group);
     }
-    // Everything is encoded before the time runs: it is Redis that is measured.
+    // Everything is encoded before the clock starts, because Redis is measured.
     let ready: Vec<_> = requests
         .into_iter()
         .enumerate()
@@ -137,7 +135,7 @@ fn granted(group: &Group, replies: &[redis::Value]) -> usize {
     outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Granted { .. })).count()
 }
 
-/// CPU us of Redis for one step of a move, and for one look at a place.
+/// CPU us of Redis per step of a move, and per look at a place.
 fn move_cost() -> (f64, f64) {
     let server = RedisServer::start(&[]);
     let codec = Codec::new(KeyTemplates::default());
@@ -151,11 +149,11 @@ fn move_cost() -> (f64, f64) {
     }
     let before = cpu_us(&server);
     for gave in 0..MOVES {
-        let give = vec![Command::Give { to: 2, gave, units: 1 }];
+        let give = vec![Command::TransferOut { to: 2, gave, units: 1 }];
         carry(&codec, &mut connection, &Group { sale: one.clone(), commands: give });
-        let take = vec![Command::Take { from: 1, gave: gave + 1 }];
+        let take = vec![Command::TransferIn { from: 1, gave: gave + 1 }];
         let took = carry(&codec, &mut connection, &Group { sale: other.clone(), commands: take });
-        assert_eq!(took, [Outcome::Took { units: 1 }]);
+        assert_eq!(took, [Outcome::Received { units: 1 }]);
     }
     let step = (cpu_us(&server) - before) / (2 * MOVES) as f64;
     let before = cpu_us(&server);
@@ -168,7 +166,7 @@ fn move_cost() -> (f64, f64) {
 
 fn ask(n: u128, user: &str) -> Command {
     Command::Reserve(Reserve {
-        // Batches begin alike, as a core's do, and differ within.
+        // The ids of a batch share a prefix, like a core's ids.
         id: ReservationId((n / 64) << 90 | n),
         quantity: 1,
         user: User::new(user).ok(),

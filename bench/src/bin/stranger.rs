@@ -1,4 +1,4 @@
-//! What strangers do to a server: see `bench::strangers`.
+//! The program of the attackers: see `bench::strangers`.
 
 use std::process::ExitCode;
 
@@ -6,13 +6,13 @@ use bench::process;
 use bench::strangers::Deed;
 use clap::Parser;
 
-/// Does to a server what strangers do, and measures what honest clients notice of it.
+/// Attacks a server as strangers on the network do, and measures what honest clients notice.
 ///
-/// Each command runs until it is done or is told to end (SIGTERM, Ctrl-C), and then prints one line of
-/// JSON: what it did. It runs on one thread and holds no more connections than it is told; to pin it,
-/// start it with taskset. Use it against servers of your own.
+/// Each command runs until it is done or gets SIGTERM or Ctrl-C. It then prints its figures as one line
+/// of JSON. It uses one thread and at most --connections or --attempts connections. Pin it with
+/// taskset. Use it only against your own servers.
 ///
-/// Exit code 1 if it could not do what it was told, such as for want of descriptors (ulimit -Hn).
+/// Exits with 1 if it can't do its work, for example if it lacks descriptors (ulimit -Hn).
 #[derive(Debug, Parser)]
 #[command(name = "stranger")]
 struct CommandLine {

@@ -1,19 +1,19 @@
-//! Answers that are the same for everyone, encoded once a second.
+//! Answers that are the same for every request, encoded once per second.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::answer::Content;
 
-/// Answers that lie one behind the other, so that a batch of them needs no copying.
+/// Consecutive answers in a block, so sending several needs no copy.
 pub const BLOCK_ANSWERS: usize = 64;
 
-/// The second that is in an answer's Date.
+/// The second in an answer's Date.
 #[derive(Default)]
 pub struct Second(u64);
 
 impl Second {
-    /// The Date to encode anew, if it has changed.
+    /// The new Date, if the second has changed.
     pub fn changed(&mut self) -> Option<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(self.0, |since| since.as_secs());
@@ -25,7 +25,7 @@ impl Second {
     }
 }
 
-/// An answer with this body.
+/// Encodes an answer with this body.
 pub fn encode(date: &str, content_type: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: {date}\r\n\
@@ -34,30 +34,30 @@ pub fn encode(date: &str, content_type: &str, body: &str) -> String {
     )
 }
 
-/// A block of answers, all alike.
+/// A block of equal answers.
 pub struct Answers {
     content: Content,
     second: Second,
-    /// What is being sent from it outlives the second.
+    /// A send in flight keeps the block alive beyond the second.
     block: Rc<[u8]>,
 }
 
 impl Answers {
-    /// Encodes them.
+    /// Encodes the block.
     pub fn new(content: Content) -> Self {
         let mut answers = Self { content, second: Second::default(), block: Rc::new([]) };
         answers.refresh();
         answers
     }
 
-    /// Encodes them again if the second in their Date has changed.
+    /// Encodes the block again if the second in its Date has changed.
     pub fn refresh(&mut self) {
         let Some(date) = self.second.changed() else { return };
         let answer = encode(&date, self.content.content_type(), self.content.body());
         self.block = answer.repeat(BLOCK_ANSWERS).into_bytes().into();
     }
 
-    /// The block, and the length of so many of its answers (at most [`BLOCK_ANSWERS`]).
+    /// The block, and the length of its first answers (at most [`BLOCK_ANSWERS`]).
     pub fn first(&self, answers: usize) -> (&Rc<[u8]>, usize) {
         (&self.block, self.block.len() / BLOCK_ANSWERS * answers.min(BLOCK_ANSWERS))
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_whole_answers() {
+    fn a_batch_contains_only_whole_answers() {
         let answers = Answers::new(Content::Plaintext);
         let (block, len) = answers.first(2);
         let text = String::from_utf8_lossy(&block[..len]).into_owned();

@@ -1,4 +1,5 @@
-//! Buffers that an io_uring takes from when something arrives, and gets back when it has been read.
+//! Buffers from which an io_uring takes room for input, and which the program gives back after
+//! reading.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
@@ -9,7 +10,7 @@ use io_uring::types::BufRingEntry;
 
 const PAGE_BYTES: usize = 4096;
 
-/// A ring of buffers, all of one size. It lives as long as the process, as the io_uring does.
+/// A ring of buffers of one size. It lives as long as the process, like the io_uring.
 pub struct BufferRing {
     entries: *mut BufRingEntry,
     memory: *mut u8,
@@ -51,7 +52,7 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(self.start(id), len) }
     }
 
-    /// Lets the kernel fill it again.
+    /// Gives the buffer back to the kernel.
     pub fn give_back(&mut self, id: u16) {
         assert!(id < self.buffers);
         let slot = usize::from(self.tail & (self.buffers - 1));

@@ -1,4 +1,4 @@
-//! A thin epoll: system calls, nothing else.
+//! A thin wrapper of epoll's system calls.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 pub struct Epoll(OwnedFd);
 
 impl Epoll {
-    /// Makes one.
+    /// Creates an instance.
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointer.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -23,7 +23,7 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)
     }
 
-    /// Watches it for this from now on.
+    /// Watches these events of the descriptor from now on.
     pub fn watch(&self, fd: RawFd, interest: libc::c_int) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, interest)
     }
@@ -35,7 +35,7 @@ impl Epoll {
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Waits for events, without end, and returns how many there are.
+    /// Waits for events without a timeout. Returns their number.
     pub fn wait(&self, events: &mut [libc::epoll_event]) -> io::Result<usize> {
         let max = events.len() as libc::c_int;
         // SAFETY: the kernel writes at most `max` events, which is the length of the slice.

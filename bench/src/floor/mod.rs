@@ -1,9 +1,9 @@
-//! What the floors share: their settings, a listening socket a core, the end of a request, and
-//! answers that are encoded once a second.
+//! Shared parts of the floors: settings, a listening socket per core, the end of a request, and
+//! answers encoded once per second.
 //!
-//! A floor parses nothing but the blank line that ends a request and whether the client wants the
-//! connection closed; where HttpArena's sums are asked for, also how long a body is. It adds up
-//! nothing and enforces no bound: it is a yardstick, not a server.
+//! A floor parses only the blank line that ends a request and the wish to close the connection. For
+//! HttpArena's sums it also finds the length of a body. It adds nothing and enforces no bound: it is a
+//! yardstick and no server.
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,16 +30,16 @@ pub use epoll::Epoll;
 pub use scan::{Scan, Scanner};
 pub use secure::{Room, Secure};
 
-/// Connections the kernel may hold for us before we accept them: as many as stampede asks for.
+/// Backlog of the listening socket, the same as stampede's.
 const BACKLOG: i32 = 65_535;
 
-/// Where to listen and on which cores to run.
+/// Address and cores of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Place {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:3005")]
     pub listen: SocketAddr,
-    /// Cores to run on, such as 0,1: each has a thread and a listening socket of its own.
+    /// Cores to run on, such as 0,1. Each core has its own thread and listening socket.
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "LIST")]
     pub cores: Vec<usize>,
 }
@@ -47,17 +47,17 @@ pub struct Place {
 /// Settings of a floor.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Where it runs.
+    /// Address and cores.
     #[command(flatten)]
     pub place: Place,
-    /// What everyone is told, whatever is asked.
+    /// Answer to every request.
     #[arg(long, value_enum, default_value = "sold_out")]
     pub answer: Content,
 }
 
 impl Place {
-    /// Runs `serve` on a thread of its own on each core, with a listening socket of its own. Returns
-    /// when the first of them does, with what went wrong.
+    /// Runs `serve` on a thread per core, each with its own listening socket. Returns the error of the
+    /// first one that ends.
     pub fn run<S>(&self, serve: S) -> Result<()>
     where
         S: Fn(TcpListener) -> Result<()> + Clone + Send + 'static,
@@ -72,7 +72,7 @@ impl Place {
                 let work = || pin::to_core(core).and_then(|()| serve(listener));
                 let done = catch_unwind(AssertUnwindSafe(work))
                     .unwrap_or_else(|_| fail(format!("the thread of core {core} panicked")));
-                // Nobody listens any more if another core has failed before.
+                // Fails only if another core has failed before.
                 let _ = ended.send(done);
             };
             thread::Builder::new()
@@ -85,8 +85,8 @@ impl Place {
     }
 }
 
-/// One of several sockets that share a port; the kernel spreads the connections over them. What it
-/// accepts sends at once (`TCP_NODELAY` is inherited), and it doesn't block.
+/// Opens one of several sockets that share a port. The kernel spreads connections over them. Accepted
+/// sockets inherit `TCP_NODELAY`. The socket does not block.
 fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

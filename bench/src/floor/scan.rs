@@ -1,17 +1,17 @@
-//! The end of a request, with its body if it may have one, and whether it is the last one of its connection.
+//! Finds the end of a request with its body, and the wish to close its connection.
 
 use memchr::memmem::Finder;
 
 use crate::answer::Content;
 
-/// What was found in the bytes of a connection.
+/// The requests found in the bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scan {
     /// Bytes of whole requests.
     pub used: usize,
-    /// Whole requests, up to the first that asks for the connection to be closed.
+    /// Whole requests, up to the first one that asks to close the connection.
     pub requests: usize,
-    /// Whether the last of them did.
+    /// Whether the last one asks to close.
     pub closing: bool,
 }
 
@@ -20,7 +20,7 @@ pub struct Scanner {
     blank_line: Finder<'static>,
     old_version: Finder<'static>,
     connection: Finder<'static>,
-    /// For bodies, if there may be any.
+    /// Finds bodies, if there may be any.
     bodies: Option<Bodies>,
 }
 
@@ -42,8 +42,8 @@ impl Default for Scanner {
 }
 
 impl Bodies {
-    /// Bytes of the body after this head, which it has if it is a POST: as long as the head says, or
-    /// in chunks. `None`: it is not whole.
+    /// Bytes of the body after this head, which a POST has: by length or in chunks. `None`:
+    /// incomplete.
     fn body(&self, head: &[u8], rest: &[u8]) -> Option<usize> {
         if !head.starts_with(b"POST") {
             return Some(0);
@@ -55,19 +55,19 @@ impl Bodies {
                 let len = digits.fold(0, |len, digit| len * 10 + usize::from(digit - b'0'));
                 (len <= rest.len()).then_some(len)
             }
-            // No body here is empty, so a line end stands before the last chunk.
+            // No body here is empty, so a line end precedes the last chunk.
             None => self.last_chunk.find(rest).map(|at| at + self.last_chunk.needle().len()),
         }
     }
 }
 
 impl Scanner {
-    /// For requests that are answered with this.
+    /// A scanner for requests of this content.
     pub fn of(content: Content) -> Self {
         if content == Content::Sum { Self::with_bodies() } else { Self::default() }
     }
 
-    /// One that also looks for the bodies of POST, as our load generator sends them.
+    /// A scanner that also finds the bodies of POST, in the form of the bench's load generator.
     fn with_bodies() -> Self {
         let bodies = Bodies {
             post: Finder::new(b"POST "),
@@ -77,8 +77,8 @@ impl Scanner {
         Self { bodies: Some(bodies), ..Self::default() }
     }
 
-    /// Looks for requests. The heads are looked into only if anything in these bytes may be a wish
-    /// to close: that is asked once for all of them.
+    /// Finds requests. Searches all bytes once for a wish to close, and inspects the heads only if
+    /// there is one.
     pub fn scan(&self, input: &[u8]) -> Scan {
         let may_close =
             self.old_version.find(input).is_some() || self.connection.find(input).is_some();

@@ -1,5 +1,5 @@
-//! The least that rustls can do between a socket and an answer: records are opened and sealed by its
-//! unbuffered interface, in buffers that a thread has once.
+//! The least work of rustls between a socket and an answer: its unbuffered interface opens and seals
+//! records in buffers that a thread allocates once.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::scan::Scanner;
 /// Room for the records of one flight of a handshake, or of the answers to one read.
 const OUTPUT_BYTES: usize = 512 * 1024;
 
-/// What all connections of a thread use in turn.
+/// Buffers that all connections of a thread use in turn.
 pub struct Room {
     plain: Vec<u8>,
     output: Vec<u8>,
@@ -36,14 +36,14 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// That of a new connection.
+    /// The TLS of a new connection.
     pub fn new(config: &Arc<ServerConfig>) -> io::Result<Box<Self>> {
         let session = UnbufferedServerConnection::new(config.clone()).map_err(io::Error::other)?;
         Ok(Box::new(Self { session, unopened: Vec::new(), unparsed: Vec::new() }))
     }
 
-    /// Opens records and answers what has become whole. Returns what is to be sent, and whether it is
-    /// the last. `Err`: the connection is over.
+    /// Opens records and answers every whole request. Returns the bytes to send, and whether they are
+    /// the last. `Err`: the connection has ended.
     pub fn answer<'a>(
         &mut self,
         records: &mut [u8],

@@ -1,5 +1,5 @@
-//! What the project exists for: a crowd of 15,000 connections. The sale that it empties, the stock
-//! that returns while it is still asking, and the purchases that wait beside it.
+//! The crowd: 15,000 connections that empty a sale, stock that returns while they send requests, and
+//! purchases that wait beside them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,14 +20,14 @@ use crate::tools::LoadPlan;
 
 /// Requests of the crowd.
 pub const REQUESTS: u64 = 1_000_000;
-/// Tickets that there are for it.
+/// Tickets of the crowd's sale.
 pub const TICKETS: u64 = 10_000;
 
-/// So long may a buyer of the crowd wait: the slowest of those we compare with sells some 1,200 a
-/// second.
+/// Deadline of a buyer in the crowd. The slowest peer sells some 1,200 tickets per second.
 const ANSWER_SECONDS: u64 = 60;
 
-/// A million requests for ten thousand tickets: all connections are open before the first one.
+/// Sends a million requests for ten thousand tickets. All connections are open before the first
+/// request.
 pub fn headline(
     lab: &mut Lab,
     server: Server,
@@ -41,15 +41,15 @@ pub fn headline(
     let served = lab.serve(server, &setup)?;
     let measured = rush(lab, &served, plan)?;
     served.expect(Answer::SoldOut)?;
-    // A floor without Redis has nothing that it could be asked: its answers must do.
+    // A floor without Redis has no ledger to ask, so its answers must do.
     if (server, store) != (Server::FloorSales, Store::Embedded) {
         check_kept(opened.sold_of(&served, &["ticket".into()])?)?;
     }
     Ok(rush_figures(&measured))
 }
 
-/// The same crowd as a shop has it: each request has a user and a key of its own, and no user gets
-/// more than one ticket. `splits`: the parts that the sale is kept in.
+/// The headline with a new user and a key per request, and one ticket per user. `splits`: the number
+/// of parts of the sale.
 pub fn keyed(lab: &mut Lab, store: Store, splits: u32, plan: &LoadPlan<'_>) -> Result<Figures> {
     let opened = Opened::open(lab, store)?;
     let parts = if splits > 1 { format!(",splits={splits}") } else { String::new() };
@@ -59,14 +59,15 @@ pub fn keyed(lab: &mut Lab, store: Store, splits: u32, plan: &LoadPlan<'_>) -> R
     let mut late = Client::connect(served.address)?;
     match shop::order(&mut late, shop::PATH, "late", Some("late"))? {
         Told::SoldOut => {}
-        told => return fail(format!("the sale is sold out, but an order was told {told:?}")),
+        told => return fail(format!("the sale is sold out, but an order got {told:?}")),
     }
-    // Of a split sale, too, the server shows the whole.
+    // The server shows the sum of a split sale's parts.
     check_kept(shown_as_sold(&served, &["ticket".into()])?)?;
     Ok(rush_figures(&measured))
 }
 
-/// The crowd. Each answer is a ticket or `sold_out`, and there are as many tickets as there should be.
+/// Runs the crowd. Checks that each answer is a ticket or `sold_out`, and that the number of tickets
+/// is right.
 fn rush(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Measured> {
     let (requests, total) = (Some(REQUESTS), Some(TICKETS));
     let (expect, answer_deadline) = ("granted,sold_out", ANSWER_SECONDS);
@@ -74,7 +75,7 @@ fn rush(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Measured>
     let measured = under_load(lab, served, &plan)?;
     let (requests, granted) = (measured.load.requests, measured.load.granted);
     if granted != TICKETS || requests != REQUESTS {
-        return fail(format!("{requests} answers, of which {granted} of {TICKETS} tickets"));
+        return fail(format!("{requests} answers, of which {granted} grants of {TICKETS} tickets"));
     }
     Ok(measured)
 }
@@ -83,7 +84,7 @@ fn check_kept(kept: u64) -> Result<()> {
     if kept == TICKETS {
         return Ok(());
     }
-    fail(format!("{kept} of {TICKETS} tickets are in the store"))
+    fail(format!("the ledger has sold {kept} of {TICKETS} tickets"))
 }
 
 fn rush_figures(measured: &Measured) -> Figures {
@@ -93,16 +94,16 @@ fn rush_figures(measured: &Measured) -> Figures {
     figures
 }
 
-/// A sale in Redis that has nothing, until its stock returns.
+/// A sale in Redis without stock, until its stock returns.
 const EMPTY: u64 = 0;
 const HOLD_MS: u64 = 3_600_000;
-/// When stock comes back: when the crowd has long been connected and asks.
+/// When stock returns, well after the crowd has connected.
 const RETURNS_AFTER: Duration = Duration::from_secs(2);
-/// The load goes on for this long after that.
+/// Seconds of load after the return.
 const GOES_ON: u64 = 2;
 
-/// A crowd asks a sale that is sold out; ten thousand tickets come back, straight in Redis, so that
-/// the server isn't told. How long is it from the first of them to the last?
+/// Returns ten thousand tickets to a sold-out sale under a crowd, directly in Redis, so the server
+/// gets no notice. Measures the time from the first to the last of these tickets.
 pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
     let mut filler = Filler::open(redis.address, "ticket")?;
@@ -122,25 +123,25 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let measured = measured?;
     match returned {
         Ok(returned) => returned?,
-        Err(_) => return fail("the thread that brings the stock back has panicked"),
+        Err(_) => return fail("the thread that returns stock panicked"),
     }
     served.expect(Answer::SoldOut)?;
     let load = &measured.load;
     if load.granted != TICKETS {
-        return fail(format!("{TICKETS} tickets came back, {} were bought", load.granted));
+        return fail(format!("{TICKETS} tickets returned, but buyers got {}", load.granted));
     }
     let mut figures = measured.figures();
     figures.push((figure::RESOLD_MS, (load.last_grant_s - load.first_grant_s) * 1e3));
     Ok(figures)
 }
 
-/// When Redis stands still under a crowd, and for how long: longer than a server believes what it
-/// knows of a sale, shorter than it waits for an answer.
+/// When Redis stops under the crowd, and for how long: longer than a server trusts its cached sale,
+/// shorter than a request waits.
 const STALLS_AFTER: Duration = Duration::from_secs(1);
 const STALL: Duration = Duration::from_secs(1);
 
-/// A crowd asks a sale that is sold out; Redis stands still (SIGSTOP) for a second. Every request is
-/// answered `sold_out`, those of that second when Redis is back.
+/// Stops Redis (SIGSTOP) for a second under a crowd that requests a sold-out sale. Checks that every
+/// request gets `sold_out`, those of that second when Redis is back.
 pub fn stall(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
     let ticket = format!("ticket={TOTAL_TINY}");
@@ -161,17 +162,17 @@ pub fn stall(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     });
     match stalled {
         Ok(stalled) => stalled?,
-        Err(_) => return fail("the thread that stops Redis has panicked"),
+        Err(_) => return fail("the thread that stops Redis panicked"),
     }
     Ok(measured?.figures())
 }
 
-/// A sale that never ends, beside `ticket`, which is sold out.
+/// A sale that never sells out, beside the sold-out `ticket`.
 const OPEN: &str = "open";
 const OPEN_SALE: &str = "open=10000000";
 const OPEN_TARGET: &str = "POST /v1/sales/open/reservations";
 
-/// Rejections, but for one request in `every`, which buys from another sale in Redis.
+/// Measures rejections, of which one request in `every` buys from another sale in Redis.
 pub fn mixed(lab: &mut Lab, every: u64, plan: &LoadPlan<'_>) -> Result<Figures> {
     let mut redis = lab.redis()?;
     let served = two_sales(lab, &redis)?;
@@ -182,7 +183,7 @@ pub fn mixed(lab: &mut Lab, every: u64, plan: &LoadPlan<'_>) -> Result<Figures> 
     let measured = under_load(lab, &served, &plan)?;
     let (granted, counted) = (measured.load.granted, redis.sold_of(OPEN)? - sold);
     if granted == 0 || counted != granted {
-        return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
+        return fail(format!("buyers got {granted} tickets, but Redis sold {counted}"));
     }
     let mut figures = measured.figures();
     figures.push((figure::GRANTED, measured.load.granted as f64));
@@ -193,24 +194,24 @@ pub fn mixed(lab: &mut Lab, every: u64, plan: &LoadPlan<'_>) -> Result<Figures> 
     Ok(figures)
 }
 
-/// Whether anything waits for Redis beside the rejections that are measured.
+/// The load beside the measured rejections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
-    /// Nobody buys.
+    /// No purchases.
     Nothing,
-    /// Purchases whose batch waits for a Redis that stands still.
+    /// Purchases whose batch waits for a stopped Redis.
     Waiting,
 }
 
-/// How many buyers wait: enough for a batch, too few to be a load themselves.
+/// Number of waiting buyers: enough for a batch, too few for a load of their own.
 const BUYERS: u32 = 4;
-/// Redis stands still for so long at a time, less than a server believes what it knows of a sale...
+/// Time for which Redis stops, less than a server trusts its cached sale.
 const STANDS_STILL: Duration = Duration::from_millis(40);
-/// ... and goes on for so long in between.
+/// Time for which Redis runs in between.
 const GOES: Duration = Duration::from_millis(10);
 
-/// Rejections of a sale that is sold out at a fixed rate, while Redis stands still (SIGSTOP) for four
-/// fifths of the time. On the same core the batch of another sale waits for it, if anybody buys.
+/// Measures rejections of a sold-out sale at a fixed rate, while Redis is stopped (SIGSTOP) for four
+/// fifths of the time. With buyers, the batch of another sale waits for Redis on the same core.
 pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figures> {
     let mut redis = lab.redis()?;
     let served = two_sales(lab, &redis)?;
@@ -245,21 +246,21 @@ pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figu
     let measured = measured?;
     match stopping {
         Ok(stopped) => stopped?,
-        Err(_) => return fail("the thread that stops Redis has panicked"),
+        Err(_) => return fail("the thread that stops Redis panicked"),
     }
     let bought = redis.sold_of(OPEN)? - sold;
     if let Some(buyers) = &mut buyers {
         buyers.check_alive()?;
     }
     if (bought > 0) != (beside == Beside::Waiting) {
-        return fail(format!("{bought} tickets were sold beside the rejections"));
+        return fail(format!("buyers beside the rejections got {bought} tickets"));
     }
     let mut figures = measured.figures();
     figures.push((figure::GRANTED, bought as f64));
     Ok(figures)
 }
 
-/// A stampede on a Redis with `ticket`, sold out, and another sale that has plenty.
+/// Starts a stampede on a Redis with a sold-out `ticket` and another sale with plenty of stock.
 fn two_sales(lab: &mut Lab, redis: &Redis) -> Result<Served> {
     let ticket = format!("ticket={TOTAL_TINY}");
     let options = ["--sale", &*ticket, "--sale", OPEN_SALE];

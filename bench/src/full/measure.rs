@@ -1,9 +1,9 @@
-//! One measurement with the load generator: start a server, see that it answers as it should, warm
-//! it up, load it, and read what it used.
+//! One measurement with the load generator: start a server, check its answer, warm it up, load it, and
+//! read its CPU.
 //!
-//! CPU per request is what the server's processes used from the first request until the last answer was
-//! read, divided by the requests that were answered in between, which are all that were sent. The
-//! load generator reads it itself (`--watch`): connections are opened before and closed after.
+//! CPU per request is the CPU of the server's processes from the first request to the last answer,
+//! divided by the number of answers in between. The load generator reads the CPU itself (`--watch`).
+//! It opens connections before and closes them after.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::scenarios::{self, Figures, TOTAL_TINY, WARM_UP_SECONDS};
 use crate::servers::{Ledger, Server, Setup};
 use crate::tools::{LoadPlan, LoadReport, read_load, read_wrk, wrk};
 
-/// Until a server has done with what the warm-up left behind: connections that were closed, batches.
+/// Time for a server to finish the warm-up's closed connections and batches.
 const SETTLE: Duration = Duration::from_millis(200);
-/// A load of so many requests, and not of a time, takes at most this.
+/// Deadline of a load that ends by its number of requests.
 const REQUESTS_DEADLINE_SECONDS: u64 = 240;
 
-/// A load, and what the server used in it.
+/// A load, and the CPU of the server during it.
 pub struct Measured {
-    /// What the load generator saw.
+    /// The report of the load generator.
     pub load: LoadReport,
-    /// CPU of the server, all of it, in microseconds.
+    /// CPU of the server in user space and kernel, in microseconds.
     pub server_us: f64,
-    /// The part of it in user space.
+    /// CPU of the server in user space, in microseconds.
     pub user_us: f64,
 }
 
 impl Measured {
-    /// The figures of requests, whatever their answers.
+    /// The figures of requests, independent of their answers.
     pub fn figures(&self) -> Figures {
         let Self { load, server_us, user_us } = self;
         let (requests, latency) = (load.requests as f64, &load.latency_us);
@@ -53,7 +53,7 @@ impl Measured {
         ]
     }
 
-    /// The figures of sales: of all requests, if each of them bought.
+    /// The figures of sales, if each request bought.
     pub fn sale_figures(&self) -> Figures {
         let sales = self.load.granted as f64;
         let mut figures = self.figures();
@@ -63,41 +63,41 @@ impl Measured {
     }
 }
 
-/// Loads a server that is there.
+/// Loads a running server.
 pub fn under_load(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Measured> {
     load(lab, served, &served.to(), plan)
 }
 
-/// Loads a server that is there through another address than its own.
+/// Loads a running server through another address.
 pub fn load(lab: &mut Lab, served: &Served, to: &str, plan: &LoadPlan<'_>) -> Result<Measured> {
     let plan = LoadPlan { watch: Some(served.process.id()), ..*plan };
     let line = lab.programs.load(&plan, to);
     let deadline = plan.requests.map_or(plan.seconds, |_| REQUESTS_DEADLINE_SECONDS);
     let load = read_load(&lab.load(&line, deadline)?)?;
     if load.requests == 0 {
-        return fail("not one request was answered");
+        return fail("no request got an answer");
     }
     match (load.watched_cpu_us, load.watched_user_us) {
         (Some(server_us), Some(user_us)) => Ok(Measured { load, server_us, user_us }),
-        _ => fail("the load generator did not read what the server used"),
+        _ => fail("the load generator did not read the CPU of the server"),
     }
 }
 
-/// The same load for a second, as fast as it goes.
+/// Sends the same load for a second, as fast as possible.
 pub fn warm_up(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<()> {
     let plan = LoadPlan { seconds: WARM_UP_SECONDS, requests: None, rate: None, ..*plan };
     under_load(lab, served, &plan)?;
     lab.settle(SETTLE)
 }
 
-/// Starts a server that has nothing to sell any more, and what it needs for that.
+/// Starts a sold-out server, and the Redis that it needs.
 pub fn serve_sold_out(
     lab: &mut Lab,
     server: Server,
     content: Content,
     cores: &[usize],
 ) -> Result<(Served, Option<Redis>)> {
-    // The article's server is nothing without its Redis, also when it says no.
+    // The article's server needs its Redis even to reject.
     let redis = (server == Server::Article).then(|| lab.redis()).transpose()?;
     let ledger = redis.as_ref().map_or(Ledger::None, |redis| Ledger::Redis(redis.address));
     let setup = Setup { cores, content, ledger, total: TOTAL_TINY, options: &[], tls: None };
@@ -108,7 +108,7 @@ pub fn serve_sold_out(
     Ok((served, redis))
 }
 
-/// A server that has nothing to sell any more (or answers plaintext or JSON), warmed up and loaded.
+/// Measures a sold-out server (or plaintext, or JSON) after a warm-up.
 pub fn rejections(
     lab: &mut Lab,
     server: Server,
@@ -122,13 +122,13 @@ pub fn rejections(
     Ok(under_load(lab, &served, &plan)?.figures())
 }
 
-/// The same rejections with `wrk`'s load, and what that used.
+/// Measures the same rejections with `wrk`, and the CPU of `wrk`.
 pub fn rejections_by_wrk(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let served = scenarios::sold_out(lab, server)?;
     by_wrk(lab, &served, plan)
 }
 
-/// Loads a server that is there with `wrk`, after a warm-up.
+/// Loads a running server with `wrk` after a warm-up.
 pub fn by_wrk(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Figures> {
     scenarios::warm_up(lab, served, plan.connections)?;
     let line = wrk(lab.load_core, plan.connections, plan.seconds, &served.to());

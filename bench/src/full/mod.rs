@@ -1,8 +1,8 @@
-//! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
+//! `bench/run`, or `bench/run full`: the complete comparison, in interleaved rounds.
 //!
-//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`,
-//! `crowd`, `shops`, `proxy` and `strangers` are those that take more than a server and a load, `store`
-//! what they sell from; `selling` says who takes part in sales; `promises` is what is promised of them.
+//! `settings` has the options and `scenario` the names. `measure` is one measurement. `stores`,
+//! `crowd`, `shops`, `proxy` and `strangers` are the measurements with more than a server and a load.
+//! `store` has the ledgers, `selling` the servers that sell, and `promises` the promises.
 
 mod crowd;
 pub(crate) mod measure;
@@ -33,7 +33,7 @@ use crate::full::promises::RUN_PROMISES;
 use crate::full::proxy::Way;
 use crate::full::shop_promises::SHOP_PROMISES;
 use crate::process::Interrupted;
-use crate::report::{Promise, Spread, readme};
+use crate::report::{Promise, ROUNDS_MIN, Spread, readme};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::servers::Server;
@@ -41,26 +41,26 @@ use crate::session::Session;
 use crate::tools::LoadPlan;
 use crate::{pin, sales, scenarios};
 
-/// The project's, whose table of results is written anew.
+/// The project's README, whose table of results the run updates.
 const README: &str = "README.md";
-/// Connections of the crowd: as many as the machines that we know let a process open.
+/// Connections of the crowd: the number that known machines allow per process.
 const CROWD: u32 = 15_000;
 const CONNECTIONS: u32 = 64;
-/// Requests on their way on each connection in the pipelined scenarios, as TechEmpower has them.
+/// Requests in flight per connection in the pipelined scenarios, as in TechEmpower's test.
 const PIPELINE: u32 = 16;
-/// One in so many requests of the mix buys.
+/// One in this number of requests of the mix buys.
 const MIX_EVERY: u64 = 100;
-/// In an open loop the generator has its core to itself: it polls for so long before a request is due.
+/// Microseconds of polling before a due time in an open loop, where the generator has its own core.
 const SPIN_US: u64 = 100;
-/// How often the capacity is measured.
+/// Measurements of the capacity.
 const CAPACITY_MEASUREMENTS: u32 = 5;
-/// What a machine is asked for when it is not busy: its rejections/s times these.
+/// Rates of the open loops, as shares of the capacity.
 const SHARES: [(f64, &str); 3] =
     [(0.5, scenario::OPEN_50), (0.7, scenario::OPEN_70), (0.9, scenario::OPEN_90)];
-/// Rounds that take part in what takes long and hardly differs from round to round.
-const LONG_ROUNDS: u32 = 3;
+/// Rounds with the scenarios that take long and hardly vary.
+const LONG_ROUNDS: u32 = ROUNDS_MIN;
 
-/// Who answers rejections.
+/// Servers that answer rejections.
 const REJECTING: [Server; 8] = [
     Server::Floor,
     Server::FloorUring,
@@ -71,7 +71,7 @@ const REJECTING: [Server; 8] = [
     Server::Article,
     Server::Stampede,
 ];
-/// Who takes part in TechEmpower's tests.
+/// Servers of TechEmpower's tests.
 const TECHEMPOWER: [Server; 6] = [
     Server::Floor,
     Server::FloorUring,
@@ -80,10 +80,10 @@ const TECHEMPOWER: [Server; 6] = [
     Server::Nginx,
     Server::Stampede,
 ];
-/// The yardstick and what is measured by it.
+/// The floor and stampede.
 const TWO: [Server; 2] = [Server::Floor, Server::Stampede];
 
-/// What is promised: first what a shop's buyers meet.
+/// The promises. Those on a shop's buyers come first.
 pub static PROMISES: [Promise; SHOP_PROMISES.len() + RUN_PROMISES.len()] = {
     let mut all = [SHOP_PROMISES[0]; SHOP_PROMISES.len() + RUN_PROMISES.len()];
     let mut at = 0;
@@ -111,13 +111,13 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     full.finish()
 }
 
-/// `bench/run headline`: the crowd at default settings, alone, and what may befall it.
+/// `bench/run headline`: the crowd at default settings, with its stall and its neighbour.
 pub fn headline(settings: &HeadlineSettings, interrupted: Interrupted) -> Result<()> {
     let groups = vec![Group::Headline, Group::Stall, Group::Neighbour];
     run(&settings.as_full(groups), interrupted)
 }
 
-/// Those of these servers that the settings don't leave out.
+/// The servers that the settings include.
 fn chosen<'a>(settings: &'a Settings, servers: &'a [Server]) -> impl Iterator<Item = Server> + 'a {
     let wanted = &settings.servers;
     servers.iter().copied().filter(|server| wanted.is_empty() || wanted.contains(server))
@@ -127,7 +127,7 @@ struct Full<'a> {
     settings: &'a Settings,
     session: Session,
     crowd: u32,
-    /// Rejections/s of stampede on one core, as last measured.
+    /// Last measured rejections/s of stampede on one core.
     capacity: Option<f64>,
 }
 
@@ -170,8 +170,8 @@ impl<'a> Full<'a> {
         Ok(())
     }
 
-    /// Those of these servers that are wanted. Each round starts with another one, so that none
-    /// always comes after the same.
+    /// The servers that the settings include. Rounds rotate the order, so no server always follows the
+    /// same one.
     fn order(&self, round: u32, servers: &[Server]) -> Vec<Server> {
         let mut order: Vec<Server> = chosen(self.settings, servers).collect();
         if !order.is_empty() {
@@ -191,7 +191,7 @@ impl<'a> Full<'a> {
         }
     }
 
-    /// Rejections, or another content, by each of these servers on its core.
+    /// Measures rejections or another content by each server on its core.
     fn each(
         &mut self,
         round: u32,
@@ -220,7 +220,7 @@ impl<'a> Full<'a> {
     }
 
     fn connection_each(&mut self, round: u32) -> Result<()> {
-        // `may_minihttp` closes no connection, whatever it is asked.
+        // `may_minihttp` never closes a connection on request.
         let servers: Vec<_> =
             REJECTING.into_iter().filter(|&server| server != Server::MayMinihttp).collect();
         let plan = LoadPlan { connection_each: true, ..self.plan() };
@@ -301,7 +301,8 @@ impl<'a> Full<'a> {
         let both = [server_core, load_core];
         for server in self.order(round, &[Server::Floor, Server::Nginx, Server::Stampede]) {
             for (name, cores) in [(scenario::CORES_1, &both[..1]), (scenario::CORES_2, &both[..])] {
-                // With one core, too, the load has both: what shares a core with it then is the same.
+                // The load uses both cores also with one server core, so it shares a core with the
+                // server in both cases.
                 let plan = LoadPlan { cores: &both, ..self.plan() };
                 self.session.measure(round, name, server.name(), |lab| {
                     measure::rejections(lab, server, Content::SoldOut, cores, &plan)
@@ -335,8 +336,8 @@ impl<'a> Full<'a> {
         Ok(())
     }
 
-    /// Rejections/s of stampede on one core in this run: measured once, so that every round of an
-    /// open loop has the same rate.
+    /// Rejections/s of stampede on one core, measured once per run, so every round of an open loop has
+    /// the same rate.
     fn capacity(&mut self) -> Result<f64> {
         if let Some(capacity) = self.capacity {
             return Ok(capacity);
@@ -351,7 +352,7 @@ impl<'a> Full<'a> {
             all.extend(per_s.map(|(_, per_s)| per_s));
         }
         let Some(Spread { median, .. }) = Spread::of(all) else {
-            return fail("the capacity was not measured");
+            return fail("no capacity was measured");
         };
         println!("capacity: {median:.0} rejections/s");
         self.capacity = Some(median);
@@ -424,7 +425,7 @@ impl<'a> Full<'a> {
         Ok(())
     }
 
-    /// Both load generators against the floor, whose own limit is the highest there is.
+    /// Measures both load generators against the floor, which has the highest limit.
     fn generators(&mut self, round: u32) -> Result<()> {
         let plan = self.plan();
         for server in self.order(round, &[Server::Floor]) {
@@ -442,16 +443,16 @@ impl<'a> Full<'a> {
     fn finish(&self) -> Result<()> {
         let Settings { rounds, seconds, common, .. } = self.settings;
         let text = format!(
-            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}.{}\n",
+            "\nServers ran on core {}; the load generator, Redis and PostgreSQL ran on core {}.{}\n",
             common.server_core,
             common.load_core,
             self.capacity.map_or_else(String::new, |capacity| format!(
-                " The open loops ask for shares of {capacity:.0} requests/s."
+                " The capacity for the open loops is {capacity:.0} requests/s."
             ))
         );
         let what = format!("{rounds} rounds of {seconds} s");
         self.session.finish(&what, &text, &PROMISES)?;
-        // A part of it would leave the table without its other lines.
+        // A partial run would leave lines out of the README's table.
         let whole = self.settings.only.is_empty() && self.settings.servers.is_empty();
         if whole && !self.settings.keep_readme {
             let (rows, layout) = (self.session.rows(), &self.session.layout);

@@ -1,4 +1,4 @@
-//! One buyer of one sale beside a crowd that buys from another one of the same core.
+//! One buyer beside a crowd that buys from another sale of the same core.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,46 +14,47 @@ use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::tools::LoadPlan;
 
-/// Buyers of the other sale, each of whom asks again as soon as he has his answer.
+/// Buyers of the other sale, each of which sends a request as soon as it has its answer.
 pub const CROWD: u32 = 4_000;
-/// Commands of a batch, of which the crowd always has several waiting.
+/// Commands per batch. The crowd always has several batches waiting.
 const BATCH: f64 = 512.0;
-/// For so long the crowd buys before and after the buyer beside it.
+/// Time for which the crowd buys before and after the buyer.
 const LEAD: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Longer than anybody waits for an answer.
+/// Longer than any answer takes.
 const LATENCY_US_MAX: u64 = 60_000_000;
-/// Both have more than anybody can buy.
+/// More than the buyers can buy.
 const HOT: &str = "hot=100000000";
 const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
 const QUIET: &str = "quiet=100000000";
 const QUIET_PATH: &str = "/v1/sales/quiet/reservations";
 
-/// What both sell from.
+/// The ledger of both sales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
-    /// A file of the server's own.
+    /// The embedded ledger.
     Embedded,
     /// A Redis in memory, on the load's core.
     Redis,
 }
 
-/// The buyer alone, then beside the crowd. The batch round trip is what the crowd shows: each of its
-/// buyers waits for as many batches as it fills.
+/// Measures the buyer alone, then beside the crowd. The crowd shows the batch round trip: each of its
+/// buyers waits for as many batches as the crowd fills.
 pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = (store == Store::Redis).then(|| lab.redis()).transpose()?;
     let ledger = redis.as_ref().map_or_else(|| lab.fresh_ledger(), |redis| redis.url());
     let options = ["--sale", HOT, "--sale", QUIET];
     let served = lab.stampede(&[lab.server_core], &ledger, &options)?;
     let time = Duration::from_secs(plan.seconds);
-    // The first one in a new folder may wait until the file system has forgotten what the measurement
-    // before has removed.
+    // The first purchase in a new folder may wait until the file system has removed the files of the
+    // previous measurement.
     buy_for(&served, Duration::ZERO)?;
     let alone = buy_for(&served, time)?;
 
     let plan = LoadPlan { connections: CROWD, target: HOT_TARGET, expect: "granted", ..*plan };
     warm_up(lab, &served, &plan)?;
-    // He buys only while all of the crowd do: what he met before or after would be his alone.
+    // The buyer buys only while the whole crowd does. A purchase before or after would not be beside
+    // the crowd.
     let plan = LoadPlan { seconds: plan.seconds + LEAD.as_secs(), ..plan };
     let (crowd, beside) = thread::scope(|scope| {
         let buying = scope.spawn(|| {
@@ -64,7 +65,7 @@ pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figur
         (crowd, buying.join())
     });
     let crowd = crowd?;
-    let Ok(beside) = beside else { return fail("the thread that buys has panicked") };
+    let Ok(beside) = beside else { return fail("the buyer's thread panicked") };
     let beside = beside?;
     let hot_p50_us = crowd.load.granted_latency_us.p50;
     let trip_us = hot_p50_us * BATCH / f64::from(CROWD);
@@ -82,7 +83,7 @@ pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figur
     ])
 }
 
-/// Returns once each of the crowd can have bought twice in this measurement.
+/// Returns once each buyer of the crowd can have bought twice.
 fn wait_for_the_crowd(served: &Served) -> Result<()> {
     let mut client = Client::connect(served.address)?;
     let mut sold = || -> Result<u64> {
@@ -99,7 +100,7 @@ fn wait_for_the_crowd(served: &Served) -> Result<()> {
     Ok(())
 }
 
-/// Buys one after the other on one connection, at least once; each is granted.
+/// Buys one ticket after the other on one connection, at least one. Checks that each is granted.
 fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
     let until = Instant::now() + time;
     let mut latencies =
@@ -112,7 +113,10 @@ fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
         let answer = client.post(QUIET_PATH, &format!("{{\"user\":\"b{number}\"}}"))?;
         latencies.saturating_record(asked.elapsed().as_micros() as u64);
         if answer.status != 201 {
-            return fail(format!("the buyer was told {}: {}", answer.status, answer.body));
+            return fail(format!(
+                "the buyer got an unexpected answer, {}: {}",
+                answer.status, answer.body
+            ));
         }
     }
     Ok(latencies)

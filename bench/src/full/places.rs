@@ -1,9 +1,9 @@
-//! Where the figures stand that are promised, and how a promise is put.
+//! The places of promised figures, and short forms of promises.
 
 use crate::report::{Limit, Place, Promise};
 use crate::rows::figure;
 
-/// What all this is about.
+/// The server of this project.
 pub const OURS: &str = "stampede";
 /// The bare epoll loop.
 pub const FLOOR: &str = "floor";
@@ -28,7 +28,7 @@ pub const fn least(limit: f64, text: &'static str, of: Place) -> Promise {
     Promise::new(text, Limit::AtLeast(limit), of)
 }
 
-/// Shown for its own sake.
+/// A figure without a limit.
 pub const fn shown(text: &'static str, of: Place) -> Promise {
     Promise::new(text, Limit::None, of)
 }

@@ -1,4 +1,4 @@
-//! How a server is reached: over TCP or a Unix socket, directly or by an nginx on the load's core.
+//! The ways to a server: over TCP or a Unix socket, directly or through an nginx on the load's core.
 
 use crate::answer::{Answer, Content};
 use crate::error::Result;
@@ -16,15 +16,16 @@ pub enum Way {
     Tcp,
     /// A Unix socket.
     Unix,
-    /// By nginx, which reaches it over TCP.
+    /// Through nginx, which connects over TCP.
     NginxTcp,
-    /// By nginx, which reaches it over a Unix socket.
+    /// Through nginx, which connects over a Unix socket.
     NginxUnix,
 }
 
-/// Rejections of a stampede that is reached this way. CPU is the server's, nginx's stands beside it.
+/// Measures rejections of a stampede over this way. CPU is the server's. nginx's CPU is a separate
+/// figure.
 pub fn rejections(lab: &mut Lab, way: Way, plan: &LoadPlan<'_>) -> Result<Figures> {
-    // A path of its own, and a short one: it must fit into an address.
+    // A short path of its own, because the address of a Unix socket is short.
     let folder = tempfile::tempdir()?;
     let socket = format!("unix:{}", folder.path().join("socket").display());
     let (cores, content, ledger) = ([lab.server_core], Content::SoldOut, Ledger::None);

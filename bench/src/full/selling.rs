@@ -1,4 +1,4 @@
-//! Who sells from what: sales from every store, and the headline.
+//! The servers that sell, by ledger: sales from every ledger, and the headline.
 
 use super::store::Store;
 use super::stores::{self, Durability};
@@ -8,11 +8,11 @@ use crate::scenarios::{self, Figures};
 use crate::servers::Server;
 use crate::tools::LoadPlan;
 
-/// So few that the disk is what they wait for, and not the server.
+/// Few connections, so the disk is the limit and not the server.
 const CONNECTIONS_FEW: u32 = 4;
 /// Parts of a sale that is split.
 const SPLITS: u32 = 4;
-/// Who sells from a Redis in memory.
+/// Servers that sell from Redis in memory.
 const SELLING: [Server; 4] =
     [Server::FloorSales, Server::Article, Server::NginxLua, Server::Stampede];
 
@@ -22,7 +22,7 @@ impl Full<'_> {
         let memory = Durability::Memory;
         let mut batch = None;
         for server in self.order(round, &SELLING) {
-            // The floor sells in both ways: in batches as stampede does, and a ticket a call.
+            // The floor sells in both ways: in batches like stampede, and one ticket per call.
             let ways: &[(&str, &[&str])] = match server {
                 Server::FloorSales => &[("floor_sales", &[]), ("floor_evalsha", &["--per-ticket"])],
                 _ => &[(server.name(), &[])],
@@ -79,7 +79,7 @@ impl Full<'_> {
         Ok(())
     }
 
-    /// Sales from the embedded ledger, then the same bytes on the disk alone.
+    /// Measures sales from the embedded ledger, then the same bytes on the disk alone.
     fn embedded(&mut self, round: u32, name: &'static str, plan: &LoadPlan<'_>) -> Result<()> {
         let mut alone = Figures::new();
         self.session.measure(round, name, Server::Stampede.name(), |lab| {
@@ -93,8 +93,8 @@ impl Full<'_> {
     pub(super) fn headline(&mut self, round: u32) -> Result<()> {
         let lab = &self.session.lab;
         let (one, all) = ([lab.server_core], [lab.server_core, lab.load_core]);
-        // Without nginx_lua: it opens a connection to Redis for each request that waits, which Redis
-        // bounds; with a pool that has a queue, thousands were never answered.
+        // Without nginx_lua: it opens a connection to Redis per waiting request, and Redis bounds
+        // them. With a pool and a queue, thousands of requests got no answer.
         let runs = [
             (scenario::HEADLINE, Server::Article, Store::Redis, &one[..]),
             (scenario::HEADLINE, Server::FloorSales, Store::Redis, &one),

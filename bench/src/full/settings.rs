@@ -2,78 +2,79 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::report::ROUNDS_MIN;
 use crate::servers::Server;
 use crate::session::Common;
 
-/// A group of measurements that can be asked for.
+/// A group of scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Group {
     /// Rejections over 64 kept connections.
     Rejections,
-    /// Rejections with 16 requests on their way on each connection.
+    /// Rejections, 16 requests pipelined per connection.
     Pipelined,
-    /// A connection for each request.
+    /// Rejections, one connection per request.
     Connections,
     /// TechEmpower's plaintext and JSON tests.
     Techempower,
-    /// Sales from every store.
+    /// Sales from every ledger.
     Sales,
-    /// Purchases by users with keys, beside anonymous ones.
+    /// Purchases by users with keys, and by anonymous buyers.
     Shops,
-    /// Refusals of users with new keys, beside others.
+    /// Refusals of users with and without new keys, and of anonymous buyers.
     Refusals,
-    /// Purchases of 1, 100 and 1,000 hot sales.
+    /// Purchases from 1, 100 and 1,000 hot sales.
     Hot,
-    /// One request in a hundred buys.
+    /// Rejections with one purchase per 100 requests.
     Mixed,
     /// 1,000,000 requests for 10,000 tickets from 15,000 connections, without and with users and keys.
     Headline,
-    /// One buyer beside 4,000 of another sale.
+    /// One buyer beside 4,000 buyers of another sale.
     Neighbour,
-    /// Redis stands still for a second under 15,000 connections.
+    /// Redis stopped for a second under 15,000 connections.
     Stall,
-    /// Stock returns to a sale that 15,000 connections ask.
+    /// Stock that returns to a sold-out sale under 15,000 connections.
     Storm,
-    /// 64 to 15,000 connections.
+    /// Rejections over 64 to 15,000 connections.
     Crowd,
-    /// One core and two.
+    /// Rejections by one core and two.
     Cores,
-    /// Latency at 50, 70 and 90 % of the capacity.
+    /// Open loop: latency at 50, 70 and 90 % of the capacity.
     Open,
-    /// Rejections beside purchases that wait for Redis.
+    /// Latency of rejections beside purchases that wait for Redis.
     Beside,
-    /// A Unix socket against TCP, with and without nginx.
+    /// Unix sockets and TCP, with and without nginx.
     Unix,
     /// Memory of idle connections.
     Memory,
-    /// What strangers at any port cost everybody else.
+    /// Sales and probes while strangers attack every port.
     Strangers,
-    /// 1 and 10,000 sales defined.
+    /// Rejections with 1 and 10,000 sales defined.
     Defined,
-    /// The load generator against wrk.
+    /// The load generator beside wrk.
     Generators,
 }
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every server once in every scenario, but the headline, the storm,
-    /// strangers and idle connections, which only the first three rounds measure.
+    /// Rounds; each measures every server once per scenario. Only the first four rounds measure the
+    /// headline, the storm, strangers and idle connections.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// Leave out every server but these.
+    /// Measure only these servers.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub servers: Vec<Server>,
-    /// Leave out all but these.
+    /// Run only these groups.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Group>,
-    /// Don't write the summary into the project's README, as is done after a whole run.
+    /// Leave the table in the project's README as it is. A complete run updates it by default.
     #[arg(long)]
     pub keep_readme: bool,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -82,9 +83,9 @@ pub struct Settings {
 #[derive(Debug, Args)]
 pub struct HeadlineSettings {
     /// Rounds; each measures every server once.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3))]
+    #[arg(long, default_value_t = ROUNDS_MIN, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Leave out every server but these.
+    /// Measure only these servers.
     #[arg(
         long,
         value_enum,
@@ -93,13 +94,13 @@ pub struct HeadlineSettings {
         default_value = "floor_sales,stampede"
     )]
     pub servers: Vec<Server>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl HeadlineSettings {
-    /// The same as settings of a whole run that measures these groups only.
+    /// The settings of a complete run that measures only these groups.
     pub fn as_full(&self, only: Vec<Group>) -> Settings {
         Settings {
             rounds: self.rounds,

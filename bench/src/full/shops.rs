@@ -1,6 +1,6 @@
-//! What a shop's buyers send, beside the article's anonymous GET: a user, and a user with a key of his
-//! own in a sale that gives each user one ticket. Purchases, refusals when nothing is left, purchases
-//! of many hot sales.
+//! The requests of a shop's buyers, beside the article's anonymous GET: with a user, and with a user
+//! and a key in a sale with one ticket per user. Measures purchases, refusals of a sold-out sale, and
+//! purchases from many hot sales.
 
 use std::fs;
 
@@ -20,40 +20,40 @@ use crate::shop::{self, Told};
 use crate::tools::LoadPlan;
 use crate::{hot, one_sale, sales};
 
-/// What users are called: three letters and ten digits. No user of the warm-up comes again.
+/// Prefix of user names, before ten digits. The warm-up uses other names.
 const USERS: &str = "usr";
 const USERS_OF_WARM_UP: &str = "wrm";
 
-/// Where stores stand in the tables of scenarios.
+/// Order of the ledgers in the tables of scenarios.
 const STORES: [Store; 2] = [Store::Redis, Store::Embedded];
 
-/// Numbers of hot sales, as the tables of scenarios have them.
+/// Numbers of hot sales, in the order of the tables of scenarios.
 const HOT: [u32; 3] = [1, 100, 1_000];
 
-/// Who buys.
+/// A kind of buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Buyer {
-    /// Nobody in particular, by GET.
+    /// An anonymous buyer, by GET.
     Anonymous,
     /// A user, by POST.
     User,
-    /// A user with a key, by POST. He gets one ticket.
+    /// A user with a key, by POST. Gets one ticket.
     Keyed,
 }
 
-/// Each, and where it stands in the tables of scenarios.
+/// Each kind of buyer, and its index in the tables of scenarios.
 const BUYERS: [(Buyer, usize); 3] =
     [(Buyer::Anonymous, GET), (Buyer::User, USER), (Buyer::Keyed, KEYED)];
 
 impl Buyer {
-    /// The load that comes from such buyers.
+    /// The load of such buyers.
     fn load<'a>(self, plan: &LoadPlan<'a>) -> LoadPlan<'a> {
         let target = if self == Self::Anonymous { TARGET } else { shop::TARGET };
         let users = (self != Self::Anonymous).then_some(USERS);
         LoadPlan { target, users, keys: self == Self::Keyed, ..*plan }
     }
 
-    /// Sees that one of them is sold a ticket as he should be.
+    /// Checks that such a buyer gets a ticket as it should.
     fn check(self, served: &Served) -> Result<()> {
         match self {
             Self::Anonymous => served.expect(Answer::Granted),
@@ -61,7 +61,7 @@ impl Buyer {
                 let mut client = Client::connect(served.address)?;
                 match shop::order(&mut client, shop::PATH, "checking-user", None)? {
                     Told::Granted(_) => Ok(()),
-                    told => fail(format!("an order was told {told:?}")),
+                    told => fail(format!("an order got {told:?}")),
                 }
             }
             Self::Keyed => shop::check(served.address),
@@ -69,13 +69,13 @@ impl Buyer {
     }
 }
 
-/// The same load for a second, by other users.
+/// Sends the same load for a second, by other users.
 fn warm_up(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<()> {
     let users = plan.users.map(|_| USERS_OF_WARM_UP);
     measure::warm_up(lab, served, &LoadPlan { users, ..*plan })
 }
 
-/// Every request buys. What buyers were told must be in the store.
+/// Measures purchases. Checks that the ledger has sold what the buyers got.
 fn buy(
     lab: &mut Lab,
     server: Server,
@@ -89,7 +89,7 @@ fn buy(
             let limit = if buyer == Buyer::Keyed { ",limit=1" } else { "" };
             store.stampede(lab, &["--sale", &format!("ticket={TOTAL_HUGE}{limit}")])?
         }
-        // Those give each user of an order one ticket, whatever they are asked.
+        // These servers always give each user of an order one ticket.
         _ => {
             let (cores, content, ledger) = ([lab.server_core], Content::SoldOut, store.ledger());
             let total = TOTAL_HUGE;
@@ -104,7 +104,7 @@ fn buy(
     sell(lab, &served, &mut store, &["ticket".into()], &plan)
 }
 
-/// Warms up and loads a server that sells of these sales.
+/// Warms up and loads a server that sells from these sales.
 fn sell(
     lab: &mut Lab,
     served: &Served,
@@ -117,12 +117,12 @@ fn sell(
     let (measured, redis_us) = store.under_load(lab, served, plan)?;
     let (told, sold) = (measured.load.granted, store.sold_of(served, sales)? - before);
     if told != sold {
-        return fail(format!("buyers were told of {told} tickets, the store counted {sold}"));
+        return fail(format!("buyers got {told} tickets, but the ledger sold {sold}"));
     }
     Ok(with_redis(measured.sale_figures(), told, redis_us))
 }
 
-/// Every request is refused, since the one ticket that there was is sold.
+/// Measures refusals: the only ticket is sold before.
 fn refuse(lab: &mut Lab, store: Store, buyer: Buyer, plan: &LoadPlan<'_>) -> Result<Figures> {
     let store = Opened::open(lab, store)?;
     let served = store.stampede(lab, &["--sale", &format!("ticket={TOTAL_TINY}")])?;
@@ -133,7 +133,7 @@ fn refuse(lab: &mut Lab, store: Store, buyer: Buyer, plan: &LoadPlan<'_>) -> Res
     Ok(with_redis(measured.figures(), measured.load.requests, redis_us))
 }
 
-/// Every request buys of a random one of many sales.
+/// Measures purchases from a random one of many sales.
 fn buy_hot(lab: &mut Lab, store: Store, count: u32, plan: &LoadPlan<'_>) -> Result<Figures> {
     let mut store = Opened::open(lab, store)?;
     let config = lab.data().join("hot.toml");
@@ -147,9 +147,9 @@ fn buy_hot(lab: &mut Lab, store: Store, count: u32, plan: &LoadPlan<'_>) -> Resu
     sell(lab, &served, &mut store, &ids, &plan)
 }
 
-/// The plain design in the server's place: one EVALSHA per ticket.
+/// Measures the plain design instead of a server: one EVALSHA per ticket.
 fn many_evalsha(lab: &mut Lab, count: u32, calls: Calls, seconds: u64) -> Result<Figures> {
-    /// Far beyond the users of a warm-up.
+    /// Beyond the users of the warm-up.
     const FIRST: u64 = 1_000_000_000;
     let redis = lab.redis()?;
     let (core, at) = (lab.server_core, redis.address);
@@ -166,7 +166,7 @@ fn many_evalsha(lab: &mut Lab, count: u32, calls: Calls, seconds: u64) -> Result
     let (redis_us, _) = redis.process.cpu()?.us_since(cpu_before);
     let counted = sold()? - before;
     if told != counted {
-        return fail(format!("the client sold {told} tickets, Redis counted {counted}"));
+        return fail(format!("the client got {told} tickets, but Redis sold {counted}"));
     }
     let sales = told as f64;
     Ok(vec![
@@ -176,8 +176,7 @@ fn many_evalsha(lab: &mut Lab, count: u32, calls: Calls, seconds: u64) -> Result
     ])
 }
 
-/// The same, beginning with another one in each round: what is compared is not always measured in the
-/// same order.
+/// Rotates the items by the round, so the order of the measurements varies.
 fn rotated<T: Copy, const N: usize>(round: u32, all: [T; N]) -> [T; N] {
     let mut order = all;
     order.rotate_left((round as usize - 1) % N);
@@ -200,7 +199,7 @@ impl Full<'_> {
         Ok(())
     }
 
-    /// Whom such buyers can come to, and from what that one sells.
+    /// The servers for such buyers, each with its ledger.
     fn sellers_to(&self, round: u32, buyer: Buyer, store: Store) -> Vec<(Server, Store)> {
         let (servers, theirs): (&[Server], Store) = match (buyer, store) {
             (Buyer::Keyed, Store::Redis) => {
@@ -255,7 +254,7 @@ impl Full<'_> {
         Ok(())
     }
 
-    /// One EVALSHA per ticket of so many sales, in both ways.
+    /// Measures one EVALSHA per ticket from this number of sales, in both ways.
     fn plain_design(&mut self, round: u32, name: &'static str, count: u32) -> Result<()> {
         let seconds = self.settings.seconds;
         for (driver, calls) in

@@ -1,5 +1,5 @@
-//! The stores that a server sells from, each started for one measurement: what the server is told of
-//! it, what it says was sold, and what it used meanwhile.
+//! The ledgers that a server sells from, each started for one measurement: the server's setting, the
+//! tickets sold, and the CPU used.
 
 use std::thread;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::scenarios::Figures;
 use crate::servers::Ledger;
 use crate::tools::LoadPlan;
 
-/// How old a sale may be that stampede shows.
+/// Largest age of a sale that stampede shows.
 const VIEW_AGE: Duration = Duration::from_millis(150);
 
-/// What a server sells from.
+/// A ledger to sell from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
-    /// A file of its own.
+    /// The embedded ledger.
     Embedded,
     /// A Redis in memory, on the load's core.
     Redis,
@@ -29,14 +29,14 @@ pub enum Store {
     Postgres,
 }
 
-/// One that has been started.
+/// A started ledger.
 pub struct Opened {
     redis: Option<Redis>,
     postgres: Option<Postgres>,
 }
 
 impl Opened {
-    /// Starts it.
+    /// Starts the ledger.
     pub fn open(lab: &mut Lab, store: Store) -> Result<Self> {
         let core = lab.load_core;
         let redis = (store == Store::Redis).then(|| lab.redis()).transpose()?;
@@ -45,7 +45,7 @@ impl Opened {
         Ok(Self { redis, postgres })
     }
 
-    /// What a server is told of it.
+    /// The server's setting of this ledger.
     pub fn ledger(&self) -> Ledger {
         match (&self.redis, &self.postgres) {
             (Some(redis), _) => Ledger::Redis(redis.address),
@@ -54,13 +54,13 @@ impl Opened {
         }
     }
 
-    /// Starts a stampede on it, on the servers' core, with no sale but those of the options.
+    /// Starts a stampede on this ledger and on the servers' core, with only the sales of the options.
     pub fn stampede(&self, lab: &mut Lab, options: &[&str]) -> Result<Served> {
         let url = self.redis.as_ref().map_or_else(|| lab.fresh_ledger(), |redis| redis.url());
         lab.stampede(&[lab.server_core], &url, options)
     }
 
-    /// Tickets that it has sold of a sale that is not split. Of a file, the server must be asked.
+    /// Tickets sold from a sale that is not split. With an embedded ledger, asks the server.
     pub fn sold_of(&mut self, served: &Served, sales: &[String]) -> Result<u64> {
         match (&mut self.redis, &self.postgres) {
             (Some(redis), _) => sales.iter().map(|sale| redis.sold_of(sale)).sum(),
@@ -69,7 +69,7 @@ impl Opened {
         }
     }
 
-    /// Loads a server. Also returns the CPU that its Redis used meanwhile, in microseconds.
+    /// Loads a server. Also returns the CPU of its Redis during the load, in microseconds.
     pub fn under_load(
         &self,
         lab: &mut Lab,
@@ -84,13 +84,13 @@ impl Opened {
     }
 }
 
-/// The same of requests, each of which used a share of Redis.
+/// Adds the CPU of Redis per request to the figures.
 pub fn with_redis(mut figures: Figures, requests: u64, redis_us: Option<f64>) -> Figures {
     figures.extend(redis_us.map(|us| (figure::REDIS_CPU_US, us / requests as f64)));
     figures
 }
 
-/// Reservations that PostgreSQL has, whoever made them.
+/// Number of reservations in PostgreSQL.
 pub fn sold_in_postgres(postgres: &Postgres) -> Result<u64> {
     let count = "SELECT (SELECT count(*) FROM reservation) + \
                  (SELECT count(*) FROM shop_reservation)";
@@ -98,7 +98,7 @@ pub fn sold_in_postgres(postgres: &Postgres) -> Result<u64> {
     Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
-/// Units of these sales that a stampede has given away, as it shows them.
+/// Units of these sales that a stampede shows as sold.
 pub fn shown_as_sold(served: &Served, sales: &[String]) -> Result<u64> {
     thread::sleep(VIEW_AGE);
     let mut client = Client::connect(served.address)?;

@@ -1,4 +1,4 @@
-//! What sells, and from what: each of our ledgers beside the designs that one might take instead.
+//! Sales from each ledger of stampede, beside alternative designs.
 
 use std::fs;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::servers::{Ledger, Server, Setup};
 use crate::tools::LoadPlan;
 use crate::{journal, sellers};
 
-/// How a Redis keeps what it is told.
+/// Durability of a Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// In memory alone.
@@ -37,13 +37,13 @@ impl Durability {
     }
 }
 
-/// Until what a server has yet to write when its last answer is out is written.
+/// Time for a server to write what is left when its last answer is out.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Batches that are looked at to know how large they are.
+/// Most batches whose size is read.
 const BATCHES_MAX: usize = 10_000;
 
-/// Every request buys a ticket whose ledger is Redis. Buyers must have been told what Redis counted.
-/// Also returns the size of a batch, of a server that sells in batches.
+/// Measures sales from Redis. Checks that buyers got what Redis counted. Also returns the batch size
+/// of a server that sells in batches.
 pub fn in_redis(
     lab: &mut Lab,
     server: Server,
@@ -65,7 +65,7 @@ pub fn in_redis(
     Ok((figures, batch.map(|batch| (batch.round() as usize).max(1))))
 }
 
-/// Purchases in a batch on average, of the newest ones: an entry of the sale's stream is a batch.
+/// Mean purchases per batch of the newest batches. An entry of the sale's stream is a batch.
 fn batch_size(redis: &Redis) -> Result<f64> {
     let sizes = Filler::open(redis.address, "ticket")?.batch_sizes(BATCHES_MAX)?;
     match sizes.len() {
@@ -74,8 +74,8 @@ fn batch_size(redis: &Redis) -> Result<f64> {
     }
 }
 
-/// Every request buys a ticket whose ledger is a file of the server's own. Then the same bytes are
-/// written in the same batches by a program that does nothing else: its figures come second.
+/// Measures sales from the embedded ledger. Then a bare program writes the same bytes in the same
+/// batches; its figures come second.
 pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)> {
     let cores = [lab.server_core];
     let folder = lab.fresh_folder("ledger");
@@ -91,7 +91,7 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
     drop(served);
     if batches == 0 {
         return fail(
-            "the journal has fewer records than before: it was folded; sell for less long",
+            "the journal has fewer records than before, because the ledger folded it; use fewer --seconds",
         );
     }
     let batch = measured.load.granted as f64 / batches as f64;
@@ -112,7 +112,7 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
     Ok((figures, alone))
 }
 
-/// Every request buys a ticket whose ledger is a file of the server's own, whatever its format.
+/// Measures sales from an embedded ledger of any format.
 pub fn in_embedded(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let cores = [lab.server_core];
     let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
@@ -123,7 +123,7 @@ pub fn in_embedded(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result
     Ok(under_load(lab, &served, &plan)?.sale_figures())
 }
 
-/// Every request buys a ticket by a statement in PostgreSQL, which is on the load's core.
+/// Measures sales by a statement in PostgreSQL, which is on the load's core.
 pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let postgres = Postgres::start(lab, lab.load_core)?;
     let cores = [lab.server_core];
@@ -136,12 +136,12 @@ pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let measured = under_load(lab, &served, &plan)?;
     let (granted, rows) = (measured.load.granted, sold_in_postgres(&postgres)? - before);
     if rows != granted {
-        return fail(format!("buyers were told of {granted} tickets, PostgreSQL has {rows}"));
+        return fail(format!("buyers got {granted} tickets, but PostgreSQL has {rows}"));
     }
     Ok(measured.sale_figures())
 }
 
-/// Rejections of a sale in Redis, by the server and beside the Redis that sell in [`in_redis`].
+/// Measures rejections of a sale in Redis, by the server and the Redis of [`in_redis`].
 pub fn sold_out_in_redis(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
     let cores = [lab.server_core];
@@ -155,7 +155,7 @@ pub fn sold_out_in_redis(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> 
     Ok(under_load(lab, &served, &plan)?.figures())
 }
 
-/// Batches of this size, sent to Redis by a client that does nothing else.
+/// Measures batches of this size, sent to Redis by a bare client.
 pub fn bare_redis(lab: &mut Lab, batch: usize, seconds: u64) -> Result<Figures> {
     let mut redis = lab.redis()?;
     let sizes = sellers::Batches::Of(batch);
@@ -165,7 +165,7 @@ pub fn bare_redis(lab: &mut Lab, batch: usize, seconds: u64) -> Result<Figures> 
     let (redis_us, _) = redis.process.cpu()?.us_since(before);
     let (sales, counted) = (sold.sales, redis.sold()?);
     if sales != counted {
-        return fail(format!("the client sold {sales} tickets, Redis counted {counted}"));
+        return fail(format!("the client got {sales} tickets, but Redis sold {counted}"));
     }
     Ok(vec![
         (figure::SALES, sales as f64),
@@ -175,7 +175,7 @@ pub fn bare_redis(lab: &mut Lab, batch: usize, seconds: u64) -> Result<Figures> 
     ])
 }
 
-/// Warms up and loads a server that sells; what its Redis counted must be what buyers were told.
+/// Warms up and loads a server that sells. Checks that buyers got what Redis counted.
 fn sell(lab: &mut Lab, served: &Served, redis: &mut Redis, plan: &LoadPlan<'_>) -> Result<Figures> {
     let plan = ready(lab, served, plan)?;
     let (sold, cpu) = (redis.sold()?, redis.process.cpu()?);
@@ -184,14 +184,14 @@ fn sell(lab: &mut Lab, served: &Served, redis: &mut Redis, plan: &LoadPlan<'_>) 
     let (redis_us, _) = redis.process.cpu()?.us_since(cpu);
     let counted = redis.sold()? - sold;
     if counted != granted {
-        return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
+        return fail(format!("buyers got {granted} tickets, but Redis sold {counted}"));
     }
     let mut figures = measured.sale_figures();
     figures.push((figure::REDIS_CPU_US, redis_us / granted as f64));
     Ok(figures)
 }
 
-/// Sees that a server sells, warms it up, and returns the load that buys with each request.
+/// Checks that a server sells, warms it up, and returns the load that buys with each request.
 fn ready<'a>(lab: &mut Lab, served: &Served, plan: &LoadPlan<'a>) -> Result<LoadPlan<'a>> {
     served.expect(Answer::Granted)?;
     let plan = LoadPlan { expect: "granted", ..*plan };

@@ -1,5 +1,5 @@
-//! What honest clients notice of strangers: of heads without end at the control port, of silent
-//! connections that take every place they get, and of clients that pipeline and never read.
+//! Honest clients beside strangers: endless heads at the control port, silent connections that take
+//! every free place, and clients that pipeline and never read.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,62 +21,62 @@ use crate::servers::Server;
 use crate::strangers::{flood, hold, probe, silent};
 use crate::tools::{LoadPlan, LoadReport};
 
-/// Honest connections that were there before, of a server with 20,000 descriptors.
+/// Honest connections held before, of a server with 20,000 descriptors.
 const HONEST: u64 = 15_000;
-/// Addresses that they come from.
+/// Addresses of the honest connections.
 const HONEST_ADDRESSES: u8 = 50;
-/// Silent connections that one address wants, of the same server.
+/// Silent connections that one address attempts on the same server.
 const SILENT: u64 = 19_900;
-/// No honest client comes from it.
+/// Address of the silent connections, used by no honest client.
 const SILENT_FROM: &str = "127.0.9.9";
-/// Descriptors that `stranger` leaves for itself.
+/// Descriptors that `stranger` reserves.
 const DESCRIPTORS_LEFT: u64 = 64;
-/// Connections with heads without end.
+/// Connections with endless heads.
 const HEADS: u32 = 8;
 /// Clients that pipeline and never read.
 const PIPELINERS: u32 = 500;
-/// Requests per second of the honest beside them: a twentieth of what a core answers.
+/// Requests per second of the honest clients: a twentieth of a core's capacity.
 const HONEST_RATE: f64 = 5_000.0;
-/// Before the load begins beside an attack.
+/// Time between the start of the attack and the load.
 const LEAD: Duration = Duration::from_millis(300);
-/// Between two looks at the server's memory.
+/// Interval of the checks of the server's memory.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// Honest connections may be idle for 75 s, in which all loads must fit.
+/// All loads must fit into the 75 s for which honest connections may be idle.
 const SECONDS_MAX: u64 = 10;
-/// Between two requests for `/livez`.
+/// Interval of the requests for `/livez`.
 const LIVEZ_EVERY_MS: u64 = 10;
 const HOLD_DEADLINE: Duration = Duration::from_secs(90);
 const END_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-/// More than anybody can buy.
+/// More than the buyers can buy.
 const HOT: &str = "hot=100000000";
 const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
-/// Bought out before.
+/// A sale that is sold out before.
 const GONE: &str = "ticket=1";
 
-/// What is measured while an attack goes on, and what the attack was.
+/// Figures during an attack, and the attack's reports.
 struct Attacked {
     load: LoadReport,
-    /// CPU of the server, of all its threads.
+    /// CPU of all threads of the server.
     server_us: f64,
     livez: probe::Report,
     heads: flood::Report,
     silent: silent::Report,
-    /// The most by which the server's resident memory was above what it was before.
+    /// Largest growth of the server's resident memory.
     grown_kib: u64,
 }
 
-/// Who is attacked, and where.
+/// The attacked addresses.
 #[derive(Clone, Copy)]
 struct Front {
-    /// Takes the heads.
+    /// Target of the heads.
     control: SocketAddr,
-    /// Takes the silent connections.
+    /// Target of the silent connections.
     public: SocketAddr,
 }
 
-/// Selling while strangers attack the server, and while they attack a program that only reads and
-/// drops. Returns the figures of both. `sink_first`: in this order.
+/// Measures sales while strangers attack the server, and while they attack a program that only reads.
+/// Returns both figures. `sink_first`: the order of the two.
 pub fn attacked(
     lab: &mut Lab,
     sink_first: bool,
@@ -97,7 +97,7 @@ pub fn attacked(
     let served = lab.serve_line("stampede", &line, ours.public)?;
     served.expect(Answer::SoldOut)?;
     let sink = Front { control: free_address()?, public: free_address()? };
-    // One for each port, as a server has other threads for the one than for the other.
+    // One sink per port, because a server has separate threads for its ports.
     let mut drain = |address: SocketAddr| {
         let line = lab.programs.stranger(&both, &["sink", "--listen", &address.to_string()]);
         lab.serve_line("stranger-sink", &line, address)
@@ -108,7 +108,7 @@ pub fn attacked(
     let plan = LoadPlan { seconds: plan.seconds.min(SECONDS_MAX), ..*plan };
     let gone = LoadPlan { target: Content::SoldOut.target(), expect: "sold_out", ..plan };
     let selling = LoadPlan { target: HOT_TARGET, expect: "granted", ..plan };
-    // What is sold takes memory, too: so memory is watched while nothing is.
+    // Sales take memory too, so memory is watched without sales.
     warm_up(lab, &served, &gone)?;
     let weighed = under_attack(lab, &served, ours, ours, wanted, &gone)?;
     warm_up(lab, &served, &selling)?;
@@ -163,7 +163,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Opens the honest connections. They are all there when this returns.
+/// Opens the honest connections. All are open when this returns.
 fn hold(lab: &mut Lab, to: SocketAddr, connections: u64) -> Result<Running> {
     let words = [
         "hold",
@@ -185,14 +185,16 @@ fn hold(lab: &mut Lab, to: SocketAddr, connections: u64) -> Result<Running> {
             return Ok(crowd);
         }
         if said.ends_with('\n') {
-            return fail(format!("{connections} honest connections were to be opened: {said}"));
+            return fail(format!(
+                "{connections} honest connections were requested, but `stranger` printed: {said}"
+            ));
         }
         thread::sleep(POLL);
     }
 }
 
-/// Loads the server while strangers attack what may be another program. `wanted` silent connections
-/// are tried during the load, whether they are closed or not: what is attacked has the same to do.
+/// Loads the server while strangers attack these addresses. `wanted` silent connections are attempted
+/// during the load, even if they are closed, so every attacked program has the same work.
 fn under_attack(
     lab: &mut Lab,
     served: &Served,
@@ -225,14 +227,14 @@ fn under_attack(
             }
             Ok::<u64, Failure>(most_kib)
         });
-        // Whoever comes now is served, too.
+        // A new client is served, too.
         let load = under_load(lab, served, plan)
             .and_then(|load| served.expect(Answer::SoldOut).map(|()| load));
         over.store(true, Ordering::Relaxed);
         (load, watching.join())
     });
     let Measured { load, server_us, .. } = load?;
-    let Ok(most_kib) = most_kib else { return fail("the thread that watches has panicked") };
+    let Ok(most_kib) = most_kib else { return fail("the watching thread panicked") };
     let grown_kib = most_kib?.saturating_sub(before_kib);
     let livez = last_line("probe", &livez.finish(END_DEADLINE)?)?;
     let (heads, silent) = (end("heads", heads)?, end("silent", silent)?);
@@ -247,7 +249,7 @@ fn probe(lab: &mut Lab, control: SocketAddr, seconds: u64) -> Result<Running> {
     lab.background("stranger-probe", &lab.programs.stranger(&both, &words))
 }
 
-/// Has a stranger stop, and reads what it did.
+/// Stops a stranger and reads its report.
 fn end<T: DeserializeOwned>(name: &str, stranger: Running) -> Result<T> {
     stranger.signal(libc::SIGTERM)?;
     last_line(name, &stranger.finish(END_DEADLINE)?)
@@ -274,7 +276,7 @@ pub fn livez_busy(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Rejections at a modest rate, alone or beside clients that pipeline and never read.
+/// Measures rejections at a modest rate, alone or beside clients that pipeline and never read.
 pub fn pipeliners(lab: &mut Lab, beside: bool, plan: &LoadPlan<'_>) -> Result<Figures> {
     let cores = [lab.server_core];
     let (served, _) = serve_sold_out(lab, Server::Stampede, Content::SoldOut, &cores)?;
@@ -296,15 +298,15 @@ fn pipeline(lab: &mut Lab, to: SocketAddr) -> Result<Running> {
     begin_idle(lab, "pipeline", &["pipeline", "--to", &to, "--connections", &connections])
 }
 
-/// Has strangers begin who share the honest ones' core, and run when these don't: what is measured is
-/// how the server shares its core.
+/// Starts strangers on the honest clients' core with the lowest priority. The measurement shows how
+/// the server shares its core.
 pub(crate) fn begin_idle(lab: &mut Lab, name: &str, words: &[&str]) -> Result<Running> {
     let line: CommandLine = lab.programs.stranger(&[lab.load_core], words);
     let line = line.through(["chrt", "--idle", "0"].map(str::to_owned));
     lab.background(&format!("stranger-{name}"), &line)
 }
 
-/// Gives strangers that are there the lowest priority.
+/// Gives running strangers the lowest priority.
 pub(crate) fn make_idle(lab: &mut Lab, stranger: &Running) -> Result<()> {
     schedule(lab, "--idle", stranger)
 }
@@ -315,13 +317,13 @@ fn schedule(lab: &mut Lab, policy: &str, stranger: &Running) -> Result<()> {
     lab.load(&CommandLine::on_core(lab.load_core, words), 1).map(drop)
 }
 
-/// Has them stop, and reads what they did.
+/// Stops these strangers and reads their reports.
 pub(crate) fn end_idle<T: DeserializeOwned>(
     lab: &mut Lab,
     name: &str,
     stranger: Running,
 ) -> Result<T> {
-    // Or it would end when there is nothing else to do.
+    // At the lowest priority, a stranger would end only when nothing else runs.
     schedule(lab, "--other", &stranger)?;
     end(name, stranger)
 }

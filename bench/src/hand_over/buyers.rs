@@ -1,8 +1,8 @@
-//! Buyers at a steady pace, whatever the server does: half of them on connections that they keep, half
-//! on a new one for each purchase. What each purchase waited, and what went wrong, is kept.
+//! Buyers at a steady rate, independent of the server: half of them on kept connections, half on a new
+//! connection per purchase. Keeps the wait and the error of each purchase.
 //!
-//! A buyer is a thread with a socket: it has to tell a connection that is refused from one that is
-//! reset, and purchases wait in a pause each on a connection of its own, as people do.
+//! A buyer is a thread with a socket. It distinguishes refused from reset connections. During a pause,
+//! purchases wait on separate connections, as people's do.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,50 +14,51 @@ use crate::answer::{self, Answer};
 use crate::client::{Response, parse};
 use crate::error::{Because, Result, fail};
 
-/// Buyers: a purchase that is due while all of them wait is late, and waits since it was due.
+/// Number of buyers. A purchase that is due while all of them wait is late; its wait counts from the
+/// due time.
 pub const BUYERS: u32 = 128;
-/// A purchase that takes longer was not answered: as long as a new process has its purchases wait.
+/// Deadline of a purchase: the time for which a new process lets its purchases wait.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(stampede::limits::HAND_OVER_PATIENCE_MS);
-/// Of a buyer's thread, which holds little.
+/// Stack of a buyer's thread.
 const STACK_BYTES: usize = 128 * 1024;
-/// Of a server's answer to a purchase, many times over.
+/// Limit of a server's answer, many times its usual size.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
-/// Sentences kept about what went wrong.
+/// Most descriptions of errors to keep.
 const SENTENCES_MAX: usize = 10;
 
 /// How a buyer connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// It keeps its connection until the server says that it closes it.
+    /// Keeps the connection until the server announces its close.
     Keeps,
-    /// It asks for each of its connections to be closed. The server closes first, so no port of ours
-    /// is left behind for a minute.
+    /// Asks the server to close each connection. The server closes first, so no client port stays in
+    /// TIME-WAIT.
     Renews,
 }
 
 /// One purchase.
 #[derive(Debug, Clone, Copy)]
 pub struct Purchase {
-    /// When it was due.
+    /// Due time of the purchase.
     pub due: Instant,
-    /// From then until it was answered, or failed.
+    /// Time from the due time to the answer or the error.
     pub waited: Duration,
 }
 
-/// What became of purchases.
+/// The results of purchases.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// All of them, those of one buyer after those of the other.
+    /// All purchases, buyer by buyer.
     pub purchases: Vec<Purchase>,
-    /// Those that were told that they have a ticket.
+    /// Purchases with a ticket.
     pub granted: u64,
     /// Connections that were refused.
     pub refused: u64,
-    /// Connections that were reset, or closed in place of an answer.
+    /// Connections that were reset, or closed instead of an answer.
     pub reset: u64,
-    /// Purchases that were answered anything but a ticket, or nothing in time.
+    /// Purchases with another answer, or without one in time.
     pub other: u64,
-    /// What the first of these was.
+    /// Descriptions of the first errors.
     pub wrong: Vec<String>,
 }
 
@@ -97,7 +98,7 @@ impl Tally {
     }
 }
 
-/// Buyers who come at this rate while `meanwhile` runs. Gives what became of them and what it gave.
+/// Runs buyers at this rate while `meanwhile` runs. Returns their results and its result.
 pub fn while_they_buy<T>(
     address: SocketAddr,
     rate: u32,
@@ -175,7 +176,9 @@ impl Buyer {
             Some(Answer::Granted) => self.tally.granted += 1,
             _ => {
                 let Response { status, body, .. } = &response;
-                return self.tally.note_other(format!("a purchase was answered {status}: {body}"));
+                return self
+                    .tally
+                    .note_other(format!("a purchase got an unexpected answer, {status}: {body}"));
             }
         }
         match (response.closes, self.manner) {
@@ -186,7 +189,7 @@ impl Buyer {
             }
             (false, Manner::Keeps) => self.kept = Some(connection),
             (false, Manner::Renews) => {
-                self.tally.note_other("a connection that was to be closed was kept".into());
+                self.tally.note_other("the server kept a connection that it had to close".into());
             }
         }
     }
@@ -220,18 +223,18 @@ impl Connection {
                 return Err(io::Error::other("an answer without end"));
             }
             if self.read()? == 0 {
-                let told = "the server closed the connection in place of an answer";
+                let told = "the server closed the connection instead of answering";
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, told));
             }
         }
     }
 
-    /// After its last answer nothing more comes, and it is closed in an orderly way.
+    /// Checks that nothing follows the last answer and that the connection closes in order.
     fn await_end(&mut self) -> io::Result<()> {
         if self.input.is_empty() && self.read()? == 0 {
             return Ok(());
         }
-        Err(io::Error::other("more came after the last answer"))
+        Err(io::Error::other("bytes followed the last answer"))
     }
 
     fn read(&mut self) -> io::Result<usize> {
@@ -265,8 +268,8 @@ mod tests {
         )
     }
 
-    /// What a buyer makes of a server that reads a request, answers this, and closes.
-    fn told(manner: Manner, answer: &str) -> Tally {
+    /// The result of a buyer whose server reads a request, sends this answer, and closes.
+    fn tally_of(manner: Manner, answer: &str) -> Tally {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         thread::scope(|scope| {
@@ -287,25 +290,25 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_told_apart() {
+    fn failed_purchases_are_classified() {
         let counts = |tally: &Tally| (tally.granted, tally.refused, tally.reset, tally.other);
         let ticket = answer::granted("0123456789abcdefghijklmnop");
         let last = answer(&ticket, "Connection: close\r\n");
-        assert_eq!(counts(&told(Manner::Renews, &last)), (1, 0, 0, 0));
-        assert_eq!(counts(&told(Manner::Keeps, &last)), (1, 0, 0, 0));
-        // More after the last answer, or a connection that stays where it was to be closed.
-        assert_eq!(counts(&told(Manner::Keeps, &last.repeat(2))), (1, 0, 0, 1));
-        assert_eq!(counts(&told(Manner::Renews, &answer(&ticket, ""))), (1, 0, 0, 1));
-        let sold_out = told(Manner::Keeps, &answer(answer::SOLD_OUT, ""));
+        assert_eq!(counts(&tally_of(Manner::Renews, &last)), (1, 0, 0, 0));
+        assert_eq!(counts(&tally_of(Manner::Keeps, &last)), (1, 0, 0, 0));
+        // Bytes after the last answer, or a connection that stays open against the request.
+        assert_eq!(counts(&tally_of(Manner::Keeps, &last.repeat(2))), (1, 0, 0, 1));
+        assert_eq!(counts(&tally_of(Manner::Renews, &answer(&ticket, ""))), (1, 0, 0, 1));
+        let sold_out = tally_of(Manner::Keeps, &answer(answer::SOLD_OUT, ""));
         assert_eq!(counts(&sold_out), (0, 0, 0, 1));
         assert!(sold_out.wrong[0].contains(answer::SOLD_OUT), "{:?}", sold_out.wrong);
-        // Half an answer, or none, and then the end.
-        assert_eq!(counts(&told(Manner::Keeps, "")), (0, 0, 1, 0));
-        assert_eq!(counts(&told(Manner::Keeps, &last[..20])), (0, 0, 1, 0));
+        // A partial or missing answer, then the end.
+        assert_eq!(counts(&tally_of(Manner::Keeps, "")), (0, 0, 1, 0));
+        assert_eq!(counts(&tally_of(Manner::Keeps, &last[..20])), (0, 0, 1, 0));
     }
 
     #[test]
-    fn nobody_listens() {
+    fn refused_connections_are_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         drop(listener);

@@ -1,5 +1,4 @@
-//! One hand-over: the server is told to give way, its end is waited for, and the process that it has
-//! started is followed.
+//! One hand-over: signals the server, waits for its end, and follows the process that it has started.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +6,33 @@ use crate::error::{Result, fail};
 use crate::lab::Lab;
 use crate::process::Running;
 
-// What a server logs, and prints.
-const GIVES_WAY: &str = "giving way to a new process pid=";
+// Messages that a server logs and prints.
+const GIVES_WAY: &str = "hand-over: new process takes over pid=";
 const TOOK_OVER: &str = "took over the ledger paused_ms=";
 const READY: &str = "buy one";
-const REFUSALS: [&str; 2] = ["no new process took over", "no hand-over to a new process"];
+const REFUSALS: [&str; 2] = ["hand-over failed", "hand-over not possible"];
 
-/// More than the server gives a new process, and itself to drain.
+/// Longer than the server's deadlines for a new process and for its own drain.
 const DEADLINE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
-/// What was seen of it.
+/// The observations of a hand-over.
 #[derive(Debug)]
 pub struct Takeover {
-    /// The process that gave way.
+    /// The old process.
     pub from: u32,
-    /// When it was told to.
+    /// Time of the signal.
     pub signalled: Instant,
-    /// When it had ended.
+    /// End of the old process.
     pub old_ended: Instant,
-    /// When the new one had said that it sells and the old one had ended.
+    /// Time at which the new process sold and the old one had ended.
     pub ready: Instant,
-    /// For so long the ledger was nobody's; `None` where both may have it.
+    /// Time for which no process had the ledger. `None`: both may have it.
     pub paused_ms: Option<u64>,
 }
 
-/// Has a new process take over, which is `server` from then on. It runs where the old one ran. `pauses`:
-/// its ledger has one owner.
+/// Lets a new process take over, which is `server` afterwards. Checks that it runs on the old one's
+/// cores. `pauses`: the ledger has one owner.
 pub fn take_over(lab: &Lab, server: &mut Running, pauses: bool) -> Result<Takeover> {
     server.may_hand_over()?;
     let (from, cores) = (server.id(), server.allowed_cores()?);
@@ -53,7 +52,7 @@ pub fn take_over(lab: &Lab, server: &mut Running, pauses: bool) -> Result<Takeov
     let old_ended = server.await_end(|| look(&said_since(server, known)?))?;
     let log = said_since(server, known)?;
     let Some(pid) = number_after(&log, GIVES_WAY).and_then(|pid| u32::try_from(pid).ok()) else {
-        return fail(format!("the server ended and gave way to nobody: {log}"));
+        return fail(format!("the server ended without a successor: {log}"));
     };
     server.take_over(pid)?;
     let paused_ms = loop {
@@ -76,7 +75,7 @@ pub fn take_over(lab: &Lab, server: &mut Running, pauses: bool) -> Result<Takeov
     Ok(Takeover { from, signalled, old_ended, ready, paused_ms })
 }
 
-/// The whole lines that were written after so many bytes.
+/// The whole lines written after this number of bytes.
 fn said_since(server: &Running, known: usize) -> Result<String> {
     let log = server.output()?;
     let new = log.get(known..).unwrap_or_default();
@@ -94,8 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_found_in_what_is_logged() {
-        let log = "INFO giving way to a new process pid=4711 version=\"0.2.0\"\n\
+    fn numbers_are_read_from_log_lines() {
+        let log = "INFO hand-over: new process takes over pid=4711 version=\"0.2.0\"\n\
                    INFO took over the ledger paused_ms=83\n";
         assert_eq!(number_after(log, GIVES_WAY), Some(4711));
         assert_eq!(number_after(log, TOOK_OVER), Some(83));

@@ -1,10 +1,10 @@
-//! The rules of HttpArena's profiles `baseline`, `pipelined` and `limited-conn`, each as a check of a
-//! running server, and what HTTP asks of a server beside them.
+//! The rules of HttpArena's profiles `baseline`, `pipelined` and `limited-conn`, and HTTP's own rules,
+//! each as a check of a running server.
 //!
-//! HttpArena's are those of its documentation ("Test Profiles", "Engine") and of its verifier
-//! (`scripts/validate.sh`). Numbers are drawn anew for each request, so that no kept answer is right.
+//! The board's rules are in its documentation ("Test Profiles", "Engine") and in its verifier
+//! (`scripts/validate.sh`). Numbers are random per request, so no cached answer is right.
 //!
-//! Knows the server by its address only: `bench/run httparena` and a test of the entry share it.
+//! Knows only the server's address: `bench/run httparena` and a test of the entry share it.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -16,13 +16,13 @@ use crate::techempower::wire::{Answer, Found, Wire};
 
 /// HttpArena's pause between two pieces.
 const PIECE_PAUSE: Duration = Duration::from_millis(30);
-/// Its pause where it cuts at every byte: long enough that no server reads both parts at once.
+/// Pause around a cut at every byte, so long that no server reads both parts at once.
 const CUT_PAUSE: Duration = Duration::from_millis(200);
-/// Connections that wait out that pause together.
+/// Connections that wait together.
 const CUT_BATCH: usize = 256;
 const PIPELINED: usize = 16;
 const KEPT_REQUESTS: usize = 100;
-/// Requests of a connection in `limited-conn`, and connections that are tried one after the other.
+/// Requests per connection in `limited-conn`, and connections tried one after the other.
 const LIMITED_REQUESTS: usize = 10;
 const LIMITED_CONNECTIONS: usize = 20;
 const RANDOM_CUTS: usize = 24;
@@ -46,13 +46,13 @@ const RULES: [Rule; 19] = [
     ("limited-conn", "10 requests a connection", limited),
     ("http", "closes when asked", closes),
     ("http", "HEAD has no body", head),
-    ("http", "another path is 404", another_path),
-    ("http", "another method is 405 or 501", another_method),
-    ("http", "what is no number is 400", no_number),
-    ("http", "ambiguous framing is 400", ambiguous),
+    ("http", "404 for another path", another_path),
+    ("http", "405 or 501 for another method", another_method),
+    ("http", "400 for a value that is no number", no_number),
+    ("http", "400 for ambiguous framing", ambiguous),
 ];
 
-/// Checks every rule. Takes some seconds, most of them pauses.
+/// Checks every rule. Takes some seconds, mostly pauses.
 pub fn check(address: SocketAddr) -> Vec<Finding> {
     let mut numbers = Numbers::default();
     let finding =
@@ -60,7 +60,7 @@ pub fn check(address: SocketAddr) -> Vec<Finding> {
     RULES.map(finding).into()
 }
 
-/// `Err` unless it is a 200 with this text.
+/// `Err` unless the answer is a 200 with this text.
 fn judge(answer: &Answer, text: &str) -> Found<()> {
     if !answer.line.starts_with("HTTP/1.1 200 ") {
         return Err(answer.line.clone());
@@ -76,13 +76,13 @@ fn judge(answer: &Answer, text: &str) -> Found<()> {
     }
 }
 
-/// Asks on a connection that stays open.
+/// Sends a request on a kept connection.
 fn ask(wire: &mut Wire, Asked { request, sum }: &Asked) -> Found<()> {
     let answer = wire.ask(request)?;
     judge(&answer, sum).map_err(|found| format!("{found} for {request:?}"))
 }
 
-/// Several requests of each shape, each on a connection of its own.
+/// Sends several requests of each shape, each shape on its own connection.
 fn each(shapes: &[Shape], address: SocketAddr, numbers: &mut Numbers) -> Found<String> {
     let mut sums = Vec::new();
     for shape in shapes.iter().flat_map(|shape| [shape; 3]) {
@@ -109,7 +109,7 @@ fn lower_case(address: SocketAddr, numbers: &mut Numbers) -> Found<String> {
     each(&Shape::ALL.map(|shape| Shape { lower_case: true, ..shape }), address, numbers)
 }
 
-/// The same target with one body and then another, and then without.
+/// Requests the same target with one body, with another one, and without a body.
 fn nothing_kept(address: SocketAddr, numbers: &mut Numbers) -> Found<String> {
     let mut wire = Wire::connect(address)?;
     let first = numbers.three_digits();
@@ -287,8 +287,8 @@ fn head(address: SocketAddr, numbers: &mut Numbers) -> Found<String> {
     Ok("the headers of GET".into())
 }
 
-/// Asks for something that is refused: by one of these statuses, and so that others go on being
-/// answered, on the same connection unless the server says that it closes.
+/// Sends a request that must be refused with one of these statuses. The next request must get an
+/// answer, on the same connection unless the server closes it.
 fn refused(address: SocketAddr, request: &str, statuses: &[&str]) -> Found<Answer> {
     let mut wire = Wire::connect(address)?;
     let answer = wire.ask(request)?;
@@ -341,7 +341,7 @@ fn no_number(address: SocketAddr, numbers: &mut Numbers) -> Found<String> {
     let (head, body) = right.split_at(right.len() - 3);
     for wrong in ["x20", "1 2", "\u{a0}1"] {
         let answer = refused(address, &format!("{head}{wrong}"), &["400"])?;
-        said_why(&answer).map_err(|found| format!("{found} for {wrong:?} in place of {body}"))?;
+        said_why(&answer).map_err(|found| format!("{found} for {wrong:?} instead of {body}"))?;
     }
     Ok(format!("{} queries, 3 bodies, with a reason", queries.len()))
 }
@@ -350,8 +350,7 @@ fn said_why(answer: &Answer) -> Found<()> {
     if answer.body.is_empty() { Err("400 without a reason".into()) } else { Ok(()) }
 }
 
-/// What two readers could read differently (RFC 9112, section 6.3) is refused, and the connection
-/// closed.
+/// Ambiguous framing (RFC 9112, section 6.3) must be refused, and the connection closed.
 fn ambiguous(address: SocketAddr, _: &mut Numbers) -> Found<String> {
     let lines = [
         "Content-Length: 2\r\nTransfer-Encoding: chunked",
@@ -366,7 +365,7 @@ fn ambiguous(address: SocketAddr, _: &mut Numbers) -> Found<String> {
         );
         let answer = refused(address, &request, &["400"])?;
         if answer.header("connection")?.is_none_or(|said| !said.eq_ignore_ascii_case("close")) {
-            return Err(format!("it does not close after {lines:?}"));
+            return Err(format!("the server does not close after {lines:?}"));
         }
     }
     Ok("and the connection closed".into())

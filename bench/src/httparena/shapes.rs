@@ -1,4 +1,4 @@
-//! The requests that HttpArena's baseline mixes, with numbers that nobody can know before.
+//! The requests of HttpArena's baseline, with unpredictable numbers.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -10,7 +10,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// A number below `end`, which is not 0.
+    /// Draws a number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(self.drawn);
@@ -18,49 +18,49 @@ impl Numbers {
         hasher.finish() % end
     }
 
-    /// 100 to 999, as HttpArena draws them.
+    /// Draws a number from 100 to 999, like HttpArena.
     pub fn three_digits(&mut self) -> u64 {
         100 + self.below(900)
     }
 }
 
-/// How a request brings its body.
+/// The framing of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
-    /// It is a GET.
+    /// No body: a GET.
     None,
     /// With Content-Length.
     Length,
-    /// In chunks of so many digits.
+    /// In chunks of this number of digits.
     Chunks(usize),
 }
 
 /// One kind of request to `/baseline11`.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Its method and framing.
+    /// Method and framing.
     pub body: Body,
-    /// Header lines beside those that it needs.
+    /// Additional header lines.
     pub more: &'static str,
-    /// The names of its header fields are in lower case.
+    /// Whether field names are in lower case.
     pub lower_case: bool,
-    /// It asks for the connection to be closed.
+    /// Whether the request asks to close the connection.
     pub close: bool,
 }
 
 /// A request, and the body of its answer.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// What is sent.
+    /// The request.
     pub request: String,
-    /// What must come.
+    /// The expected body.
     pub sum: String,
 }
 
 const CLIENT: &str = "User-Agent: httparena/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\n";
 
 impl Shape {
-    /// A request with this body, on a connection that stays open.
+    /// A shape with this body, on a kept connection.
     pub const fn new(body: Body) -> Self {
         Self { body, more: "", lower_case: false, close: false }
     }
@@ -73,7 +73,7 @@ impl Shape {
         Self::new(Body::Chunks(1)),
     ];
 
-    /// Those that are cut at every byte.
+    /// Shapes that are cut at every byte.
     pub const CUT: [Self; 7] = [
         Self::new(Body::None).closing(),
         Self { more: CLIENT, ..Self::new(Body::None).closing() },
@@ -88,13 +88,13 @@ impl Shape {
         Self { close: true, ..self }
     }
 
-    /// A request with numbers of its own.
+    /// A request with random numbers.
     pub fn ask(self, numbers: &mut Numbers) -> Asked {
         let [a, b] = [numbers.three_digits(), numbers.three_digits()];
         self.ask_for(a, b, numbers.three_digits())
     }
 
-    /// A request with these numbers. A GET leaves out the last.
+    /// A request with these numbers. A GET leaves out the last one.
     pub fn ask_for(self, a: u64, b: u64, body: u64) -> Asked {
         let digits = body.to_string();
         let (method, framing, text, sum) = match self.body {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_as_httparena_sends_them() {
+    fn requests_match_those_of_httparena() {
         let ask = |shape: Shape| {
             let Asked { request, sum } = shape.ask_for(13, 42, 20);
             (request, sum)
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_others_each_time() {
+    fn random_numbers_differ_between_draws() {
         let mut numbers = Numbers::default();
         let drawn: std::collections::HashSet<_> = (0..64).map(|_| numbers.three_digits()).collect();
         assert!(drawn.len() > 32 && drawn.iter().all(|number| (100..1000).contains(number)));

@@ -1,5 +1,4 @@
-//! valgrind's callgrind: how a server is started under it, and the total in the profile that it
-//! leaves.
+//! valgrind's callgrind: starts a server under it, and reads the total of its profile.
 
 use std::path::Path;
 
@@ -8,10 +7,10 @@ use crate::process::CommandLine;
 use crate::servers::Programs;
 
 impl Programs {
-    /// The same server under callgrind, which writes to `profile` when the server ends.
+    /// Wraps a server's command in callgrind, which writes `profile` when the server ends.
     ///
-    /// Coroutines on stacks of their own are no trouble to callgrind, which keeps no shadow of the
-    /// stack. Without a gdb server, which would poll. See `bin/no_auxv.rs` for what that is for.
+    /// Coroutines with their own stacks work under callgrind, which keeps no shadow of the stack. It
+    /// runs without a gdb server, which would poll. `bin/no_auxv.rs` explains its own purpose.
     pub fn under_callgrind(&self, server: CommandLine, profile: &Path) -> CommandLine {
         let words = [
             self.folder.join("no_auxv").to_string_lossy().into_owned(),
@@ -24,8 +23,8 @@ impl Programs {
     }
 }
 
-/// All instructions of a profile: the first number behind `totals:`, since instructions read (`Ir`)
-/// are the first event, and the only one unless caches are simulated too.
+/// All instructions of a profile: the first number after `totals:`. Instructions read (`Ir`) are the
+/// first event, and the only one unless caches are simulated.
 pub fn total(profile: &str) -> Result<u64> {
     let after = |name: &str| profile.lines().find_map(|line| line.strip_prefix(name));
     let first = |name: &str| after(name).and_then(|rest| rest.split_whitespace().next());
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_total_of_instructions_is_read() {
+    fn the_instruction_total_is_read() {
         let profile = "# callgrind format\nversion: 1\ncmd:  stampede serve\nevents: Ir\n\
                        fl=(1) totals.rs\nfn=(1) main\n12 9\ntotals: 36357318\n";
         assert_eq!(total(profile).expect("a total"), 36_357_318);
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_keeps_its_core_and_its_options() {
+    fn callgrind_keeps_the_core_and_options_of_the_server() {
         let programs = Programs { folder: "release".into(), stampede: "stampede".into() };
         let server = CommandLine::on_core(3, ["stampede", "serve"]);
         let line = programs.under_callgrind(server, Path::new("data/profile")).to_string();

@@ -1,62 +1,62 @@
-//! One connection: its socket, what it asked and what it has not yet understood.
+//! A connection: its socket, its unanswered requests and its unparsed input.
 
 use super::line::Line;
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
-    /// It has no socket.
+    /// Without a socket.
     #[default]
     Closed,
-    /// Its socket is on its way, or its handshake.
+    /// Its socket connects, or its handshake is under way.
     Connecting,
     /// Requests may be sent.
     Open,
-    /// Its last answer was read: it is the server's to close.
+    /// Its last answer was read, and the server must close it.
     Closing,
 }
 
-/// One connection. What it asked stands in a ring that all connections share: see [`Asked`].
+/// A connection. All connections share one ring of unanswered requests: see [`Asked`].
 #[derive(Default)]
 pub struct Connection {
-    /// How far it is.
+    /// Its state.
     pub state: State,
     /// Its socket, unless it is closed.
     pub socket: Option<Line>,
-    /// Requests that were sent and not answered.
+    /// Unanswered requests.
     pub in_flight: u32,
-    /// Answers that came on this socket.
+    /// Answers on this socket.
     pub served: u32,
-    /// When something last moved: it connected, was asked or answered.
+    /// Time of the last progress: connected, requested or answered.
     pub moved_ns: u64,
-    /// The beginning of an answer that came in pieces: nearly always nothing.
+    /// The beginning of a partial answer, nearly always empty.
     pub unread: Vec<u8>,
-    /// The rest of requests that the socket did not take: nearly always nothing.
+    /// The bytes of requests that the socket did not take, nearly always empty.
     pub unsent: Vec<u8>,
     oldest: u32,
 }
 
 impl Connection {
-    /// Forgets its socket and what belonged to it. What was asked must have been taken before.
+    /// Drops the socket and its state. Take its unanswered requests before.
     pub fn close(&mut self) {
         debug_assert_eq!(self.in_flight, 0);
         *self = Self::default();
     }
 }
 
-/// Since when each request on its way is waited for: a ring for each connection, all in one piece.
+/// Start times of the unanswered requests: one ring per connection, in one allocation.
 pub struct Asked {
     since_ns: Vec<u64>,
     pipeline: u32,
 }
 
 impl Asked {
-    /// Room for so many requests on each connection.
+    /// Room for this number of requests per connection.
     pub fn new(connections: u32, pipeline: u32) -> Self {
         Self { since_ns: vec![0; connections as usize * pipeline as usize], pipeline }
     }
 
-    /// A request more on this connection, waited for since then.
+    /// Adds a request on this connection, with its start time.
     pub fn push(&mut self, number: u32, connection: &mut Connection, since_ns: u64) {
         debug_assert!(connection.in_flight < self.pipeline);
         let at = (connection.oldest + connection.in_flight) % self.pipeline;
@@ -64,7 +64,7 @@ impl Asked {
         connection.in_flight += 1;
     }
 
-    /// Takes the oldest request: since when it was waited for. `None`: there is none.
+    /// Takes the start time of the oldest request. `None`: there is none.
     pub fn pop(&mut self, number: u32, connection: &mut Connection) -> Option<u64> {
         if connection.in_flight == 0 {
             return None;

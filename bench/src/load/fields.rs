@@ -1,7 +1,7 @@
-//! What changes from one request to the next: the user, the idempotency key, the sale. Each has a
-//! fixed length, so a request is made once and only these bytes of it are written again.
+//! The variable fields of a request: user, idempotency key, sale. Each has a fixed length, so the
+//! request is encoded once, and only these bytes change.
 //!
-//! Knows no HTTP: where the fields lie is told by who made the request.
+//! Does not know HTTP: the encoder of the request sets the positions.
 
 use std::ops::Range;
 
@@ -9,27 +9,27 @@ use super::random::{Random, mix};
 
 /// Digits of a user's number.
 pub const USER_DIGITS: usize = 10;
-/// The most users that their digits can name.
+/// Most users that the digits can name.
 pub const USERS_MAX: u64 = 10_u64.pow(USER_DIGITS as u32);
 /// Characters of a key: a UUID's.
 pub const KEY_BYTES: usize = 36;
 /// Digits of a sale's number.
 pub const SALE_DIGITS: usize = 4;
-/// The most sales that their digits can name.
+/// Most sales that the digits can name.
 pub const SALES_MAX: u64 = 10_u64.pow(SALE_DIGITS as u32);
 
-/// Where the fields of a request lie, and what they say next.
+/// Positions and next values of a request's fields.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     /// The digits of the user's number.
     pub user: Option<(Range<usize>, Numbers)>,
-    /// The key, made of hyphens before. Users that differ have keys that differ.
+    /// The key, with its hyphens in place. Different users have different keys.
     pub key: Option<(Range<usize>, Keys)>,
     /// The digits of the sale's number.
     pub sale: Option<(Range<usize>, Sales)>,
 }
 
-/// Numbers that come in turn.
+/// Numbers in turn.
 #[derive(Debug, Clone)]
 pub struct Numbers {
     count: u64,
@@ -37,7 +37,7 @@ pub struct Numbers {
     step: u64,
 }
 
-/// Keys that look as random UUIDs do, of numbers that come in turn.
+/// Keys in the form of random UUIDs, from numbers in turn.
 #[derive(Debug, Clone)]
 pub struct Keys {
     seed: u64,
@@ -52,12 +52,12 @@ pub struct Sales {
 }
 
 impl Numbers {
-    /// From 0 to less than `count`, over and over.
+    /// Numbers from 0 to less than `count`, repeatedly.
     pub fn new(count: u64) -> Self {
         Self { count, next: 0, step: 1 }
     }
 
-    /// The part of one of so many threads: each has other numbers, until all have come.
+    /// The share of one of these threads: no two threads repeat a number before all have been used.
     fn for_thread(&mut self, thread: usize, threads: usize) {
         (self.next, self.step) = (thread as u64, threads as u64);
     }
@@ -70,7 +70,7 @@ impl Numbers {
 }
 
 impl Keys {
-    /// A key for each of so many users whose names begin alike. Another beginning has other keys.
+    /// A key per user of this prefix. Another prefix has other keys.
     pub fn new(prefix: &str, count: u64) -> Self {
         let seed = prefix.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte)));
         Self { seed, numbers: Numbers::new(count) }
@@ -85,14 +85,14 @@ impl Keys {
 }
 
 impl Sales {
-    /// One of so many.
+    /// One of this number of sales.
     pub fn new(count: u64) -> Self {
         Self { count, random: Random::new(0) }
     }
 }
 
 impl Fields {
-    /// The part of one of so many threads.
+    /// The share of one of these threads.
     pub fn for_thread(&mut self, thread: usize, threads: usize) {
         if let Some((_, users)) = &mut self.user {
             users.for_thread(thread, threads);
@@ -105,7 +105,7 @@ impl Fields {
         }
     }
 
-    /// Whether every request is the same.
+    /// Whether all requests are equal.
     pub fn is_empty(&self) -> bool {
         self.user.is_none() && self.key.is_none() && self.sale.is_none()
     }
@@ -132,10 +132,10 @@ fn write_digits(number: u64, digits: &mut [u8]) {
     }
 }
 
-/// Writes a UUID of version 4 (RFC 9562, section 5.4) with these bits, but for the six that say what it
-/// is. The hyphens are there.
+/// Writes a UUID of version 4 (RFC 9562, section 5.4) with these bits, except for the six version and
+/// variant bits. The hyphens are in place.
 fn write_uuid(bits: u128, text: &mut [u8]) {
-    /// Where the two digits of each byte begin.
+    /// Positions of the two digits of each byte.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     const VERSION: u128 = 0xf << 76;
     const VARIANT: u128 = 0b11 << 62;
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_says_what_it_is() {
+    fn a_uuid_has_its_version_and_variant() {
         let text = |bits| {
             let mut text = [b'-'; KEY_BYTES];
             write_uuid(bits, &mut text);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_comes_twice_whatever_the_thread_or_the_prefix() {
+    fn keys_are_unique_across_threads_and_prefixes() {
         let mut seen = HashSet::new();
         for prefix in ["usr", "wrm"] {
             for thread in 0..2 {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sale_is_asked_about_as_often() {
+    fn sales_are_asked_equally_often() {
         let sale = Some((0..SALE_DIGITS, Sales::new(100)));
         let mut fields = Fields { sale, ..Fields::default() };
         let mut asked = [0; 100];

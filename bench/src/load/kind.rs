@@ -1,17 +1,17 @@
-//! What an answer says, as one small number: the index of a counter.
+//! The kind of an answer as a small number: the index of a counter.
 
-use stampede::code::Code;
+use stampede::code::ErrorCode;
 use stampede::engine::http::Kind as Refusal;
 
 use crate::error::{Result, fail};
 
-/// A kind of answer that is understood.
+/// A known kind of answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(u8);
 
 const OWN: usize = 9;
 
-/// What a server may say of the request itself.
+/// Refusals of the request itself.
 const HTTP: [&Refusal; 12] = [
     Refusal::BAD_REQUEST,
     Refusal::UNAUTHORIZED,
@@ -27,8 +27,8 @@ const HTTP: [&Refusal; 12] = [
     Refusal::VERSION_NOT_SUPPORTED,
 ];
 
-/// How many kinds there are.
-pub const KINDS: usize = OWN + Code::ALL.len() + HTTP.len();
+/// Number of kinds.
+pub const KINDS: usize = OWN + ErrorCode::ALL.len() + HTTP.len();
 
 impl Kind {
     /// A ticket was granted.
@@ -39,15 +39,15 @@ impl Kind {
     pub const JSON: Self = Self(2);
     /// HttpArena's sum of the query.
     pub const SUM: Self = Self(5);
-    /// The same with what was posted.
+    /// HttpArena's sum of the query and the body.
     pub const SUM_WITH_BODY: Self = Self(6);
     /// HttpArena's `ok`.
     pub const OK: Self = Self(7);
-    /// A reservation that this user and key had already.
+    /// An earlier reservation of this user and key.
     pub const REPEATED: Self = Self(8);
-    /// 429 with a body that is not ours: a proxy's rate limit.
+    /// 429 with a foreign body: a proxy's rate limit.
     pub const HTTP_429: Self = Self(3);
-    /// 503 with a body that is not ours: a proxy or a peer that has enough.
+    /// 503 with a foreign body: an overloaded proxy or peer.
     pub const HTTP_503: Self = Self(4);
 
     /// Every kind.
@@ -55,26 +55,26 @@ impl Kind {
         (0..KINDS as u8).map(Self)
     }
 
-    /// The kind of a refusal by its number, as `/buy/ticket` has it: -1 is sold out.
+    /// The kind of a refusal by its number in `/buy/ticket`: -1 is sold out.
     pub fn of_number(number: i8) -> Option<Self> {
         Self::of_code(|code| code.buy().is_some_and(|answer| answer.code == number))
     }
 
-    /// The kind of a refusal by its name, as a problem has it: `sold_out`. `None` also if the problem
-    /// has another status than its name.
+    /// The kind of a refusal by its name in a problem, such as `sold_out`. `None` also if the status
+    /// does not fit the name.
     pub fn of_name(name: &[u8], status: u16) -> Option<Self> {
         let is =
             |refusal: &Refusal| refusal.code.as_bytes() == name && refusal.status.code() == status;
         let http = HTTP.iter().position(|refusal| is(refusal));
-        let http = http.map(|at| Self((OWN + Code::ALL.len() + at) as u8));
+        let http = http.map(|at| Self((OWN + ErrorCode::ALL.len() + at) as u8));
         http.or_else(|| Self::of_code(|code| is(code.kind())))
     }
 
-    fn of_code(is: impl Fn(&Code) -> bool) -> Option<Self> {
-        Code::ALL.iter().position(is).map(|at| Self((OWN + at) as u8))
+    fn of_code(is: impl Fn(&ErrorCode) -> bool) -> Option<Self> {
+        ErrorCode::ALL.iter().position(is).map(|at| Self((OWN + at) as u8))
     }
 
-    /// Its name in settings and in every table.
+    /// The kind's name in settings and tables.
     pub fn name(self) -> &'static str {
         let own = [
             "granted",
@@ -87,31 +87,31 @@ impl Kind {
             "ok",
             "repeated",
         ];
-        let codes = Code::ALL.iter().map(|code| code.kind().code);
+        let codes = ErrorCode::ALL.iter().map(|code| code.kind().code);
         let mut names = own.into_iter().chain(codes).chain(HTTP.iter().map(|refusal| refusal.code));
         names.nth(self.index()).expect("a kind has a name")
     }
 
-    /// Its counter.
+    /// Index of its counter.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The sale said no, in whatever words.
+    /// Whether the sale refused, for any reason.
     pub fn is_refusal(self) -> bool {
         let texts = [Self::PLAINTEXT, Self::JSON, Self::SUM, Self::SUM_WITH_BODY, Self::OK];
         !matches!(self, Self::GRANTED | Self::REPEATED) && !texts.contains(&self)
     }
 }
 
-/// The kinds that a run may see.
+/// The expected kinds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected(u64);
 
 const _: () = assert!(KINDS <= 64, "a bit for each kind");
 
 impl Expected {
-    /// `any`, or names of kinds with commas between them.
+    /// Reads `any`, or names of kinds separated by commas.
     pub fn read(text: &str) -> Result<Self> {
         if text == "any" {
             return Ok(Self(u64::MAX));
@@ -121,7 +121,7 @@ impl Expected {
             let Some(kind) = Kind::all().find(|kind| kind.name() == name) else {
                 let names: Vec<_> = Kind::all().map(Kind::name).collect();
                 return fail(format!(
-                    "--expect {name}: no such answer; there are any, {}",
+                    "--expect {name}: no such answer; the answers are any, {}",
                     names.join(", ")
                 ));
             };
@@ -130,7 +130,7 @@ impl Expected {
         Ok(Self(kinds))
     }
 
-    /// Whether this kind is among them.
+    /// Whether the run expects this kind.
     pub fn has(self, kind: Kind) -> bool {
         self.0 & 1 << kind.index() != 0
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_have_names_and_are_found_by_them() {
+    fn answer_kinds_are_found_by_name_and_number() {
         let sold_out = Kind::of_number(-1).expect("a refusal");
         assert_eq!((sold_out.name(), sold_out.is_refusal()), ("sold_out", true));
         assert_eq!(Kind::of_name(b"sold_out", 409), Some(sold_out));

@@ -1,4 +1,4 @@
-//! What a connection's bytes pass through: its socket alone, or TLS over it.
+//! The byte stream of a connection: its socket alone, or TLS over it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,12 +11,12 @@ use super::socket::Socket;
 use crate::error::{Because, Result};
 use crate::secure;
 
-/// Bytes that are received at a time over TLS: rustls takes no more than 16 KiB of what was not read.
+/// Bytes per read over TLS: rustls accepts at most 16 KiB of unread input.
 const RECEIVED_BYTES: usize = 8 * 1024;
 
-/// See the module's header.
+/// The byte stream of a connection.
 pub enum Line {
-    /// Nothing else.
+    /// The socket alone.
     Plain(Socket),
     /// TLS.
     Secure(Box<Secure>),
@@ -26,11 +26,11 @@ pub enum Line {
 pub struct Secure {
     socket: Socket,
     tls: ClientConnection,
-    /// There may be more in the socket.
+    /// Whether the socket may have more input.
     more: bool,
 }
 
-/// How connections speak TLS.
+/// TLS settings of the connections.
 pub struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
@@ -38,16 +38,18 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// To a host of this name. `resumes`: connections after the first of a thread use its tickets.
+    /// For a host of this name. `resumes`: later connections of a thread use the tickets of earlier
+    /// ones.
     ///
     /// # Errors
-    /// It is no name of a host.
+    ///
+    /// The name is not a host name.
     pub fn new(host: &str, resumes: bool) -> Result<Self> {
         let name = ServerName::try_from(host.to_owned()).because(|| format!("--to {host}"))?;
         Ok(Self { config: secure::client(resumes)?, name, received: vec![0; RECEIVED_BYTES] })
     }
 
-    /// TLS over a socket that is on its way.
+    /// TLS over a connecting socket.
     pub fn over(&self, socket: Socket) -> io::Result<Line> {
         let tls = ClientConnection::new(self.config.clone(), self.name.clone());
         let tls = tls.map_err(io::Error::other)?;
@@ -74,7 +76,7 @@ impl Line {
         self.socket().error()
     }
 
-    /// Whether requests may be sent, once the socket is connected.
+    /// Whether requests can be sent, once the socket is connected.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Plain(_) => true,
@@ -82,7 +84,7 @@ impl Line {
         }
     }
 
-    /// Whether it began with a handshake, and whether that resumed.
+    /// Whether the connection began with a handshake, and whether that resumed a session.
     pub fn resumed(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,
@@ -90,12 +92,12 @@ impl Line {
         }
     }
 
-    /// Whether there may be more to receive, of which no event will tell.
+    /// Whether there may be more input without another event.
     pub fn has_more(&self) -> bool {
         matches!(self, Self::Secure(secure) if secure.more)
     }
 
-    /// Bytes that it took; 0 while it connects or is full.
+    /// Sends bytes. Returns the number taken, which is 0 while the socket connects or is full.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.send(bytes),
@@ -108,7 +110,7 @@ impl Line {
         }
     }
 
-    /// Sends what TLS has to say by itself, and what the socket did not take before.
+    /// Sends TLS's own messages, and the bytes that the socket did not take before.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
@@ -116,7 +118,7 @@ impl Line {
         }
     }
 
-    /// Reads what is there, as far as the buffer goes. 0: the other side has closed.
+    /// Reads into the buffer. 0: the peer has closed.
     pub fn receive(&mut self, tls: Option<&mut Tls>, buffer: &mut [u8]) -> io::Result<usize> {
         match (self, tls) {
             (Self::Secure(secure), Some(tls)) => secure.receive(&mut tls.received, buffer),
@@ -141,8 +143,8 @@ impl Secure {
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The server closed without saying so: whether that was too early is seen by what
-                // is missing.
+                // The server closed without a close_notify. Missing bytes show whether that was too
+                // early.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
                 done => return done,
             }
@@ -162,7 +164,7 @@ impl Secure {
     }
 }
 
-/// Writes to a socket; what it does not take would block.
+/// Writes to a socket. Bytes that it does not take would block.
 struct ToSocket<'a>(&'a Socket);
 
 impl Write for ToSocket<'_> {

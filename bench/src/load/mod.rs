@@ -1,13 +1,13 @@
-//! The load generator: what the bench measures with, so it checks every answer and says what it
-//! costs itself. The program is `src/bin/load.rs`.
+//! The load generator of the bench. It checks every answer and reports its own CPU. The program is
+//! `src/bin/load.rs`.
 //!
-//! Read in this order: [`settings`] says what a run is; [`worker`] is the loop of a thread, over
-//! [`socket`], [`mod@line`] and [`connection`]; [`pace`] says when an open loop's requests are due; [`request`]
-//! makes bytes, of which [`fields`] change from one to the next, and [`reader`] makes answers of what
-//! comes back, each of a [`kind`]; [`tally`] counts and checks; [`report`] sums up.
+//! Read in this order: [`settings`] defines a run; [`worker`] is the loop of a thread, over
+//! [`socket`], [`mod@line`] and [`connection`]; [`pace`] has the due times of an open loop;
+//! [`request`] encodes requests, whose [`fields`] vary; [`reader`] parses answers into a [`kind`]
+//! each; [`tally`] counts and checks; [`report`] sums up.
 //!
-//! A thread owns its connections, its share of the requests and its counters: nothing is shared while
-//! it runs but a wish to stop and numbers for the progress line.
+//! A thread owns its connections, its share of the requests and its counters. While they run, threads
+//! share only a stop flag and the numbers of the progress line.
 
 pub mod settings;
 pub mod worker;
@@ -42,7 +42,7 @@ use worker::{Seen, Worker};
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs the load to its end. `Err`: it could not be run; what went wrong in it is in the report.
+/// Runs the load. `Err`: it could not run. Errors during the run are in the report.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> {
     let plan = Plan::new(settings)?;
     let threads = plan.cores.len();
@@ -78,14 +78,14 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> 
     Ok(report)
 }
 
-/// One thread: connects, waits until all have, and runs.
+/// A thread: connects, waits until all threads have connected, and runs.
 fn work(plan: &Plan, shared: &Shared, barrier: &Barrier, thread: usize) -> Result<Seen> {
     let connected = connect(plan, shared, thread);
     if connected.is_err() {
         shared.failed.store(true, Ordering::Relaxed);
         shared.stop();
     }
-    // Also whoever failed comes here: the others wait for him.
+    // A failed thread comes here too, because the others wait for it.
     barrier.wait();
     let worker = connected?;
     if shared.failed.load(Ordering::Relaxed) {
@@ -102,7 +102,7 @@ fn connect<'a>(plan: &'a Plan, shared: &'a Shared, thread: usize) -> Result<Work
     Ok(worker)
 }
 
-/// Says once a second how it goes, until every thread is done.
+/// Prints the progress once per second until every thread is done.
 fn watch(plan: &Plan, shared: &Shared, shows: bool) {
     let (mut next, mut before) = (Instant::now() + PROGRESS_EVERY, 0);
     while shared.done.load(Ordering::Relaxed) < plan.cores.len() {
@@ -124,7 +124,7 @@ fn watch(plan: &Plan, shared: &Shared, shows: bool) {
             None => String::new(),
         };
         eprintln!(
-            "{:>4} s: {:>8} answers/s, {answered} in all, {grants} granted, {failures} failures{backlog}",
+            "{:>4} s: {:>8} answers/s, {answered} in total, {grants} granted, {failures} failures{backlog}",
             origin.elapsed().as_secs(),
             answered - before,
         );

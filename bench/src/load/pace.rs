@@ -1,26 +1,26 @@
-//! The open loop's clock: when each request is due, whatever the server does.
+//! The due times of an open loop, independent of the server.
 //!
-//! Nothing here waits or knows the time: it is told. A schedule makes the times in order, so what is
-//! due and not sent is two positions in it, and a backlog of any length takes no memory.
+//! This module does not wait and reads no clock: the caller passes the time. A schedule computes the
+//! times in order. The backlog is therefore two positions in it, and takes no memory at any length.
 
 use super::random::Random;
 
-/// How requests are spread over time.
+/// Spacing of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arrivals {
-    /// At equal distances.
+    /// Equal intervals.
     Even,
-    /// At random, as people come who don't know of each other.
+    /// Random intervals, as of independent people.
     Poisson,
 }
 
-/// The times at which requests are due, in ascending order, in nanoseconds since the start.
+/// The due times of requests, ascending, in nanoseconds since the start.
 #[derive(Debug, Clone)]
 struct Schedule {
     arrivals: Arrivals,
     first_ns: f64,
     gap_ns: f64,
-    /// Requests whose time has been told.
+    /// Number of returned due times.
     told: u64,
     next_ns: f64,
     random: Random,
@@ -30,33 +30,33 @@ impl Schedule {
     fn advance(&mut self) {
         self.told += 1;
         self.next_ns = match self.arrivals {
-            // By multiplying: adding would let rounding grow.
+            // Multiply, because adding would accumulate rounding errors.
             Arrivals::Even => self.first_ns + self.told as f64 * self.gap_ns,
             Arrivals::Poisson => self.next_ns - self.gap_ns * self.fraction().ln(),
         };
     }
 
-    /// Above 0, at most 1.
+    /// A random number above 0 and at most 1.
     fn fraction(&mut self) -> f64 {
         ((self.random.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// Which requests are due and which of them were sent.
+/// The due requests and the sent ones.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Stands at the oldest request that was not sent.
+    /// Position of the oldest unsent request.
     sent: Schedule,
-    /// Stands at the first request whose time has not come.
+    /// Position of the first request that is not due.
     due: Schedule,
-    /// After this nothing is due any more.
+    /// End of the due times.
     end_ns: u64,
     backlog_max: u64,
 }
 
 impl Pace {
-    /// `rate` requests a second, of which this is one of `threads` equal parts. The parts begin one
-    /// after the other, so that together they are even.
+    /// One of `threads` equal parts of `rate` requests per second. The parts start one after the
+    /// other, so that together they are even.
     pub fn new(arrivals: Arrivals, rate: f64, thread: usize, threads: usize, end_ns: u64) -> Self {
         let gap_ns = 1e9 * threads as f64 / rate;
         let first_ns = gap_ns * thread as f64 / threads as f64;
@@ -68,7 +68,7 @@ impl Pace {
         Self { due: sent.clone(), sent, end_ns, backlog_max: 0 }
     }
 
-    /// Lets everything become due whose time has come.
+    /// Marks all requests due at this time.
     pub fn advance_to(&mut self, now_ns: u64) {
         let until = now_ns.min(self.end_ns) as f64;
         while self.due.next_ns <= until {
@@ -76,12 +76,12 @@ impl Pace {
         }
     }
 
-    /// Notes how many are waiting: to be called when all that could be sent was.
+    /// Records the backlog. Call it when all sendable requests have been sent.
     pub fn note_backlog(&mut self) {
         self.backlog_max = self.backlog_max.max(self.backlog());
     }
 
-    /// The oldest request that is due and was not sent: when it was due.
+    /// Takes the due time of the oldest unsent request.
     pub fn take(&mut self) -> Option<u64> {
         if self.backlog() == 0 {
             return None;
@@ -91,17 +91,17 @@ impl Pace {
         Some(due_ns)
     }
 
-    /// Requests that are due and were not sent.
+    /// Number of due, unsent requests.
     pub fn backlog(&self) -> u64 {
         self.due.told - self.sent.told
     }
 
-    /// The most that were waiting for a free connection.
+    /// Largest number of requests that waited for a free connection.
     pub fn backlog_max(&self) -> u64 {
         self.backlog_max
     }
 
-    /// When the next one becomes due. `None`: none will.
+    /// Due time of the next request. `None`: there is none.
     pub fn next_ns(&self) -> Option<u64> {
         let next = self.due.next_ns as u64;
         (next <= self.end_ns).then_some(next)
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_due_at_equal_distances_until_the_end() {
+    fn even_arrivals_are_equally_spaced_until_the_end() {
         let mut pace = Pace::new(Arrivals::Even, 1_000.0, 0, 1, 5 * MS);
         pace.advance_to(0);
         assert_eq!(take_all(&mut pace), [0]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_take_turns() {
+    fn threads_share_the_arrivals_in_turn() {
         let mut due = Vec::new();
         for thread in 0..4 {
             let mut pace = Pace::new(Arrivals::Even, 1_000.0, thread, 4, 7 * MS);
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_keeps_the_time_at_which_it_was_due() {
-        // A server that stalls for 200 ms: nothing can be sent, but it goes on becoming due.
+    fn delayed_requests_keep_their_due_time() {
+        // A server that stalls for 200 ms: nothing can be sent, but requests become due.
         let mut pace = Pace::new(Arrivals::Even, 1_000.0, 0, 1, 1_000 * MS);
         pace.advance_to(200 * MS);
         pace.note_backlog();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn random_arrivals_are_as_many_and_as_uneven_as_they_should() {
+    fn random_arrivals_follow_a_poisson_process() {
         let mut pace = Pace::new(Arrivals::Poisson, 100_000.0, 0, 1, 1_000 * MS);
         pace.advance_to(1_000 * MS);
         let due = take_all(&mut pace);

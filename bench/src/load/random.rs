@@ -1,11 +1,11 @@
-//! Random numbers that are the same in each run: SplitMix64.
+//! Random numbers that are equal in each run: SplitMix64.
 
 /// A sequence of numbers.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of this seed.
+    /// Starts the sequence of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -16,7 +16,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// The next one that is less than this, which is far below 2^32.
+    /// Draws a number below this bound, which is far below 2^32.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((self.draw() >> 32) * bound) >> 32
     }
@@ -24,7 +24,7 @@ impl Random {
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Spreads a number over all bits. No two numbers become the same.
+/// Spreads a number over all bits. Different numbers stay different.
 pub fn mix(number: u64) -> u64 {
     let mut z = number;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

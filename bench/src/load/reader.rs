@@ -1,39 +1,39 @@
-//! Makes answers of the bytes that a server sends (HTTP/1.x, RFC 9112), and says of what kind each is.
+//! Parses the answers of a server (HTTP/1.x, RFC 9112), and classifies them.
 //!
-//! Most answers of a run are equal to the one before, byte for byte, but for one in each second whose
-//! Date is new. So a reader keeps the last answer that has nothing of its own in it, and knows it
-//! again by comparing: no head is looked at twice.
+//! Most answers of a run equal the previous one byte for byte, except for one per second with a new
+//! Date. The reader keeps the last answer without individual content and compares it first. It
+//! therefore parses no head twice.
 
 use memchr::{memchr, memmem};
 
 use super::kind::Kind;
 
-/// Longest head that is read.
+/// Longest accepted head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Longest body that is read.
+/// Longest accepted body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Longest reservation id that is believed.
+/// Longest accepted reservation id.
 const ID_BYTES_MAX: usize = 128;
-/// Longest answer that is kept to be known again.
+/// Longest answer kept for comparison.
 const KEPT_BYTES_MAX: usize = 1024;
 
-/// One answer.
+/// A parsed answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer<'a> {
-    /// Its length with its head.
+    /// Length with its head.
     pub bytes: usize,
-    /// What it says. `None`: nothing that is understood.
+    /// Its kind. `None`: unknown content.
     pub kind: Option<Kind>,
     /// The reservation's id, if it has one.
     pub id: Option<&'a [u8]>,
-    /// The server closes the connection after it.
+    /// Whether the server closes the connection after this answer.
     pub closes: bool,
 }
 
-/// Why bytes can't be an answer, after which nothing on that connection has a meaning.
+/// Why bytes are no answer. Nothing after them on the connection has a meaning.
 pub type Broken = &'static str;
 
-/// Reads answers, one after the other.
+/// Parses consecutive answers.
 #[derive(Default)]
 pub struct Reader {
     kept: Vec<u8>,
@@ -42,7 +42,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The first answer of the input. `None`: it needs more bytes. `ended`: there will be none.
+    /// Parses the first answer of the input. `None`: more bytes are needed. `ended`: no more bytes
+    /// will come.
     pub fn read<'a>(&mut self, input: &'a [u8], ended: bool) -> Result<Option<Answer<'a>>, Broken> {
         if !self.kept.is_empty() && input.starts_with(&self.kept) {
             let (bytes, kind) = (self.kept.len(), self.kept_kind);
@@ -61,7 +62,7 @@ impl Reader {
     }
 }
 
-/// How the end of a body is known (RFC 9112, section 6.3).
+/// How a body ends (RFC 9112, section 6.3).
 enum Length {
     Bytes(usize),
     Chunked,
@@ -78,10 +79,10 @@ fn parse(input: &[u8], ended: bool) -> Result<Option<Answer<'_>>, Broken> {
     const START: &[u8] = b"HTTP/1.";
     let begun = input.len().min(START.len());
     if input[..begun] != START[..begun] {
-        return Err("it does not begin as an answer of HTTP/1 does");
+        return Err("not an answer of HTTP/1");
     }
     let Some(head_bytes) = memmem::find(input, b"\r\n\r\n") else {
-        return if input.len() > HEAD_BYTES_MAX { Err("a head without end") } else { Ok(None) };
+        return if input.len() > HEAD_BYTES_MAX { Err("an unfinished head") } else { Ok(None) };
     };
     let head = read_head(&input[..head_bytes])?;
     let rest = &input[head_bytes + 4..];
@@ -93,7 +94,7 @@ fn parse(input: &[u8], ended: bool) -> Result<Option<Answer<'_>>, Broken> {
         Length::Chunked => match read_chunks(rest)? {
             Some((text, used)) => {
                 let kind = kind(head.status, &text);
-                // Its text lies in pieces: an id in it can't be lent from the input.
+                // The text is in pieces, so an id can't be borrowed from the input.
                 let id = id_of(&text)
                     .and_then(|id| memmem::find(rest, id).map(|at| &rest[at..at + id.len()]));
                 let bytes = head_bytes + 4 + used;
@@ -102,7 +103,7 @@ fn parse(input: &[u8], ended: bool) -> Result<Option<Answer<'_>>, Broken> {
             None => return Ok(None),
         },
         Length::UntilClosed if ended => (rest, rest.len(), true),
-        Length::UntilClosed if !head.closes => return Err("an answer whose length nothing says"),
+        Length::UntilClosed if !head.closes => return Err("an answer without a length"),
         Length::UntilClosed if rest.len() > BODY_BYTES_MAX => return Err("a body without end"),
         Length::UntilClosed => return Ok(None),
     };
@@ -119,14 +120,14 @@ fn read_head(head: &[u8]) -> Result<Head, Broken> {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, b' ', ..] => {
             [*a, *b, *c]
         }
-        _ => return Err("a status line that is none"),
+        _ => return Err("a malformed status line"),
     };
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err("a status that is no number");
     }
     let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
     if status < 200 {
-        return Err("an interim answer, which nothing asked for");
+        return Err("an unexpected interim answer");
     }
     let mut closes = line[7] == b'0';
     let (mut length, mut chunked) = (None, false);
@@ -136,9 +137,9 @@ fn read_head(head: &[u8]) -> Result<Head, Broken> {
         let (name, value) = (&line[..colon], line[colon + 1..end].trim_ascii());
         rest = &line[end..];
         if name.eq_ignore_ascii_case(b"content-length") {
-            let bytes = number(value).ok_or("a Content-Length that is no length")?;
+            let bytes = number(value).ok_or("a malformed Content-Length")?;
             if length.replace(bytes).is_some_and(|before| before != bytes) {
-                return Err("two lengths that differ");
+                return Err("two different lengths");
             }
         } else if name.eq_ignore_ascii_case(b"connection") {
             match value {
@@ -149,7 +150,7 @@ fn read_head(head: &[u8]) -> Result<Head, Broken> {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             chunked = value.eq_ignore_ascii_case(b"chunked");
             if !chunked {
-                return Err("a transfer coding that is not chunked");
+                return Err("a transfer coding other than chunked");
             }
         }
     }
@@ -157,7 +158,7 @@ fn read_head(head: &[u8]) -> Result<Head, Broken> {
         return Err("a carriage return within a head");
     }
     let length = match (chunked, length) {
-        (true, Some(_)) => return Err("both a Content-Length and chunks"),
+        (true, Some(_)) => return Err("a Content-Length with chunks"),
         (true, None) => Length::Chunked,
         (false, Some(bytes)) => Length::Bytes(bytes),
         (false, None) if status == 204 || status == 304 => Length::Bytes(0),
@@ -166,7 +167,7 @@ fn read_head(head: &[u8]) -> Result<Head, Broken> {
     Ok(Head { status, length, closes })
 }
 
-/// A whole number of digits and nothing else, as far as a body may go.
+/// Parses a number of digits only, at most as large as a body may be.
 fn number(text: &[u8]) -> Option<usize> {
     if text.is_empty() || text.len() > 7 || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -175,8 +176,8 @@ fn number(text: &[u8]) -> Option<usize> {
     (bytes <= BODY_BYTES_MAX).then_some(bytes)
 }
 
-/// The text of a chunked body and the bytes that it took (RFC 9112, section 7.1). `None`: it has not
-/// ended. Trailers are refused: no server here sends any.
+/// Parses a chunked body (RFC 9112, section 7.1): its text and its length in bytes. `None`:
+/// incomplete. Trailers are an error, because no measured server sends them.
 fn read_chunks(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Broken> {
     let (mut text, mut at) = (Vec::new(), 0);
     loop {
@@ -187,14 +188,14 @@ fn read_chunks(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Broken> {
         let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         let length = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));
         let length = length.and_then(|digits| usize::from_str_radix(digits, 16).ok());
-        let length = length.ok_or("a chunk whose length is no number")?;
+        let length = length.ok_or("a malformed chunk length")?;
         if length > BODY_BYTES_MAX - text.len() {
             return Err("a body without end");
         }
         at += end + 2;
         let Some(chunk) = input.get(at..at + length + 2) else { return Ok(None) };
         if !chunk.ends_with(b"\r\n") {
-            return Err("a chunk that is longer than it says");
+            return Err("a chunk longer than its length");
         }
         text.extend_from_slice(&chunk[..length]);
         at += length + 2;
@@ -207,7 +208,7 @@ fn read_chunks(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Broken> {
 const NUMBER: &[u8] = br#"{"code":"#;
 const RESERVATION: &[u8] = br#"{"id":"#;
 
-/// What a body says together with its status.
+/// The kind of a body with its status.
 fn kind(status: u16, body: &[u8]) -> Option<Kind> {
     let other = match status {
         429 => Some(Kind::HTTP_429),
@@ -227,7 +228,7 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
     }
     match body {
         reservation if reservation.starts_with(RESERVATION) && matches!(status, 200 | 201) => {
-            // 200: it was made by an earlier request with this key.
+            // 200: an earlier request with this key created the reservation.
             let kind = if status == 201 { Kind::GRANTED } else { Kind::REPEATED };
             (text_member(reservation, br#""status":""#)? == b"held").then_some(kind)
         }
@@ -244,7 +245,7 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
     }
 }
 
-/// The id of the reservation that a grant names. The article's own design names none.
+/// The reservation id of a grant. The article's own design has none.
 fn id_of(body: &[u8]) -> Option<&[u8]> {
     let name: &[u8] =
         if body.starts_with(RESERVATION) { br#""id":""# } else { br#""reservation":""# };
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_complete_with_its_last_byte_wherever_it_is_split() {
+    fn an_answer_is_complete_only_with_its_last_byte() {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                         5\r\nHello\r\n8;x=y\r\n, World!\r\n0\r\n\r\n";
         for text in [answer("200 OK", "Date: x\r\n", SOLD_OUT), granted("a~b"), chunked.to_vec()] {
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_follow_each_other_are_told_apart() {
+    fn consecutive_answers_are_separated() {
         let sold_out = answer("200 OK", "Date: 1\r\n", SOLD_OUT);
         let mut input = Vec::new();
         for text in [&sold_out, &sold_out, &granted("ticket~1"), &sold_out, &granted("ticket~2")] {
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_known() {
+    fn each_answer_kind_is_recognised() {
         let name = |status: &str, body: &str| whole(&answer(status, "", body)).kind.map(Kind::name);
         assert_eq!(name("200 OK", "Hello, World!"), Some("plaintext"));
         assert_eq!(name("200 OK", r#"{"message":"Hello, World!"}"#), Some("json"));
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn who_closes_is_known() {
+    fn closing_answers_are_recognised() {
         assert!(!whole(&answer("200 OK", "", SOLD_OUT)).closes);
         assert!(whole(&answer("200 OK", "connection: Close\r\n", SOLD_OUT)).closes);
         assert!(whole(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").closes);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_broken() {
+    fn malformed_answers_are_errors() {
         for text in [
             "HTTX",
             "HTTP/2.0 200 OK\r\n\r\n",

@@ -1,4 +1,4 @@
-//! What a run came to: as JSON for programs and as a page for people.
+//! The report of a run: JSON for programs and a page for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,100 +10,100 @@ use super::settings::{End, Plan};
 use super::tally::{FAILURES, IDS_MAX, Latencies};
 use super::worker::Seen;
 
-/// Every figure of a run. Times are in the unit that ends the name; latencies run from when a request
-/// was sent (closed loop) or due (open loop) until its answer was read.
+/// Every figure of a run. The unit ends the name. Latency counts from the sending (closed loop) or the
+/// due time (open loop) of a request until its answer is read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// Requests that were answered, warm-up excluded. All other counts are of these unless they say
+    /// Answered requests without the warm-up. All other counts refer to these unless they say
     /// otherwise.
     pub requests: u64,
     /// `requests` divided by `seconds`.
     pub requests_per_s: f64,
-    /// From the first request until the last answer.
+    /// Time from the first request to the last answer.
     pub seconds: f64,
     /// Answers that granted a ticket.
     pub granted: u64,
     /// Answers that the sale is sold out.
     pub sold_out: u64,
-    /// Answers that were understood and are neither.
+    /// Known answers of other kinds.
     pub others: u64,
-    /// Answers by what they say; those that never came are not listed.
+    /// Answers by kind. Kinds without an answer are left out.
     pub answers: BTreeMap<String, u64>,
-    /// From the first request until the first grant was read; 0 without one.
+    /// Time from the first request to the first grant; 0 without one.
     pub first_grant_s: f64,
-    /// The same until the last grant was read.
+    /// Time from the first request to the last grant; 0 without one.
     pub last_grant_s: f64,
-    /// The same until the last answer of any kind was read.
+    /// Time from the first request to the last answer of any kind.
     pub last_answer_s: f64,
-    /// Of everything, also of what was never answered or never sent, with the time that had passed.
+    /// Latency of all requests. An unanswered or unsent request counts with its waiting time.
     pub latency_us: Percentiles,
-    /// Of the grants.
+    /// Latency of the grants.
     pub granted_latency_us: Percentiles,
-    /// Of the refusals.
+    /// Latency of the refusals.
     pub refused_latency_us: Percentiles,
     /// Requests sent in the whole run.
     pub sent: u64,
     /// Answers to requests of the warm-up.
     pub warm_up: u64,
-    /// Grants of the whole run, of the warm-up too: what --total bounds.
+    /// Grants of the whole run with the warm-up, which --total bounds.
     pub granted_in_all: u64,
-    /// Of these, grants that name no reservation, so that nobody can tell them apart.
+    /// Grants without a reservation id, which can't be compared.
     pub granted_without_id: u64,
-    /// Grants whose id was not compared, since there were too many.
+    /// Grants whose ids were not compared, because there were too many.
     pub ids_not_compared: u64,
-    /// Everything that went wrong, by `failures_by_kind`.
+    /// All failures of `failures_by_kind`.
     pub failures: u64,
-    /// What went wrong.
+    /// Failures by kind.
     pub failures_by_kind: BTreeMap<String, u64>,
-    /// The first of each kind that each thread saw, in words.
+    /// Descriptions of the first failures of each kind per thread.
     pub failure_samples: Vec<String>,
-    /// Rules of a sale that were broken, in sentences.
+    /// Broken rules of the sale, as sentences.
     pub broken_rules: Vec<String>,
-    /// Requests that were sent and never answered, for whatever reason.
+    /// Sent requests without an answer, for any reason.
     pub unanswered: u64,
-    /// Open loop: requests that were due and never sent, since no connection became free.
+    /// Open loop: due requests that were not sent, because no connection became free.
     pub never_sent: u64,
-    /// Open loop: the most that were due and waited for a free connection (sum of the threads').
+    /// Open loop: largest number of due requests that waited for a free connection, summed over the
+    /// threads.
     pub backlog_max: u64,
-    /// Open loop: how late a request was sent although a connection was free. Our own share of the
-    /// latencies.
+    /// Open loop: delay between the due time and the sending of a request with a free connection. It
+    /// is the generator's share of the latency.
     pub late_us: Percentiles,
-    /// Connections that the server closed properly and that were opened again.
+    /// Connections that the server closed in order and that were reopened.
     pub reopened: u64,
-    /// With --renew-after: connections that were closed after their last answer and opened again, in
-    /// the whole run.
+    /// With --renew-after: connections closed after their last answer and reopened, in the whole run.
     pub renewed: u64,
-    /// TLS: handshakes that came to an end, in the whole run.
+    /// TLS: complete handshakes in the whole run.
     pub handshakes: u64,
-    /// TLS: those of them that resumed.
+    /// TLS: handshakes that resumed a session.
     pub resumed: u64,
-    /// From the start until every connection was open.
+    /// Time from the start until every connection was open.
     pub connecting_s: f64,
-    /// With --watch: CPU time of the server from the first request until the last answer was read.
+    /// With --watch: CPU time of the server from the first request to the last answer.
     pub watched_cpu_us: Option<f64>,
-    /// The part of it in user space.
+    /// With --watch: the part of this CPU time in user space.
     pub watched_user_us: Option<f64>,
-    /// CPU time of the generator a request, kernel included.
+    /// CPU time of the generator per request, with the kernel.
     pub generator_cpu_us: f64,
-    /// Part of the time for which its busiest thread had work.
+    /// Share of time for which the busiest thread had work.
     pub generator_busy: f64,
-    /// It had work nearly all the time: it may have been what was measured.
+    /// Whether the generator was nearly always busy and may have been the limit.
     pub generator_saturated: bool,
-    /// Ctrl-C ended it.
+    /// Whether Ctrl-C ended the run.
     pub interrupted: bool,
     /// Threads.
     pub threads: u64,
-    /// Connections, of all threads.
+    /// Connections of all threads together.
     pub connections: u64,
-    /// Requests on their way on each.
+    /// Requests in flight per connection.
     pub pipeline: u64,
-    /// A connection for each request.
+    /// Whether each request had its own connection.
     pub connection_each: bool,
-    /// Open loop: requests a second.
+    /// Open loop: requests per second.
     pub rate: Option<f64>,
 }
 
-/// Percentiles in microseconds; all 0 where there was nothing.
+/// Percentiles in microseconds; all 0 without values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // The names say it: p999 is 99.9 of 100.
 pub struct Percentiles {
@@ -117,7 +117,7 @@ pub struct Percentiles {
     pub mean: f64,
 }
 
-/// Busy for more than this, a thread counts as saturated.
+/// A thread that is busy for more than this share counts as saturated.
 const SATURATED: f64 = 0.95;
 
 impl Percentiles {
@@ -139,13 +139,13 @@ impl Percentiles {
     }
 }
 
-/// Nanoseconds as microseconds with three digits behind the point.
+/// Nanoseconds as microseconds with three decimals.
 fn us(ns: f64) -> f64 {
     ns.round() / 1e3
 }
 
 impl LoadReport {
-    /// Puts together what the threads saw. `None`: there was no thread.
+    /// Combines the counters of the threads. `None`: there was no thread.
     pub fn new(plan: &Plan, seen: Vec<Seen>, connecting_s: f64, interrupted: bool) -> Option<Self> {
         let busy = |one: &Seen| one.cpu_ns as f64 / one.wall_ns.max(1) as f64;
         let generator_busy = seen.iter().map(busy).fold(0.0, f64::max);
@@ -159,7 +159,7 @@ impl LoadReport {
         })?;
         let mut broken_rules = tally.check(plan.total);
         if gave_up {
-            broken_rules.push("too many failures: the run was ended early".into());
+            broken_rules.push("too many failures: the run ended early".into());
         }
         if let End::Requests(requests) = plan.end
             && !interrupted
@@ -167,7 +167,7 @@ impl LoadReport {
             && !gave_up
         {
             let answered = tally.answered();
-            broken_rules.push(format!("of {requests} requests only {answered} were answered"));
+            broken_rules.push(format!("only {answered} of {requests} requests got an answer"));
         }
         let mut all = tally.other.clone();
         for part in [&tally.granted, &tally.refused, &tally.waited] {
@@ -233,7 +233,7 @@ impl LoadReport {
         })
     }
 
-    /// Why the run is no good, in one sentence. `None`: every answer was what it should be.
+    /// Why the run failed, as one sentence. `None`: every answer was correct.
     pub fn complaint(&self) -> Option<String> {
         let mut complaints = self.broken_rules.clone();
         if self.failures > 0 {
@@ -243,7 +243,7 @@ impl LoadReport {
         (!complaints.is_empty()).then(|| complaints.join("\n"))
     }
 
-    /// A page for people.
+    /// The report as a page for people.
     pub fn page(&self) -> String {
         let mut page = String::new();
         // Writing into a String can't fail.
@@ -253,7 +253,7 @@ impl LoadReport {
 
     fn write_page(&self, page: &mut String) -> std::fmt::Result {
         let Self { requests, seconds, requests_per_s, .. } = self;
-        writeln!(page, "{requests} answers in {seconds:.3} s: {requests_per_s:.0} a second")?;
+        writeln!(page, "{requests} answers in {seconds:.3} s: {requests_per_s:.0} per second")?;
         for (name, count) in &self.answers {
             writeln!(page, "  {count:>12} {name}")?;
         }
@@ -277,15 +277,15 @@ impl LoadReport {
         }
         if self.rate.is_some() {
             let (most, never) = (self.backlog_max, self.never_sent);
-            writeln!(page, "waiting for a free connection: at most {most}; never sent: {never}")?;
+            writeln!(page, "waiting for a free connection: at most {most}; not sent: {never}")?;
         }
         for (count, what) in [
             (self.warm_up, "answers of the warm-up, not counted above"),
-            (self.reopened, "connections closed by the server and opened again"),
-            (self.renewed, "connections closed after their last answer and opened again"),
+            (self.reopened, "connections closed by the server and reopened"),
+            (self.renewed, "connections closed after their last answer and reopened"),
             (self.handshakes, "TLS handshakes"),
             (self.resumed, "of them resumed"),
-            (self.granted_without_id, "grants that name no reservation"),
+            (self.granted_without_id, "grants without a reservation id"),
             (self.unanswered, "requests without an answer"),
         ] {
             if count > 0 {
@@ -295,7 +295,7 @@ impl LoadReport {
         if self.ids_not_compared > 0 {
             writeln!(
                 page,
-                "{} grants beyond {IDS_MAX} were counted, their ids not compared",
+                "{} grants beyond {IDS_MAX} were counted without a comparison of their ids",
                 self.ids_not_compared
             )?;
         }
@@ -306,7 +306,7 @@ impl LoadReport {
         let cpu = self.generator_cpu_us;
         writeln!(page, "generator: {cpu:.2} us CPU per request, busy {busy:.0} % of the time")?;
         if self.generator_saturated {
-            writeln!(page, "  SATURATED: this may be the generator's limit and not the server's")?;
+            writeln!(page, "  SATURATED: the generator may be the limit, not the server")?;
         }
         Ok(())
     }

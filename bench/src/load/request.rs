@@ -1,15 +1,15 @@
-//! The bytes of a request, made once. Only its [`fields`](super::fields) change from one to the next.
+//! The bytes of a request, encoded once. Only its [`fields`](super::fields) change.
 
 use super::fields::{Fields, KEY_BYTES, Keys, Numbers, SALE_DIGITS, SALES_MAX, Sales, USER_DIGITS};
 use crate::error::{Result, fail};
 
-/// Longest user that the API takes.
+/// Longest user name of the API.
 const USER_BYTES_MAX: usize = 128;
 
-/// Requests, as many at a time as are to be sent.
+/// Encoded requests, as many as one write needs.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// One after the other, as many as a pipeline holds.
+    /// Consecutive requests, as many as a pipeline holds.
     bytes: Vec<u8>,
     len: usize,
     fields: Fields,
@@ -17,14 +17,14 @@ pub struct Request {
     turns: Option<Box<Turns>>,
 }
 
-/// Requests that take turns with the one that has them.
+/// Requests that take turns with the first one.
 #[derive(Debug, Clone)]
 struct Turns {
     others: Vec<Request>,
     next: usize,
 }
 
-/// Another request that takes the place of one in so many.
+/// A request that replaces one in this number.
 #[derive(Debug, Clone)]
 struct Also {
     request: Box<Request>,
@@ -32,38 +32,38 @@ struct Also {
     until: u64,
 }
 
-/// What a target begins with that is posted to.
+/// Prefix of a target to post to.
 const POST: &str = "POST ";
-/// Where the number of a sale stands in a target.
+/// Placeholder of a sale's number in a target.
 pub const SALE: &str = "{sale}";
-/// The user of an order, unless users are numbered.
+/// The user of an order without numbered users.
 const USER: &str = "load";
-/// The order that is posted, around its user.
+/// The posted order, around its user.
 const ORDER: (&str, &str) = (r#"{"user":""#, r#"","quantity":1}"#);
 
-/// What a request says.
+/// The content of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Wording<'a> {
     /// The value of `Host`.
     pub host: &'a str,
-    /// What is asked for: `/buy/ticket`; or `POST /v1/sales/ticket/reservations`, with an order.
-    /// [`SALE`] in it becomes the number of a sale.
+    /// The target: `/buy/ticket`, or `POST /v1/sales/ticket/reservations` for an order. The number of
+    /// a sale replaces [`SALE`].
     pub target: &'a str,
-    /// HTTP/1.0, as `ab` speaks it.
+    /// Whether to use HTTP/1.0, as `ab` does.
     pub http10: bool,
-    /// Asks for the connection to be closed.
+    /// Whether to ask for the connection's close.
     pub close: bool,
-    /// So many users take turns; their names begin with this. An order names them in its body, any
-    /// other request in `X-User-Id`.
+    /// Number of users that take turns, and the prefix of their names. An order names the user in its
+    /// body, another request in `X-User-Id`.
     pub users: Option<(u64, &'a str)>,
-    /// Each user has an `Idempotency-Key`.
+    /// Whether each user has an `Idempotency-Key`.
     pub keys: bool,
-    /// So many sales are asked about at random.
+    /// Number of sales to choose from at random.
     pub sales: Option<u64>,
 }
 
 impl Request {
-    /// `pipeline`: the most that are sent at a time.
+    /// `pipeline`: most requests per write.
     pub fn new(wording: &Wording<'_>, pipeline: u32) -> Result<Self> {
         let Wording { host, target, http10, close, users, keys, sales } = *wording;
         let (method, target) = match target.strip_prefix(POST) {
@@ -95,8 +95,8 @@ impl Request {
         Ok(Self { bytes, len, fields, also: None, turns: None })
     }
 
-    /// In turn with two that post this text to the same target, with its length and in a chunk, where
-    /// they are sent one at a time.
+    /// Adds two requests that post this text to the same target, with its length and in a chunk. All
+    /// three take turns, one at a time.
     #[must_use]
     pub fn and_post(self, host: &str, target: &str, text: &str) -> Self {
         let head =
@@ -114,13 +114,14 @@ impl Request {
         Self { turns: Some(Box::new(turns)), ..self }
     }
 
-    /// With another request in the place of one in so many, where they are sent one at a time.
+    /// Adds another request that replaces one in this number, one at a time.
     #[must_use]
     pub fn also(self, request: Self, every: u64) -> Self {
         Self { also: Some(Also { request: Box::new(request), every, until: every }), ..self }
     }
 
-    /// The part of one of so many threads: each names other users, until all have been named.
+    /// The share of one of these threads: no two threads name the same user before all have been
+    /// named.
     pub fn for_thread(&self, thread: usize, threads: usize) -> Self {
         let mut own = self.clone();
         own.fields.for_thread(thread, threads);
@@ -130,7 +131,7 @@ impl Request {
         own
     }
 
-    /// The next requests.
+    /// Takes the next requests.
     pub fn take(&mut self, count: u32) -> &[u8] {
         if let Some(also) = &mut self.also {
             also.until -= 1;
@@ -156,36 +157,36 @@ impl Request {
     }
 }
 
-/// Refuses what can't be sent, or would not be what it seems.
+/// Rejects settings that can't be sent or would change their meaning.
 fn check(wording: &Wording<'_>, target: &str) -> Result<()> {
     if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return fail(format!(
-            "--target {target:?}: it begins with / and has only visible ASCII characters"
+            "--target {target:?}: must begin with / and have only visible ASCII characters"
         ));
     }
     if let Some((_, prefix)) = wording.users {
-        // Nothing that JSON or a header would say in another way.
+        // Only characters that neither JSON nor a header escapes.
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
         if !prefix.bytes().all(plain) || prefix.len() + USER_DIGITS > USER_BYTES_MAX {
             let max = USER_BYTES_MAX - USER_DIGITS;
             return fail(format!(
-                "--user-prefix {prefix:?}: at most {max} visible ASCII characters, no quote and no \
+                "--user-prefix {prefix:?}: must have at most {max} visible ASCII characters, no quote and no \
                  backslash"
             ));
         }
     }
     match wording.sales {
         Some(count) if !(1..=SALES_MAX).contains(&count) => {
-            fail(format!("--sales {count}: it is between 1 and {SALES_MAX}"))
+            fail(format!("--sales {count}: must be between 1 and {SALES_MAX}"))
         }
         Some(_) if target.matches(SALE).count() != 1 => {
-            fail(format!("--sales: the target must have {SALE} in it, once"))
+            fail(format!("--sales: the target must have {SALE} in it exactly once"))
         }
         _ => Ok(()),
     }
 }
 
-/// A request that is being made.
+/// A request during its encoding.
 struct Text {
     out: String,
     fields: Fields,
@@ -214,7 +215,7 @@ impl Text {
         self.out.push_str("\r\n");
     }
 
-    /// The end of the head, and the body.
+    /// Ends the head and adds the body.
     fn order(&mut self, users: Option<(u64, &str)>) {
         let user_bytes = users.map_or(USER.len(), |(_, prefix)| prefix.len() + USER_DIGITS);
         self.out.push_str(&format!(
@@ -229,7 +230,7 @@ impl Text {
         self.out.push_str(ORDER.1);
     }
 
-    /// Room for a field, and where it is.
+    /// Adds room for a field and returns its position.
     fn room(&mut self, filler: &str, bytes: usize) -> std::ops::Range<usize> {
         let from = self.out.len();
         self.out.push_str(&filler.repeat(bytes));
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_say_what_they_should() {
+    fn requests_have_the_expected_text() {
         let mut plain = Request::new(&PLAIN, 2).expect("legal");
         let one = "GET /buy/ticket HTTP/1.1\r\nHost: a:1\r\n\r\n";
         assert_eq!((text(&mut plain, 1), text(&mut plain, 2)), (one.into(), one.repeat(2)));
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_names_its_user_its_key_and_its_sale() {
+    fn a_reservation_request_names_its_user_key_and_sale() {
         let target = "POST /v1/sales/hot-{sale}/reservations";
         let users = Some((1_000, "usr"));
         let order = Wording { target, users, keys: true, sales: Some(1), ..PLAIN };
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn one_in_so_many_asks_for_something_else() {
+    fn every_nth_request_asks_for_the_other_target() {
         let other = Wording { target: "/other", ..PLAIN };
         let other = Request::new(&other, 1).expect("legal");
         let mut mixed = Request::new(&PLAIN, 1).expect("legal").also(other, 3).for_thread(0, 1);
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn get_and_two_ways_to_post_take_turns() {
+    fn get_and_two_kinds_of_post_alternate() {
         let target = "/sum?a=1";
         let get = Wording { target, ..PLAIN };
         let get = Request::new(&get, 1).expect("legal").and_post("a:1", target, "20");
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_refused() {
+    fn illegal_targets_and_users_are_refused() {
         for target in ["", "buy", "/a b", "/a\r\nb", "/票"] {
             assert!(Request::new(&Wording { target, ..PLAIN }, 1).is_err(), "{target:?}");
         }

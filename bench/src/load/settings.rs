@@ -1,4 +1,4 @@
-//! The command line of the load generator, and what it makes of it.
+//! The command line of the load generator, and the plan of a run that follows from it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -15,122 +15,123 @@ use super::tally::IDS_MAX;
 use crate::error::{Because, Result, fail};
 use crate::pin;
 
-/// Descriptors of a process that are no connections.
+/// Descriptors of the process that are not connections to the server.
 const DESCRIPTORS_RESERVED: u64 = 64;
 /// Most connections of a run.
 const CONNECTIONS_MAX: u32 = 1_000_000;
 
-/// Puts load on a server of tickets and checks every answer.
+/// Sends load to a ticket server and checks every answer.
 ///
-/// Closed loop (without --rate): each connection asks again as soon as it is answered, so a slow
-/// server is asked less. Open loop (--rate): requests are due at fixed times whatever the server
-/// does, and each is waited for since it was due, also while no connection was free. Use the first
-/// for throughput and CPU per request, the second for latencies.
+/// Closed loop (without --rate): each connection sends a request as soon as it has the previous answer.
+/// A slow server therefore gets fewer requests. Use it for throughput and CPU per request.
 ///
-/// Exit code 1 if any answer was not understood, was not among --expect or never came, if two grants
-/// have the same reservation id, or if more were granted than --total; 130 after Ctrl-C, which ends
-/// the run and prints what there is.
+/// Open loop (--rate): requests are due at fixed times, independent of the server. Latency counts from
+/// the due time, also while no connection is free. Use it for latencies.
+///
+/// Exits with 1 if an answer is missing, malformed or not in --expect, if two grants have the same
+/// reservation id, or if the server grants more than --total. Ctrl-C ends the run, prints the figures
+/// up to then, and exits with 130.
 #[derive(Debug, Parser)]
 #[command(name = "load", group = ArgGroup::new("end").args(["seconds", "requests"]))]
 pub struct Settings {
-    /// Server: HOST:PORT, unix:PATH, http://HOST:PORT[/TARGET] or https://…: TLS 1.3 or 1.2, with
-    /// whatever certificate.
+    /// Server: HOST:PORT, unix:PATH, http://HOST:PORT[/TARGET] or https://HOST:PORT[/TARGET] (TLS 1.3 or
+    /// 1.2; accepts any certificate).
     #[arg(long, value_name = "ADDRESS")]
     pub to: String,
-    /// What is asked for [default: that of --to, or /buy/ticket]. What begins with POST and a space
-    /// is posted to, with an order: "POST /v1/sales/ticket/reservations".
+    /// Target to request [default: that of --to, or /buy/ticket]. The prefix "POST " posts an order to the
+    /// target: "POST /v1/sales/ticket/reservations".
     #[arg(long, value_name = "PATH")]
     pub target: Option<String>,
-    /// Ask for something else in one of --also-every requests: a mix of two. What begins with POST and
-    /// a space is posted to, with an order: "POST /v1/sales/ticket/reservations".
+    /// Second target, for one of --also-every requests. The prefix "POST " posts an order to the target:
+    /// "POST /v1/sales/ticket/reservations".
     #[arg(long, value_name = "PATH", conflicts_with = "pipeline")]
     pub also: Option<String>,
-    /// How many requests of a thread there are for one of --also.
+    /// One of this number of requests per thread goes to --also.
     #[arg(long, value_name = "N", default_value_t = 100, requires = "also", value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     pub also_every: u64,
-    /// Also post this text to the target, with its length and in a chunk: the two take turns with GET,
+    /// Also post this text to the target: a GET, a POST with a length and a POST in a chunk take turns,
     /// as in HttpArena's baseline.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["also", "pipeline", "users", "connection_each"])]
     pub and_post: Option<String>,
-    /// Cores to run on, a thread on each: 1 or 0,1.
+    /// Cores to run on, such as 1 or 0,1, with one thread per core.
     #[arg(long, value_name = "CORES", value_delimiter = ',', default_value = "1")]
     pub cores: Vec<usize>,
-    /// Connections, of all threads.
+    /// Connections of all threads together.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub connections: u32,
-    /// Seconds to send requests for [default: 10]; what is on its way then is waited for, up to 5 s.
+    /// Seconds to send requests for [default: 10]. Then waits up to 5 s for the last answers.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
-    /// Requests to send, instead of a time. None is sent twice: what gets lost is counted as lost.
+    /// Requests to send, instead of --seconds. Sends no request twice: a lost request counts as lost.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     pub requests: Option<u64>,
-    /// Seconds of the same load before anything is counted (but its answers are checked).
+    /// Seconds of the same load before the measurement. Answers are checked but not counted.
     #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "requests", value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub warm_up: u64,
-    /// Open loop: requests a second, of all threads.
+    /// Open loop: requests per second of all threads together.
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
-    /// Open loop: how requests are spread. Even adds no queue of its own: what waits, waits for the
-    /// server. Poisson comes in bursts, as people do (from a fixed seed, so each run is the same).
+    /// Open loop: spacing of the requests. `even` sends no bursts, so all waiting is due to the server.
+    /// `poisson` sends bursts as people do, from a fixed seed, so runs are alike.
     #[arg(long, value_enum, default_value_t = Arrivals::Even, requires = "rate")]
     pub arrivals: Arrivals,
-    /// Open loop: microseconds before a request is due from which on to poll and not to sleep. With 0
-    /// it costs no more CPU than it must, and a request may be some tens of microseconds late, which
-    /// is counted as latency and said.
+    /// Open loop: microseconds before the due time of a request at which to poll instead of sleeping. 0
+    /// uses the least CPU, but a request may be some tens of microseconds late. The delay counts as
+    /// latency, and the report shows it.
     #[arg(long, value_name = "US", default_value_t = 0, requires = "rate", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub spin: u64,
-    /// Requests on their way on each connection.
+    /// Requests in flight per connection.
     #[arg(long, value_name = "D", default_value_t = 1, conflicts_with_all = ["rate", "connection_each"], value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub pipeline: u32,
-    /// A connection for each request; it is waited for since before it is opened, and it is the
-    /// server's to close. --connections are then open at a time.
+    /// Open a connection per request, --connections at a time. Latency includes the opening. The server
+    /// closes the connection.
     #[arg(long)]
     pub connection_each: bool,
-    /// Close each connection after so many answers and open another: it is ours to close.
+    /// Close each connection after this number of answers and open another one. The client closes.
     #[arg(long, value_name = "N", conflicts_with_all = ["rate", "pipeline", "connection_each"], value_parser = clap::value_parser!(u32).range(1..))]
     pub renew_after: Option<u32>,
-    /// TLS: each connection after a thread's first resumes, if the server gives it a ticket.
+    /// TLS: resume the session on each connection after a thread's first, if the server sends tickets.
     #[arg(long)]
     pub resume: bool,
     /// Speak HTTP/1.0, as ab does.
     #[arg(long, requires = "connection_each")]
     pub http10: bool,
-    /// Name a user in each request (in an order's body, else in X-User-Id): N in turn [default: each
-    /// another].
+    /// Name a user in each request: in the body of an order, else in X-User-Id. N users take turns
+    /// [default: a new user per request].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10000000000", value_parser = clap::value_parser!(u64).range(1..=USERS_MAX))]
     pub users: Option<u64>,
-    /// What the names of users begin with; ten digits follow.
+    /// Prefix of the user names, before ten digits.
     #[arg(long, value_name = "TEXT", default_value = "user-", requires = "users")]
     pub user_prefix: String,
-    /// Send an Idempotency-Key with each request, a UUID: each user has one.
+    /// Send an Idempotency-Key with each request: one UUID per user.
     #[arg(long, requires = "users")]
     pub keys: bool,
-    /// Ask about one of N sales at random in each request: {sale} in the target becomes its number,
-    /// of four digits.
+    /// Choose one of N sales at random per request: the four digits of its number replace {sale} in the
+    /// target.
     #[arg(long, value_name = "N")]
     pub sales: Option<u64>,
-    /// Answers that may come: any, or names with commas between them, such as granted,sold_out.
+    /// Expected answers: any, or names separated by commas, such as granted,sold_out.
     #[arg(long, value_name = "KINDS", default_value = "any")]
     pub expect: String,
-    /// Tickets that there are: more grants are an error.
+    /// Tickets of the sale. More grants than this are an error.
     #[arg(long, value_name = "N")]
     pub total: Option<u64>,
-    /// Process of the server, on this machine: what it and its children use from the first request
-    /// until the last answer is told (watched_cpu_us), without the opening and closing of connections
-    /// before and after.
+    /// Process of the server on this machine. Reports the CPU of the process and its children from the
+    /// first request to the last answer (watched_cpu_us). Connections opened before and closed after
+    /// do not count.
     #[arg(long, value_name = "PID")]
     pub watch: Option<u32>,
-    /// New connections a second, of all threads, before the run.
+    /// New connections per second of all threads together, before the run.
     #[arg(long, value_name = "R", default_value_t = 20_000.0)]
     pub connect_rate: f64,
-    /// Seconds after which a connection that waits for an answer is given up.
+    /// Deadline of an answer in seconds. Gives up the connection after it.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub answer_deadline: u64,
-    /// Write every figure as JSON to this file, or with - to standard output (the summary for people
-    /// then goes to standard error).
+    /// Write every figure as JSON to this file. With -, JSON goes to standard output and the readable
+    /// summary to standard error.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Say every second how it goes on standard error, also where that is no terminal.
+    /// Print the progress every second to standard error, even if it is no terminal.
     #[arg(long)]
     pub progress: bool,
 }
@@ -140,51 +141,51 @@ pub struct Settings {
 pub enum End {
     /// After this time.
     After(Duration),
-    /// After so many requests.
+    /// After this number of requests.
     Requests(u64),
 }
 
-/// A run, as its threads need it.
+/// A checked run, as its threads need it.
 pub struct Plan {
     /// Where to connect to.
     pub peer: Peer,
-    /// Whether it is on 127.0.0.0/8, where we may come from any address.
+    /// Whether the server is on 127.0.0.0/8, where a client can use any source address.
     pub loopback: bool,
-    /// The host's name, if it is spoken to over TLS.
+    /// The host's name, if the connections use TLS.
     pub tls: Option<String>,
-    /// Whether connections resume.
+    /// Whether connections resume TLS sessions.
     pub resumes: bool,
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// A thread on each.
+    /// Cores, with one thread per core.
     pub cores: Vec<usize>,
-    /// Of all threads.
+    /// Connections of all threads together.
     pub connections: u32,
-    /// When it ends.
+    /// When the run ends.
     pub end: End,
-    /// Before anything is counted.
+    /// Load before the measurement.
     pub warm_up: Duration,
-    /// Requests a second of all threads, in the open loop.
+    /// Open loop: requests per second of all threads together.
     pub rate: Option<f64>,
-    /// How they are spread.
+    /// Open loop: spacing of the requests.
     pub arrivals: Arrivals,
-    /// How long before a due time to poll.
+    /// Time before a due time at which to poll.
     pub spin: Duration,
-    /// Requests on their way on each connection.
+    /// Requests in flight per connection.
     pub pipeline: u32,
-    /// A connection for each request.
+    /// Whether each request has its own connection.
     pub connection_each: bool,
-    /// Answers after which a connection is closed and another opened.
+    /// Answers after which the client replaces a connection.
     pub renew_after: Option<u32>,
-    /// What may be answered.
+    /// Expected answers.
     pub expected: Expected,
-    /// Tickets that there are.
+    /// Tickets of the sale.
     pub total: Option<u64>,
     /// The server's process.
     pub watch: Option<u32>,
-    /// Connections a second.
+    /// New connections per second before the run.
     pub connect_rate: f64,
-    /// How long an answer is waited for.
+    /// Deadline of an answer.
     pub answer_deadline: Duration,
 }
 
@@ -240,7 +241,7 @@ impl Plan {
         })
     }
 
-    /// Ids that one of the threads may keep.
+    /// Most ids that a thread keeps.
     pub fn ids_max(&self) -> usize {
         (IDS_MAX / self.cores.len() as u64) as usize
     }
@@ -252,24 +253,26 @@ fn check(settings: &Settings) -> Result<()> {
     sorted.sort_unstable();
     sorted.dedup();
     if sorted.len() != cores.len() {
-        return fail("--cores: one of them is named twice; each has one thread");
+        return fail("--cores: a core is named twice; each core has one thread");
     }
     if cores.len() > *connections as usize {
         return fail(format!(
-            "--connections {connections}: {} threads need at least one each",
+            "--connections {connections}: each of {} threads needs at least one",
             cores.len()
         ));
     }
     for (name, rate) in [("--rate", rate), ("--connect-rate", &Some(*connect_rate))] {
         if let Some(rate) = rate.filter(|rate| !(0.001..=1e8).contains(rate)) {
-            return fail(format!("{name} {rate}: it is between 0.001 and 100,000,000 a second"));
+            return fail(format!(
+                "{name} {rate}: must be between 0.001 and 100,000,000 per second"
+            ));
         }
     }
     let descriptors = pin::raise_descriptor_limit()?;
     if u64::from(*connections) + DESCRIPTORS_RESERVED > descriptors {
         return fail(format!(
             "--connections {connections}: this process may open {descriptors} descriptors \
-             (ulimit -Hn), of which {DESCRIPTORS_RESERVED} are needed otherwise"
+             (ulimit -Hn), of which it reserves {DESCRIPTORS_RESERVED}"
         ));
     }
     Ok(())
@@ -306,11 +309,11 @@ fn address_of(host: &str) -> Result<SocketAddr> {
     match host.to_socket_addrs() {
         Ok(mut addresses) => match addresses.next() {
             Some(address) => Ok(address),
-            None => fail(format!("--to {host}: this name has no address")),
+            None => fail(format!("--to {host}: the name has no address")),
         },
-        // As in a URL, 80 is what a host without a port means.
+        // Without a port, 80, as in a URL.
         Err(error) => with_port(&format!("{host}:80")).map_or_else(
-            || fail(format!("--to {host}: {error}; it is HOST:PORT, unix:PATH or a URL")),
+            || fail(format!("--to {host}: {error}; must be HOST:PORT, unix:PATH or a URL")),
             Ok,
         ),
     }
@@ -332,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_named_in_each_way() {
+    fn every_form_of_server_address_is_accepted() {
         let buy = "GET /buy/ticket HTTP/1.1\r\nHost: 127.0.0.1:3005\r\n\r\n";
         assert_eq!(asks(&["--to", "127.0.0.1:3005"]), buy);
         assert_eq!(asks(&["--to", "http://127.0.0.1:3005"]), buy);
@@ -345,19 +348,19 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_reason() {
+    fn invalid_settings_are_refused_with_a_reason() {
         for (words, reason) in [
             (&["--to", "unix:"][..], "1 to 107 bytes"),
             (&["--to", "127.0.0.1:x"], "HOST:PORT"),
             (&["--to", "127.0.0.1:1", "--expect", "yes"], "no such answer"),
             (&["--to", "127.0.0.1:1", "--cores", "1,1"], "named twice"),
-            (&["--to", "127.0.0.1:1", "--cores", "0,1", "--connections", "1"], "one each"),
+            (&["--to", "127.0.0.1:1", "--cores", "0,1", "--connections", "1"], "at least one"),
             (&["--to", "127.0.0.1:1", "--rate", "0"], "--rate 0"),
             (&["--to", "127.0.0.1:1", "--rate", "nan"], "--rate NaN"),
             (&["--to", "127.0.0.1:1", "--connections", "999999"], "ulimit"),
             (&["--to", "127.0.0.1:1", "--seconds", "1", "--requests", "1"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--rate", "9", "--pipeline", "2"], "cannot be used with"),
-            (&["--to", "127.0.0.1:1", "--also", "b"], "begins with /"),
+            (&["--to", "127.0.0.1:1", "--also", "b"], "begin with /"),
             (&["--to", "127.0.0.1:1", "--also", "/b", "--pipeline", "2"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--warm-up", "1", "--requests", "9"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--http10"], "--connection-each"),

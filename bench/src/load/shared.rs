@@ -1,5 +1,5 @@
-//! What the threads of a load share: a wish to stop, when the crowd was let in, and numbers for the
-//! progress line.
+//! State that the threads of a load share: the stop flag, the start of the load, and the numbers of
+//! the progress line.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,26 +9,26 @@ use super::settings::Plan;
 use crate::error::{Because, Result};
 use crate::process::{Cpu, Interrupted};
 
-/// What the threads share.
+/// State that the threads share.
 pub struct Shared {
     pub(super) interrupted: Interrupted,
     pub(super) stop: AtomicBool,
-    /// The threads that could not open their connections.
+    /// Whether a thread could not open its connections.
     pub(super) failed: AtomicBool,
     pub(super) done: AtomicUsize,
-    /// When the crowd was let in.
+    /// Start of the load.
     pub(super) origin: OnceLock<Instant>,
-    /// The server's process, what it had used then, and when the last answer was read.
+    /// The server's process, its CPU at the start, and the time of the last answer.
     pub(super) watched: Option<u32>,
     pub(super) used_before: OnceLock<Result<Cpu>>,
     pub(super) used_after: OnceLock<Result<Cpu>>,
     /// Threads that have read their last answer.
     pub(super) ended: AtomicUsize,
-    /// Of each thread.
+    /// The progress of each thread.
     pub(super) progress: Vec<Progress>,
 }
 
-/// What a thread tells of itself while it runs. A cache line of its own: it is written often.
+/// The progress of a thread. It has its own cache line, because the thread writes it often.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Progress {
@@ -55,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// Lets the crowd in, and says when that was.
+    /// Starts the load and returns its start time.
     pub(super) fn begin(&self) -> Instant {
         *self.origin.get_or_init(|| {
             if let Some(pid) = self.watched {
@@ -65,7 +65,7 @@ impl Shared {
         })
     }
 
-    /// A thread has read its last answer, and has all its connections still.
+    /// Marks a thread as done while it still has all its connections.
     pub(super) fn end(&self) {
         let last = self.ended.fetch_add(1, Ordering::Relaxed) + 1 == self.progress.len();
         if let (true, Some(pid)) = (last, self.watched) {
@@ -73,7 +73,7 @@ impl Shared {
         }
     }
 
-    /// What the server used in between, in microseconds: all of it, and in user space.
+    /// CPU of the server during the load, in microseconds: in total, and in user space.
     pub(super) fn used(self) -> Result<Option<(f64, f64)>> {
         let Some(pid) = self.watched else { return Ok(None) };
         match (self.used_before.into_inner(), self.used_after.into_inner()) {

@@ -1,4 +1,5 @@
-//! Non-blocking sockets and their epoll, as bare as the system calls are: every request passes here.
+//! Non-blocking sockets and their epoll, as thin wrappers of the system calls, because every request
+//! passes here.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Because, Result, fail};
 
-/// Where to connect to, as the kernel wants it.
+/// The address of a server in the kernel's form.
 #[derive(Clone, Copy)]
 pub struct Peer {
     storage: libc::sockaddr_storage,
@@ -45,7 +46,7 @@ impl Peer {
         };
         if bytes.is_empty() || bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
             return fail(format!(
-                "{}: no path of a Unix socket: it has 1 to 107 bytes",
+                "{}: the path of a Unix socket must have 1 to 107 bytes",
                 path.display()
             ));
         }
@@ -73,7 +74,7 @@ impl Peer {
     }
 }
 
-/// A non-blocking stream. Dropping it closes it, which also takes it out of its epoll.
+/// A non-blocking stream. Dropping it closes it and removes it from its epoll.
 pub struct Socket(OwnedFd);
 
 impl AsRawFd for Socket {
@@ -85,7 +86,7 @@ impl AsRawFd for Socket {
 impl TryFrom<TcpStream> for Socket {
     type Error = io::Error;
 
-    /// One that was accepted.
+    /// An accepted stream.
     fn try_from(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self(stream.into()))
@@ -93,8 +94,8 @@ impl TryFrom<TcpStream> for Socket {
 }
 
 impl Socket {
-    /// Begins to connect; [`send`](Self::send) would block until it is done. `source`: the address to
-    /// come from. `nodelay`: for a stream on which requests follow each other.
+    /// Starts to connect. [`send`](Self::send) would block until the connection is established.
+    /// `source`: the source address. `nodelay`: for a stream with consecutive requests.
     pub fn connect(to: &Peer, source: Option<Ipv4Addr>, nodelay: bool) -> io::Result<Self> {
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: takes no pointer.
@@ -108,7 +109,7 @@ impl Socket {
             socket.set(libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
         }
         if let Some(source) = source {
-            // The port is chosen when the whole pair is known, so each address has all ports.
+            // The kernel chooses the port when it knows the whole pair, so each address has all ports.
             socket.set(libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
             let from = Peer::tcp((source, 0).into());
             // SAFETY: the address outlives the call, and its length is passed.
@@ -129,7 +130,7 @@ impl Socket {
         check(unsafe { libc::setsockopt(fd, level, option, (&raw const on).cast(), len) })
     }
 
-    /// Has it reset when it is closed, so that it leaves no port in quarantine.
+    /// Makes the close a reset, so no port stays in TIME-WAIT.
     pub fn reset_when_closed(&self) -> io::Result<()> {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         let len = size_of_val(&linger) as libc::socklen_t;
@@ -151,7 +152,7 @@ impl Socket {
         done.err().unwrap_or_else(|| io::Error::from_raw_os_error(error))
     }
 
-    /// Reads what is there, as far as the buffer goes. 0: the other side has closed.
+    /// Reads into the buffer. 0: the peer has closed.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = self.0.as_raw_fd();
         // SAFETY: the kernel writes at most the buffer's length into it.
@@ -159,7 +160,7 @@ impl Socket {
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Bytes that the socket took; 0 while it connects or is full.
+    /// Sends bytes. Returns the number taken, which is 0 while the socket connects or is full.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let (fd, flags) = (self.0.as_raw_fd(), libc::MSG_NOSIGNAL);
         // SAFETY: the kernel reads no more than the slice's length.
@@ -174,15 +175,15 @@ impl Socket {
     }
 }
 
-/// Edge-triggered epoll: a socket is added once and told of whatever happens to it until it closes.
-/// Level-triggered would look at every socket again after each of its events.
+/// Edge-triggered epoll: a socket is added once and reports every event until it closes.
+/// Level-triggered epoll would check every socket again after each of its events.
 pub struct Epoll(OwnedFd);
 
-/// What has happened to which socket.
+/// An event of a socket.
 pub type Event = libc::epoll_event;
 
 impl Epoll {
-    /// One without sockets.
+    /// Creates an instance without sockets.
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointer.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -200,8 +201,8 @@ impl Epoll {
         check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) })
     }
 
-    /// Waits for events, to the nanosecond (`epoll_pwait2`, Linux 5.11): the plain call counts in
-    /// milliseconds, in which a server answers a hundred requests. Returns how many there are.
+    /// Waits for events with nanosecond precision (`epoll_pwait2`, Linux 5.11). The plain call counts
+    /// in milliseconds, in which a server answers a hundred requests. Returns the number of events.
     pub fn wait(&self, events: &mut [Event], timeout: Duration) -> io::Result<usize> {
         let timeout = libc::timespec {
             tv_sec: timeout.as_secs().min(1 << 30) as libc::time_t,
@@ -230,14 +231,14 @@ impl Epoll {
     }
 }
 
-/// Lets the kernel wake this thread when it asked to be woken, and not up to 50 us later.
+/// Makes the kernel wake this thread at the requested time instead of up to 50 us later.
 pub fn wake_on_time() -> Result<()> {
     // SAFETY: takes no pointer.
     check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) })
         .because(|| "asking for exact timers".into())
 }
 
-/// CPU time that the calling thread has used, in nanoseconds.
+/// CPU time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes one `timespec` to a place that is one.

@@ -1,5 +1,5 @@
-//! What one thread saw: answers by kind, how long they took, what went wrong, and every reservation's
-//! id, so that in the end no two may be equal.
+//! The counters of a thread: answers by kind, latencies, failures, and every reservation id, so that
+//! the report can find duplicates.
 
 use std::hash::Hasher;
 
@@ -8,17 +8,17 @@ use hdrhistogram::Histogram;
 use super::kind::{Expected, KINDS, Kind};
 use super::reader::Answer;
 
-/// Latencies are kept to three digits, from 64 ns to ten minutes; a longer one counts as that.
+/// Latencies have three digits, from 64 ns to ten minutes. A longer one counts as ten minutes.
 const LATENCY_NS: (u64, u64) = (64, 600_000_000_000);
 const LATENCY_DIGITS: u8 = 3;
-/// Failures of each kind that are shown in full.
+/// Failures per kind that are described in full.
 const SAMPLES_MAX: u64 = 2;
-/// Most bytes of an answer that are shown.
+/// Most bytes of an answer in a description.
 const SHOWN_BYTES_MAX: usize = 400;
-/// Most ids that are kept to be compared, of all threads: 16 bytes each.
+/// Most ids kept for comparison, of all threads: 16 bytes each.
 pub const IDS_MAX: u64 = 20_000_000;
 
-/// What can go wrong with a request.
+/// The failures of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // Each one is said in words in `FAILURES`.
 pub enum Failure {
@@ -57,58 +57,58 @@ pub fn latencies() -> Latencies {
     Histogram::new_with_bounds(low, high, LATENCY_DIGITS).expect("the constants are legal bounds")
 }
 
-/// What a thread saw.
+/// The counters of a thread.
 pub struct Tally {
     expected: Expected,
     ids_max: usize,
     /// Answers counted, by kind.
     pub kinds: [u64; KINDS],
-    /// Of the grants.
+    /// Latencies of grants.
     pub granted: Latencies,
-    /// Of the refusals.
+    /// Latencies of refusals.
     pub refused: Latencies,
-    /// Of everything else that was answered.
+    /// Latencies of other answers.
     pub other: Latencies,
-    /// How long those had waited that were never answered: their latency is at least that.
+    /// Waiting times of unanswered requests. Their latency is at least that.
     pub waited: Latencies,
-    /// How much later than due a request was sent although a connection was free.
+    /// Delay between the due time and the sending of a request with a free connection.
     pub late: Latencies,
-    /// Grants of the whole run, of the warm-up too.
+    /// Grants of the whole run with the warm-up.
     pub grants: u64,
-    /// Grants that name no reservation.
+    /// Grants without a reservation id.
     pub grants_without_id: u64,
     /// 128 bits of each reservation's id.
     pub ids: Vec<u128>,
     /// Failures by kind.
     pub failures: [u64; FAILURES.len()],
-    /// The first of each kind in words.
+    /// Descriptions of the first failures of each kind.
     pub samples: Vec<String>,
-    /// Requests without an answer, for whatever reason.
+    /// Requests without an answer, for any reason.
     pub lost: u64,
-    /// Requests sent, of the warm-up too.
+    /// Requests sent, with the warm-up.
     pub sent: u64,
     /// Answers to requests of the warm-up.
     pub warm_up: u64,
-    /// Connections that the server closed properly and that were opened again.
+    /// Connections that the server closed in order and that were reopened.
     pub reopened: u64,
-    /// Connections that were closed after their last answer and opened again.
+    /// Connections closed after their last answer and reopened.
     pub renewed: u64,
-    /// TLS: handshakes that came to an end.
+    /// TLS: complete handshakes.
     pub handshakes: u64,
-    /// TLS: those of them that resumed.
+    /// TLS: handshakes that resumed a session.
     pub resumed: u64,
-    /// When the first request that counts was sent.
+    /// Time of the first counted request.
     pub first_ns: Option<u64>,
-    /// When the first grant was read.
+    /// Time of the first grant.
     pub first_grant_ns: Option<u64>,
-    /// When the last grant was read.
+    /// Time of the last grant.
     pub last_grant_ns: Option<u64>,
-    /// When the last answer was read.
+    /// Time of the last answer.
     pub last_answer_ns: u64,
 }
 
 impl Tally {
-    /// `ids_max`: ids that this thread may keep.
+    /// `ids_max`: most ids that this thread keeps.
     pub fn new(expected: Expected, ids_max: usize) -> Self {
         Self {
             expected,
@@ -138,8 +138,8 @@ impl Tally {
         }
     }
 
-    /// An answer: its bytes, what is known of it, since when it was waited for, and whether it counts
-    /// (an answer of the warm-up is checked but not counted).
+    /// Records an answer: its bytes, its content, its start time, and whether it counts. An answer of
+    /// the warm-up is checked but not counted.
     pub fn answer(
         &mut self,
         bytes: &[u8],
@@ -181,7 +181,7 @@ impl Tally {
         latencies.saturating_record(now_ns.saturating_sub(since_ns));
     }
 
-    /// Something went wrong.
+    /// Records a failure.
     pub fn fail(&mut self, failure: Failure, what: impl FnOnce() -> String) {
         self.failures[failure as usize] += 1;
         if self.failures[failure as usize] <= SAMPLES_MAX {
@@ -189,23 +189,23 @@ impl Tally {
         }
     }
 
-    /// A request that will not be answered any more.
+    /// Records a request that will get no answer.
     pub fn lose(&mut self, since_ns: u64, now_ns: u64) {
         self.lost += 1;
         self.waited.saturating_record(now_ns.saturating_sub(since_ns));
     }
 
-    /// Answers that count.
+    /// Counted answers.
     pub fn answered(&self) -> u64 {
         self.kinds.iter().sum()
     }
 
-    /// Everything that went wrong.
+    /// All failures.
     pub fn failed(&self) -> u64 {
         self.failures.iter().sum()
     }
 
-    /// Adds what another thread saw.
+    /// Adds the counters of another thread.
     pub fn add(&mut self, other: Self) {
         let sums = self.kinds.iter_mut().zip(other.kinds);
         sums.chain(self.failures.iter_mut().zip(other.failures))
@@ -217,7 +217,7 @@ impl Tally {
             (&mut self.waited, &other.waited),
             (&mut self.late, &other.late),
         ] {
-            // All have the same bounds, which is all that could be wrong.
+            // All histograms have the same bounds, so adding can't fail.
             let added = sum.add(more);
             debug_assert!(added.is_ok(), "{added:?}");
         }
@@ -238,7 +238,7 @@ impl Tally {
         self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
     }
 
-    /// Which rules the run broke, in sentences. `total`: the tickets that there were.
+    /// The rules that the run broke, as sentences. `total`: the tickets of the sale.
     pub fn check(&mut self, total: Option<u64>) -> Vec<String> {
         let mut broken = Vec::new();
         if let Some(total) = total.filter(|total| self.grants > *total) {
@@ -255,8 +255,7 @@ impl Tally {
     }
 }
 
-/// 128 bits of an id, whatever it is made of. Among 20 million, two that differ have the same with
-/// a probability below 1e-23.
+/// A 128-bit hash of an id. Among 20 million ids, a collision has a probability below 1e-23.
 fn fingerprint(id: &[u8]) -> u128 {
     let half = |salt: u8| {
         #[allow(deprecated)] // The hash with the least code; it must be the same for one run only.
@@ -267,11 +266,11 @@ fn fingerprint(id: &[u8]) -> u128 {
     half(1) << 64 | half(2)
 }
 
-/// The beginning of some bytes, made visible.
+/// The beginning of some bytes, in printable form.
 pub fn shown(bytes: &[u8]) -> String {
     let cut = bytes.len().min(SHOWN_BYTES_MAX);
     let more = if cut < bytes.len() { "…" } else { "" };
-    // Text that is UTF-8 stays readable: most of our messages are Chinese.
+    // UTF-8 text stays readable, because most messages are Chinese.
     match std::str::from_utf8(&bytes[..cut]) {
         Ok(text) => format!("{text:?}{more}"),
         Err(_) => format!("\"{}\"{more}", bytes[..cut].escape_ascii()),
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ids_are_found_across_threads_and_the_total_holds() {
+    fn duplicate_ids_and_overselling_are_found_across_threads() {
         let (mut one, mut other) = (tally("any"), tally("any"));
         one.answer(b"", grant("ticket~1"), 1_000, 3_000, true);
         one.answer(b"", grant("ticket~2"), 1_000, 4_000, true);
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_counts_once_with_its_kind() {
+    fn every_answer_is_counted_once_by_kind() {
         let mut tally = tally("sold_out");
         let of = |kind| Answer { bytes: 0, kind, id: None, closes: false };
         tally.answer(b"", of(Kind::of_number(-1)), 0, 2_000_000, true);
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_failures_are_shown_and_only_their_beginning() {
+    fn only_the_first_failures_are_shown_and_shortened() {
         let mut tally = tally("any");
         for _ in 0..100 {
             tally.fail(Failure::Broken, || shown(&[b'x'; 5_000]));

@@ -1,4 +1,4 @@
-//! What the machine's cores did during a measurement, and how much of it was not for us.
+//! The use of the machine's cores during a measurement, and its foreign share.
 
 use std::fs;
 
@@ -10,23 +10,23 @@ use crate::scenarios::Figures;
 /// `USER_HZ`: `/proc/stat` counts in hundredths of a second on every Linux that Rust runs on.
 const TICK_MS: f64 = 10.0;
 
-/// The cores' time so far, in ticks, over all of them.
+/// CPU time of all cores so far, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CpuSample {
-    /// Of everything, idling and stolen time included.
+    /// All time, with idle and stolen time.
     all: u64,
-    /// Of whatever ran here.
+    /// Time of all programs.
     busy: u64,
-    /// Of the hypervisor's other guests.
+    /// Time of the hypervisor's other guests.
     stolen: u64,
-    /// Of this process and all that it started.
+    /// Time of this process and its descendants.
     ours: u64,
 }
 
 impl CpuSample {
-    /// As it stands now. Take one before and one after a measurement, while the processes that were
-    /// started for it are there or have been waited for: what a child used goes to its parent then,
-    /// so nothing is lost.
+    /// Reads the current times. Take one sample before and one after a measurement, while its
+    /// processes run or have been waited for. The time of a waited-for child moves to its parent, so
+    /// nothing is lost.
     pub fn now() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat").because(|| "reading /proc/stat".into())?;
         let Cores { all, busy, stolen } = Cores::read(&stat)?;
@@ -34,8 +34,8 @@ impl CpuSample {
         Ok(Self { all, busy, stolen, ours })
     }
 
-    /// What happened since an earlier one. Each of the two is rounded to ticks for each process, and
-    /// so is their difference: good to some tens of milliseconds, never below nothing.
+    /// The figures since an earlier sample. Times are rounded to ticks per process, so the difference
+    /// is exact to some tens of milliseconds and never negative.
     pub fn figures_since(&self, before: &Self) -> Figures {
         let busy = self.busy.saturating_sub(before.busy);
         let others = busy.saturating_sub(self.ours.saturating_sub(before.ours));
@@ -62,7 +62,7 @@ impl Cores {
         let fields: Option<Vec<u64>> =
             fields.and_then(|fields| fields.collect::<std::result::Result<_, _>>().ok());
         let strange = || Failure("/proc/stat does not begin with eight times of all cores".into());
-        // Guests' time stands behind these, but is in that of user and nice already.
+        // Guests' time follows, but user and nice already include it.
         let &[user, nice, system, idle, iowait, irq, softirq, stolen, ..] =
             &fields.ok_or_else(strange)?[..]
         else {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cores_times_are_read() {
+    fn core_times_are_read_from_proc_stat() {
         let cores = Cores::read("cpu  10 1 20 300 5 2 3 7 4 0\ncpu0 1 1\n").expect("cores");
         assert_eq!((cores.all, cores.busy, cores.stolen), (348, 36, 7));
         for strange in ["", "cpu  1 2 3\n", "cpu0 1 2 3 4 5 6 7 8\n", "cpu  a 2 3 4 5 6 7 8\n"] {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn others_never_used_less_than_nothing() {
+    fn cpu_time_of_others_is_never_negative() {
         let before = CpuSample { all: 100, busy: 50, stolen: 1, ours: 40 };
         let after = CpuSample { all: 300, busy: 150, stolen: 4, ours: 145 };
         let wanted = [("steal_ms", 30.0), ("other_cpu_ms", 0.0), ("cores_ms", 2_000.0)];
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_times_too() {
+    fn core_times_of_this_machine_are_read() {
         let before = CpuSample::now().expect("a sample");
         let after = CpuSample::now().expect("another");
         assert!(after.all >= before.all && after.ours >= before.ours);

@@ -1,4 +1,4 @@
-//! What processes cost, as `/proc` has it: CPU time and memory.
+//! CPU time and memory of processes, from `/proc`.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::error::{Because, Result, fail};
 /// `USER_HZ`: the unit of `/proc/PID/stat`, 100 on every Linux that Rust runs on.
 const TICK_NS: u64 = 10_000_000;
 
-/// CPU time of all children of ours that have ended, and of theirs, in microseconds.
+/// CPU time of all ended children and their descendants, in microseconds.
 pub fn ended_children_us() -> Result<f64> {
     // SAFETY: an `rusage` is integers, for which all zeros is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -20,13 +20,13 @@ pub fn ended_children_us() -> Result<f64> {
     Ok(us(usage.ru_utime) + us(usage.ru_stime))
 }
 
-/// All children of a process, and theirs.
+/// All descendants of a process.
 pub fn descendants(pid: u32) -> Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").because(|| "reading /proc".into())? {
         let name = entry.because(|| "reading /proc".into())?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // One that has ended meanwhile is nobody's child.
+        // A process that has ended meanwhile has no parent.
         let Ok(fields) = stat_fields(pid) else { continue };
         if let Some(parent) = fields.get(PARENT).and_then(|parent| parent.parse::<u32>().ok()) {
             parents.push((pid, parent));
@@ -37,8 +37,8 @@ pub fn descendants(pid: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-/// A process, its children, and theirs, of these pairs of a process and its parent. Ids are given
-/// anew while we read: none comes twice, nor do we go in a circle.
+/// A process and its descendants, from pairs of a process and its parent. Process ids are reused
+/// meanwhile, so each counts once, and the search can't loop.
 fn family(root: u32, parents: &[(u32, u32)]) -> Vec<u32> {
     let (mut found, mut at) = (vec![root], 0);
     while let Some(&of) = found.get(at) {
@@ -67,7 +67,7 @@ pub fn stat_fields(pid: u32) -> Result<Vec<String>> {
     Ok(fields_after_name(&String::from_utf8_lossy(&stat)))
 }
 
-/// The name is in brackets and may hold anything, so what counts is the last bracket.
+/// The name is in brackets and may contain brackets, so search the last one.
 fn fields_after_name(stat: &str) -> Vec<String> {
     let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
     after_name.split_whitespace().map(str::to_owned).collect()
@@ -79,22 +79,22 @@ fn user_and_system(fields: &[String]) -> Option<(u64, u64)> {
     Some((ticks(USER)? + ticks(CHILDREN_USER)?, ticks(SYSTEM)? + ticks(CHILDREN_SYSTEM)?))
 }
 
-/// CPU time of a process, or of a few, since their start.
+/// CPU time of a process or several, since their start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
     processes: u64,
-    /// Of the living threads, from their `schedstat`.
+    /// Of living threads, from their `schedstat`.
     threads_ns: u64,
-    /// Of all threads and children, ended ones too, from `stat`: whole ticks.
+    /// Of all threads and children, also ended ones, from `stat`: whole ticks.
     ticks_ns: u64,
     user_ticks_ns: u64,
 }
 
 impl Cpu {
-    /// What a process and all its descendants have used so far.
+    /// CPU of a process and its descendants so far.
     pub fn of_tree(pid: u32) -> Result<Self> {
         let mut sum = Self::of(pid)?;
-        // A child that ends meanwhile is counted by its parent.
+        // The parent counts a child that ends meanwhile.
         for cpu in descendants(pid)?.into_iter().filter_map(|pid| Self::of(pid).ok()) {
             sum.threads_ns += cpu.threads_ns;
             sum.ticks_ns += cpu.ticks_ns;
@@ -123,7 +123,7 @@ impl Cpu {
         }
     }
 
-    /// All of it in whole ticks, threads and children that have ended included.
+    /// All of it in whole ticks, with ended threads and children.
     pub fn ticks(self) -> u64 {
         self.ticks_ns / TICK_NS
     }
@@ -147,12 +147,12 @@ impl Cpu {
 pub struct Memory {
     /// All of it (`VmRSS`).
     pub resident_kib: u64,
-    /// What is its own and not a file's (`RssAnon`).
+    /// Its anonymous memory (`RssAnon`).
     pub anonymous_kib: u64,
 }
 
 impl Memory {
-    /// What a process holds, without its children.
+    /// Memory of a process without its children.
     pub fn of(pid: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| {
@@ -172,7 +172,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn we_can_read_ourselves() {
+    fn the_cost_of_this_process_is_read() {
         let pid = std::process::id();
         let before = Cpu::of(pid).expect("our own CPU time");
         let started = Instant::now();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_started_is_ours() {
+    fn descendants_are_found_from_process_stat() {
         let stat = "12 (a ) b) S 10 12 12 0 -1 4194304 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
         let fields = fields_after_name(stat);
         assert_eq!(fields[PARENT], "10");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_thread_is_not_forgotten() {
+    fn cpu_time_of_ended_threads_is_counted() {
         let before = Cpu { processes: 1, threads_ns: 1_000, ticks_ns: 0, user_ticks_ns: 0 };
         let (ticks_ns, user_ticks_ns) = (9 * TICK_NS, TICK_NS);
         let after = Cpu { threads_ns: 500, ticks_ns, user_ticks_ns, ..before };

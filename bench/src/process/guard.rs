@@ -1,16 +1,16 @@
-//! Ends processes when we are gone, however we went. The kernel ends those that we start, by
-//! `PR_SET_PDEATHSIG`, but not those that they start: after `kill -9` of us they would live on.
+//! Ends processes after the end of this process, even by `kill -9`. The kernel ends its children by
+//! `PR_SET_PDEATHSIG`, but not their children.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::error::{Because, Result};
 
-/// Reads until we have closed our end, as the kernel does when we end.
+/// Reads until this process closes its end of the pipe, which the kernel does at the process's end.
 const SCRIPT: &str = r#"read -r said; kill -s KILL -- "-$1""#;
 
-/// Ends a group of processes if this process ends first. To be dropped before the group's last process
-/// is waited for: after that its number may be another one's.
+/// Ends a group of processes if this process ends first. Drop it before the group's last process is
+/// waited for, because the group's number may be reused afterwards.
 #[derive(Debug)]
 pub struct Guard(Child);
 
@@ -22,7 +22,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C at a terminal reaches us alone.
+            // Ctrl-C at a terminal reaches only this process.
             .process_group(0)
             .spawn();
         Ok(Self(child.because(|| "starting the guard of a server that hands over".into())?))
@@ -30,7 +30,7 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Ends the guard without a word: SIGKILL, before its input is closed.
+    /// Ends the guard by SIGKILL, before its input is closed.
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -45,7 +45,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_group_ends_when_its_guard_is_left_alone() {
+    fn a_process_group_is_killed_when_the_bench_exits() {
         let sleep = || {
             let mut command = Command::new("sleep");
             command.arg("1000").process_group(0).spawn().expect("a process")
@@ -53,7 +53,7 @@ mod tests {
         let (mut ends, mut stays) = (sleep(), sleep());
         let mut guard = Guard::of(ends.id()).expect("a guard");
         drop(Guard::of(stays.id()).expect("a guard"));
-        // What the kernel does at our end.
+        // The kernel does this at the process's end.
         drop(guard.0.stdin.take());
         let ended = Held::started(&ends).ends_within(Duration::from_secs(60)).expect("its end");
         assert!(ended, "the guard did nothing");

@@ -1,5 +1,4 @@
-//! A process that is ours to wait for, by its number: one that we have started, or one that lost its
-//! parent and was left to us.
+//! A process that this one may wait for by its number: a child, or an orphan that became one.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -20,26 +19,25 @@ pub struct Held {
 }
 
 impl Held {
-    /// One that was just started.
+    /// A child that was just started.
     pub fn started(child: &Child) -> Self {
         Self { pid: Pid::from_child(child), ended: None }
     }
 
-    /// One of this group that was started by another process, which has ended since. Fails if that one
-    /// is not our child, or has ended too.
+    /// An orphan of this group. Fails if the process is not a child of this one, or has ended.
     pub fn left(pid: u32, group: u32) -> Result<Self> {
         let whole = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let Some(pid) = whole else { return fail(format!("{pid} is no process")) };
+        let Some(pid) = whole else { return fail(format!("{pid} is not a process")) };
         let mut held = Self { pid, ended: None };
         let number = held.id();
         let what = || format!("process {number}, which was left to us");
-        // Of a child of ours the number can't be anybody else's meanwhile.
+        // A child's number can't be reused before it has been waited for.
         if let Some(status) = held.try_wait().because(what)? {
             return fail(format!("{}, has ended ({status})", what()));
         }
         let its = getpgid(Some(pid)).because(what)?.as_raw_nonzero().get();
         if u32::try_from(its) != Ok(group) {
-            return fail(format!("{}, is of the group {its} and not {group}", what()));
+            return fail(format!("{}, is in the group {its} and not in {group}", what()));
         }
         Ok(held)
     }
@@ -49,17 +47,17 @@ impl Held {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Whether it has ended and been waited for: its number may be another process' now.
+    /// Whether it has ended and been waited for. Its number may be reused then.
     pub fn is_waited_for(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// How it ended, if it has.
+    /// Its status, if it has ended.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.wait_with(WaitOptions::NOHANG)
     }
 
-    /// How it ended, once it has.
+    /// Waits for its status.
     pub fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.wait_with(WaitOptions::empty())
     }
@@ -72,7 +70,7 @@ impl Held {
         Ok(self.ended)
     }
 
-    /// Whether it ends within this time. Wakes up at once, and leaves it to be waited for.
+    /// Whether it ends within this time. Wakes up at once, and does not wait for its status.
     pub fn ends_within(&self, time: Duration) -> io::Result<bool> {
         if self.is_waited_for() {
             return Ok(true);
@@ -94,7 +92,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
-    fn an_end_is_noticed_and_kept() {
+    fn the_exit_status_is_noticed_and_kept() {
         let child = Command::new("sh").args(["-c", "exit 3"]).spawn().expect("a shell");
         let mut held = Held::started(&child);
         while !held.ends_within(Duration::from_secs(1)).expect("its end") {}

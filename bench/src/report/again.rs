@@ -1,4 +1,4 @@
-//! `report`: a run's summary and pictures, made anew from its `raw.csv`.
+//! `report`: writes a run's summary and pictures again from its `raw.csv`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
 use crate::full;
 use crate::rows::{Row, Rows};
-use crate::{hand_over, httparena, idle, orders, quick, reopen, sales, tls};
+use crate::{admission, hand_over, httparena, idle, orders, queues, quick, reopen, sales, tls};
 
 /// Settings of a report.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Folder of the run, with its raw.csv.
+    /// Folder of the run, which has its raw.csv.
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
-    /// Also write the README's table of results, between its markers [default file: README.md].
+    /// Also write the table of results into this file, between its markers [default: README.md].
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "README.md")]
     pub readme: Option<PathBuf>,
 }
 
-/// What each command promises.
-const PROMISED: [&[Promise]; 9] = [
+/// The promises of each command.
+const PROMISED: [&[Promise]; 11] = [
     &full::PROMISES,
     &quick::PROMISES,
     &sales::PROMISES,
@@ -33,17 +33,19 @@ const PROMISED: [&[Promise]; 9] = [
     &tls::PROMISES,
     &idle::PROMISES,
     &hand_over::PROMISES,
+    &admission::PROMISES,
+    &queues::PROMISES,
 ];
 
-/// Writes everything that follows from the rows, and prints the promises.
+/// Writes everything that follows from the rows, and prints the verdicts.
 pub fn run(settings: &Settings) -> Result<()> {
     let folder = &settings.from;
     let rows = Rows::read(&folder.join("raw.csv"))?;
     if rows.is_empty() {
-        return fail(format!("{}: nothing was measured", folder.join("raw.csv").display()));
+        return fail(format!("{} has no measurements", folder.join("raw.csv").display()));
     }
     let path = folder.join("summary.md");
-    // What the command wrote of itself stands before the first section, and is not in the rows.
+    // The command's own text precedes the first section and is not in the rows.
     let heading = match fs::read_to_string(&path) {
         Ok(text) => text.split("\n## ").next().unwrap_or_default().to_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -62,8 +64,8 @@ pub fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The promises of the command that measured these rows, also those it had no figures for. Commands
-/// may share a scenario; the one whose promises it is has figures for the most of them.
+/// The promises of the command that measured these rows, also those without figures. Commands may
+/// share a scenario, so the command with the most promises that have figures is taken.
 fn promised(rows: &[Row]) -> &'static [Promise] {
     let measured = |set: &&[Promise]| set.iter().filter(|promise| promise.measured(rows)).count();
     let sets = PROMISED.into_iter().filter(|set| measured(set) > 0);
@@ -72,10 +74,72 @@ fn promised(rows: &[Row]) -> &'static [Promise] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn a_report_is_made_anew_and_keeps_what_the_command_wrote() {
+    fn every_command_with_promises_is_listed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let sources = [folder.clone(), folder.join("tls")].into_iter().flat_map(|folder| {
+            fs::read_dir(folder).expect("the sources").map(|entry| entry.expect("a file").path())
+        });
+        let own = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.contains("const PROMISES: [Promise; ")
+        };
+        // The promises of `full` come from two files.
+        assert_eq!(PROMISED.len(), 1 + sources.filter(own).count());
+    }
+
+    /// The cells of a numbered row of PROMISES.md, without its number.
+    fn numbered(line: &str) -> Option<Vec<&str>> {
+        let row = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        let is_numbered = row.starts_with(|c: char| c.is_ascii_digit());
+        is_numbered.then(|| row.split(" | ").skip(1).collect())
+    }
+
+    /// The text of a promise without the peer that a summary names.
+    fn without_peer(text: &str) -> &str {
+        let is_peer =
+            |name: &&str| ["may_minihttp", "axum", "nginx", "nginx_lua", "article"].contains(name);
+        let named = text.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        named.filter(|(_, peer)| is_peer(peer)).map_or(text, |(text, _)| text)
+    }
+
+    #[test]
+    fn the_page_of_promises_has_each_limit_and_the_figures_of_the_kept_runs() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project");
+        let page = fs::read_to_string(root.join("PROMISES.md")).expect("the page of promises");
+        let mut stated = Vec::new();
+        // The summary of the run that the section names.
+        let mut summary = None;
+        for line in page.lines() {
+            if line.starts_with("## ") {
+                summary = None;
+            } else if let Some((_, link)) = line.split_once("](bench/runs/") {
+                let path = link.split(')').next().expect("the end of a link");
+                let path = root.join("bench/runs").join(path);
+                summary = Some(fs::read_to_string(path).expect("the summary of a kept run"));
+            } else if let Some(cells) = numbered(line) {
+                stated.push((without_peer(cells[0]), cells[1]));
+                let Some(summary) = &summary else { continue };
+                let (figures, verdict) = (cells[..4].join(" | "), cells[4]);
+                let is_same = |line: &str| {
+                    line.starts_with(&format!("| {figures} | "))
+                        && line.ends_with(&format!(" | {verdict} |"))
+                };
+                assert!(summary.lines().any(is_same), "not in the summary of its run: {line}");
+            }
+        }
+        for (text, limit) in PROMISED.into_iter().flatten().filter_map(Promise::limited) {
+            let is_stated = stated.contains(&(text, limit.as_str()));
+            assert!(is_stated, "not in PROMISES.md: {text}, {limit}");
+        }
+    }
+
+    #[test]
+    fn a_regenerated_report_keeps_the_text_of_the_command() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut rows = Rows::create(&folder.path().join("raw.csv")).expect("created");
         rows.add(1, crate::scenarios::IDLE, "stampede", &[("connection_kib", 0.2)]).expect("added");
@@ -84,7 +148,7 @@ mod tests {
         let settings = Settings { from: folder.path().into(), readme: None };
         run(&settings).expect("a report");
         let first = fs::read_to_string(folder.path().join("summary.md")).expect("a summary");
-        assert!(first.starts_with("# Title\n\nCores.\n\n## What is promised\n"), "{first}");
+        assert!(first.starts_with("# Title\n\nCores.\n\n## Promises\n"), "{first}");
         assert!(first.contains("| Memory per idle connection, KiB | ≤ 12.000 | 0.200 |"));
         assert!(first.contains("(memory.svg)") && !first.contains("Old"));
         run(&settings).expect("another");

@@ -1,4 +1,4 @@
-//! The pictures. Each is drawn by hand on pixels: bars lie, so that long names have room.
+//! The pictures, drawn by pixels. Bars are horizontal, so long names have room.
 
 use super::draw::{
     Area, Axis, FAINT, GRID, INK, Lettering, colour, dot, fill, line, picture, text,
@@ -10,28 +10,28 @@ use crate::error::Result;
 use crate::rows::{Row, figure};
 
 const WIDTH: u32 = 860;
-/// Names stand left of the bars, values right of them.
+/// Names are left of the bars, values right of them.
 const NAMES: i32 = 150;
 const VALUES: i32 = 90;
 const TITLE: i32 = 44;
 const BAR: i32 = 26;
 const HEAD: i32 = 30;
 const FOOT: i32 = 34;
-/// A linear scale would hide the shortest bar behind the axis.
+/// A linear scale would make the shortest bar invisible.
 const LOG_FROM: f64 = 20.0;
 const LINES_HEIGHT: u32 = 420;
-/// Nothing useful can be seen with more; the rest is in the tables.
+/// More lines would be unreadable. The tables have all of them.
 const LINES_MAX: usize = 16;
 
-/// A bar: whose, and how long.
+/// A bar: its server and its value.
 pub struct Bar<'a> {
     /// The server.
     pub name: &'a str,
-    /// Its length, and its whiskers.
+    /// Its value with the quartiles.
     pub spread: Spread,
 }
 
-/// A picture as SVG. `None`: nothing that it shows was measured.
+/// A picture as SVG. `None`: no figure of it was measured.
 pub fn draw(chart: &Chart, rows: &[Row]) -> Result<Option<String>> {
     match &chart.kind {
         Kind::Bars(groups) => draw_groups(chart.title, groups, rows),
@@ -56,12 +56,12 @@ fn draw_groups(title: &str, groups: &[Group], rows: &[Row]) -> Result<Option<Str
     picture((WIDTH, bars_height(&measured)), |area| bars(area, title, &measured)).map(Some)
 }
 
-/// Throughput; of everything else less is better.
+/// Whether more is better, as for throughput. Less is better for all other figures.
 pub fn more_is_better(figure: &str) -> bool {
     figure.ends_with("_per_s")
 }
 
-/// How high a picture of bars has to be.
+/// Height of a picture of bars.
 pub fn bars_height(groups: &[(&str, Vec<Bar>)]) -> u32 {
     let heights = groups
         .iter()
@@ -90,7 +90,7 @@ pub fn bars(area: &Area, title: &str, groups: &[(&str, Vec<Bar>)]) -> Result<()>
     let mut y = TITLE;
     for (label, bars) in groups {
         if !label.is_empty() {
-            // On paper of its own: the lines of the scale would run through it.
+            // On a white background, because the lines of the scale would run through it.
             fill(area, [(8, y + 4), (width as i32 - 8, y + HEAD - 3)], plotters::style::WHITE)?;
             text(area, (12, y + HEAD / 2 + 1), label, Lettering::new(13, FAINT).bold(true))?;
             y += HEAD;
@@ -212,7 +212,7 @@ fn lines(
     if names.is_empty() {
         return Ok(None);
     }
-    // As they end on the right, from the top down.
+    // In the order of the right ends of the lines, from the top down.
     names.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     let names: Vec<&str> = names.into_iter().map(|(name, _)| name).collect();
     let of = |server: &str| -> Vec<(f64, Spread)> {
@@ -233,7 +233,7 @@ fn lines(
             Panel { area, x, y: Axis::linear(most, (bottom, top)), left, right, top, bottom };
         text(area, (12, 22), title, Lettering::new(16, INK).bold(true))?;
         panel.frame(&marks, along, true)?;
-        // Ours last, so that nothing lies over it.
+        // stampede last, so that no line covers it.
         let mut all: Vec<_> = names.iter().zip(&series).collect();
         all.sort_by_key(|(name, _)| **name == "stampede");
         all.iter().try_for_each(|(name, points)| panel.series(name, points))?;
@@ -242,7 +242,7 @@ fn lines(
     drawn.map(Some)
 }
 
-/// The percentiles we have, by how many nines they are.
+/// The percentiles, by their number of nines.
 const NINES: [(f64, &str, &str); 5] = [
     (0.301, "50", figure::LATENCY_P50_US),
     (1.0, "90", figure::LATENCY_P90_US),
@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_have_no_digits_that_say_nothing() {
+    fn axis_marks_have_no_needless_digits() {
         let marks = [0.0, 0.1, 2.0, 10.0, 64.0, 100.0, 0.05, 10_000.0].map(mark);
         assert_eq!(marks, ["0", "0.1", "2", "10", "64", "100", "0.05", "10,000"]);
     }

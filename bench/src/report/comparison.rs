@@ -1,24 +1,24 @@
-//! An old and a new build side by side: the ratios within rounds, and what they say.
+//! An old and a new build: the ratios within rounds, and a verdict on each.
 
 use std::fmt::Write;
 
-use super::noise::ROUNDS_MIN;
+use super::noise::{is_enough, objection};
 use super::spread::{Spread, ratios, scenarios, spread, values};
 use super::tables::shown;
-use crate::rows::Row;
+use crate::rows::{Row, figure};
 
-/// Names of the two builds, as they stand in `raw.csv`.
+/// Name of the older build in `raw.csv`.
 pub const OLD: &str = "old";
-/// The one that is compared to it.
+/// Name of the newer build in `raw.csv`.
 pub const NEW: &str = "new";
 
-/// A ratio this close to 1 is no difference that anyone cares for.
+/// A ratio this close to 1 counts as no difference.
 const NEAR: f64 = 0.01;
 
-/// What the ratios of the rounds say.
-pub fn verdict(ratios: &Spread) -> &'static str {
+/// The verdict on the ratios of the rounds, by their quartiles.
+fn verdict(ratios: &Spread) -> &'static str {
     let Spread { p25, p75, count, .. } = *ratios;
-    if count < ROUNDS_MIN {
+    if !is_enough(count) {
         "too few rounds"
     } else if p25 >= 1.0 - NEAR && p75 <= 1.0 + NEAR {
         "no difference"
@@ -31,8 +31,8 @@ pub fn verdict(ratios: &Spread) -> &'static str {
     }
 }
 
-/// The table of ratios: a line for each scenario and each of these figures (name in the table, name
-/// in `raw.csv`) that was measured of both builds.
+/// The table of ratios: a line per scenario and figure (name in the table, name in `raw.csv`) with
+/// rows of both builds.
 pub fn comparison(rows: &[Row], figures: &[(&str, &str)]) -> String {
     let mut out = String::from(
         "| scenario | figure | old | new | new/old | p25–p75 | min–max | rounds | verdict |\n\
@@ -51,7 +51,11 @@ pub fn comparison(rows: &[Row], figures: &[(&str, &str)]) -> String {
             };
             let (old, new) = (shown(old.median), shown(new.median));
             let Spread { median, p25, p75, min, max, count } = ratios;
-            let verdict = verdict(&ratios);
+            // Other programs take CPU time from a build, but add no instructions.
+            let objection = (figure != figure::INSTRUCTIONS)
+                .then(|| objection(rows, &[scenario], count))
+                .flatten();
+            let verdict = objection.unwrap_or_else(|| verdict(&ratios).to_owned());
             // Writing to a String can't fail.
             let _ = writeln!(
                 out,
@@ -66,19 +70,18 @@ pub fn comparison(rows: &[Row], figures: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::figure;
 
     fn of(ratios: &[f64]) -> &'static str {
         verdict(&Spread::of(ratios.iter().copied()).expect("ratios"))
     }
 
     #[test]
-    fn only_quartiles_on_one_side_of_1_are_a_difference() {
+    fn a_difference_needs_both_quartiles_on_one_side_of_1() {
         assert_eq!(of(&[1.1, 1.2, 1.1]), "too few rounds");
         assert_eq!(of(&[0.99, 1.02, 1.1, 1.2, 1.3]), "more");
         assert_eq!(of(&[0.7, 0.8, 0.9, 0.98, 1.4]), "less");
         assert_eq!(of(&[0.9, 0.95, 1.1, 1.2, 1.3]), "within noise");
-        // The quartiles are told from each other and from 1, but hardly.
+        // Both quartiles are on one side of 1, but too near to it.
         assert_eq!(of(&[0.9, 0.995, 0.998, 0.999, 1.2]), "no difference");
         assert_eq!(of(&[1.001, 1.002, 1.003, 1.004, 1.02]), "no difference");
     }
@@ -103,5 +106,11 @@ mod tests {
         rows.push(row(5, NEW, 1.0));
         assert!(comparison(&rows, &figures).contains("| 1.200–1.200 | 4 | more |"));
         assert!(comparison(&rows[..1], &figures).ends_with("---|\n"), "no line without both");
+
+        // Half of the cores' time went to other programs.
+        let (mut other, mut cores) = (row(1, NEW, 500.0), row(1, NEW, 1_000.0));
+        (other.figure, cores.figure) = (figure::OTHER_CPU_MS.into(), figure::CORES_MS.into());
+        rows.extend([other, cores]);
+        assert!(comparison(&rows, &figures).contains("| 4 | no verdict: 50 % foreign CPU |"));
     }
 }

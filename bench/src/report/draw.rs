@@ -1,5 +1,5 @@
-//! What all pictures share: the paper, the pens, the axes, and a colour for each server that is the
-//! same everywhere. The paper is white of its own, so a picture can be read on a dark page too.
+//! Shared parts of the pictures: background, pens, axes, and the same colour per server everywhere.
+//! The background is white, so pictures are readable on dark pages too.
 
 use std::fmt::Display;
 
@@ -9,17 +9,17 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Because, Result};
 
-/// Where is drawn: the whole picture, or a part of it. Points are in pixels from its upper left.
+/// The area to draw on: the whole picture or a part. Points are in pixels from its upper left corner.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Text and axes.
 pub const INK: RGBColor = RGBColor(33, 37, 41);
-/// What is not to be looked at first.
+/// Secondary text.
 pub const FAINT: RGBColor = RGBColor(108, 117, 125);
 /// Lines behind the figures.
 pub const GRID: RGBColor = RGBColor(222, 226, 230);
 
-/// Colours that stay apart for people who see few of them, by name: ours stands out, the floors are
+/// Colours by name that colour-blind people can distinguish. stampede's stands out, the floors are
 /// grey.
 const COLOURS: [(&str, RGBColor); 17] = [
     ("stampede", RGBColor(213, 62, 34)),
@@ -40,7 +40,7 @@ const COLOURS: [(&str, RGBColor); 17] = [
     ("held_in_sql", RGBColor(51, 102, 153)),
     ("held_by_hand", RGBColor(120, 170, 210)),
 ];
-/// For whoever has no colour of its own.
+/// Colours of other servers.
 const SPARE: [RGBColor; 4] =
     [RGBColor(102, 51, 153), RGBColor(20, 140, 160), RGBColor(180, 90, 60), RGBColor(90, 110, 40)];
 
@@ -56,14 +56,14 @@ pub fn picture(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<()>) -> Resu
     let mut out = String::new();
     {
         let root = SVGBackend::with_string(&mut out, size).into_drawing_area();
-        root.fill(&WHITE).because(|| "drawing the paper".into())?;
+        root.fill(&WHITE).because(|| "drawing the background".into())?;
         draw(&root)?;
         root.present().because(|| "ending a picture".into())?;
     }
     Ok(out)
 }
 
-/// How a piece of text looks, and on which side of its point it lies. It is centred in height.
+/// Style of a text, and its side of its point. It is centred vertically.
 #[derive(Clone, Copy)]
 pub struct Lettering {
     size: u32,
@@ -97,7 +97,7 @@ impl Lettering {
 /// Writes.
 pub fn text(area: &Area, at: (i32, i32), text: impl Display, look: Lettering) -> Result<()> {
     let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
-    // An SVG's sizes are those of plotters, less a quarter.
+    // Font sizes of an SVG are three quarters of plotters' sizes.
     let font = ("sans-serif", f64::from(look.size) * 1.24, style).into_font();
     let style = font.color(&look.colour).pos(Pos::new(look.side, VPos::Center));
     area.draw_text(&text.to_string(), &style, at).because(|| "writing".into())
@@ -135,14 +135,14 @@ impl Axis {
         Self { from: 0.0, to: most * 1.02, log: false, pixels }
     }
 
-    /// Between these, which are more than zero, with room for `below` decades under the least.
+    /// From `least` to `most`, both positive, with `below` more decades under the least.
     pub fn log(least: f64, most: f64, below: f64, pixels: (i32, i32)) -> Self {
         let least = least.max(1e-9);
         let from = least / 10f64.powf(below);
         Self { from, to: most.max(least * 1.001) * 1.05, log: true, pixels }
     }
 
-    /// The pixel of a value. What lies below the axis stands at its beginning.
+    /// The pixel of a value. A value below the axis is at its beginning.
     pub fn at(&self, value: f64) -> i32 {
         let share = if self.log {
             (value.max(self.from) / self.from).ln() / (self.to / self.from).ln()
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_has_one_colour_and_servers_that_meet_have_others() {
+    fn servers_in_one_chart_have_distinct_colours() {
         assert_eq!(colour("stampede"), colour("stampede"));
         for (at, (name, colour)) in COLOURS.iter().enumerate() {
             let same = COLOURS[at + 1..].iter().find(|(_, other)| other == colour);

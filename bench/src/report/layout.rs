@@ -1,16 +1,15 @@
-//! Which pictures and which lines of the README a run makes, by the names of its scenarios. What was
-//! not measured is left out, so one layout serves every command.
+//! The pictures and README lines of a run, by the names of its scenarios. Figures that were not
+//! measured are left out, so one layout serves every command.
 
 use crate::rows::figure;
 
-/// The servers that do the least there is to do: the first that was measured in a scenario is the
-/// one to compare with.
+/// The floors. The first one with figures in a scenario is the one to compare with.
 pub const FLOORS: [&str; 2] = ["floor", "floor_sales"];
 
-/// What a report shows.
+/// The content of a report.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The pictures, in the order in which they stand in `summary.md`.
+    /// The pictures, in the order of `summary.md`.
     pub charts: Vec<Chart>,
     /// The lines of the README's table.
     pub lines: Vec<Line>,
@@ -21,32 +20,32 @@ pub struct Layout {
 pub struct Chart {
     /// The file's name, without `.svg`.
     pub name: &'static str,
-    /// What it shows, with the unit.
+    /// Its title with the unit.
     pub title: &'static str,
-    /// How.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// How a picture shows its figures: always the median, with whiskers for the quartiles.
+/// Form of a picture. It always shows medians, with whiskers for the quartiles.
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// A bar a server, in groups. If the longest is more than 20 times the shortest, the scale is
-    /// logarithmic, and says so.
+    /// A bar per server, in groups. The scale is logarithmic, and marked so, if the longest bar is
+    /// more than 20 times the shortest.
     Bars(Vec<Group>),
-    /// Latency by percentile, a panel a load (its label and scenario), for these servers.
+    /// Latency by percentile of these servers, with a panel per load (label and scenario).
     Percentiles {
         /// Label and scenario.
         loads: Vec<(&'static str, &'static str)>,
-        /// Whom to show.
+        /// The servers.
         servers: Vec<&'static str>,
     },
-    /// A line a server over a number that differs by scenario.
+    /// A line per server over a number that differs by scenario.
     Lines {
         /// The figure.
         figure: &'static str,
-        /// What the number is.
+        /// The name of the number.
         along: &'static str,
-        /// The number, and the scenario in which it was so.
+        /// The number, and its scenario.
         points: Vec<(f64, &'static str)>,
     },
 }
@@ -54,7 +53,7 @@ pub enum Kind {
 /// Bars that belong together: every server that has a figure in a scenario.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// What stands above them, if anything.
+    /// Label above the bars, possibly empty.
     pub label: &'static str,
     /// The scenario.
     pub scenario: &'static str,
@@ -65,7 +64,7 @@ pub struct Group {
 /// A line of the README's table.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What it is, with the unit.
+    /// Its text with the unit.
     pub text: &'static str,
     /// The scenario.
     pub scenario: &'static str,
@@ -82,7 +81,7 @@ impl Default for Layout {
 const CPU: &str = figure::SERVER_CPU_US;
 const SALES: &str = figure::SALES_PER_S;
 
-/// `quick` names its scenarios by the connections; a run has the one name or the other.
+/// `quick` has its own names of scenarios. A run has one name or the other.
 fn charts() -> Vec<Chart> {
     let bars = |name, title, groups: &[(&'static str, &'static str, &'static str)]| {
         let group = |&(label, scenario, figure): &_| Group { label, scenario, figure };
@@ -113,17 +112,17 @@ fn charts() -> Vec<Chart> {
         ),
         bars(
             "rejections-pipelined",
-            "CPU per rejection, 16 requests at a time, us",
+            "CPU per rejection, 16 pipelined, us",
             &[("", "rejections_pipelined16", CPU)],
         ),
         bars(
             "rejections-connection-each",
-            "CPU per rejection, a connection each, us",
+            "CPU per rejection, one connection per request, us",
             &[("", "rejections_connection_each", CPU), ("", "rejections_connection_each_c64", CPU)],
         ),
         bars(
             "sales",
-            "Sales per second, by ledger",
+            "Sales per second by ledger",
             &[
                 ("Redis, in memory", "sales_redis_memory", SALES),
                 ("Redis, synced each second", "sales_redis_everysec", SALES),
@@ -138,10 +137,10 @@ fn charts() -> Vec<Chart> {
         ),
         bars(
             "headline",
-            "A sale from the first request on, s",
+            "Headline: seconds since the first request",
             &[
-                ("until the last ticket was sold", "headline", figure::LAST_GRANT_S),
-                ("until everybody had an answer", "headline", figure::LAST_ANSWER_S),
+                ("until the last ticket", "headline", figure::LAST_GRANT_S),
+                ("until the last answer", "headline", figure::LAST_ANSWER_S),
             ],
         ),
         Chart {
@@ -149,9 +148,9 @@ fn charts() -> Vec<Chart> {
             title: "Latency by percentile, open loop, us",
             kind: Kind::Percentiles {
                 loads: vec![
-                    ("50 % of the most", "open_50"),
-                    ("70 % of the most", "open_70"),
-                    ("90 % of the most", "open_90"),
+                    ("50 % of the capacity", "open_50"),
+                    ("70 % of the capacity", "open_70"),
+                    ("90 % of the capacity", "open_90"),
                 ],
                 servers: vec!["floor", "stampede"],
             },
@@ -184,7 +183,7 @@ fn charts() -> Vec<Chart> {
         ),
         bars(
             "tls-connections",
-            "CPU per rejection over TLS, a connection each, us",
+            "CPU per rejection over TLS, one connection per request, us",
             &[
                 ("full handshake", "tls_connection_full", CPU),
                 ("resumed", "tls_connection_resumed", CPU),
@@ -203,36 +202,16 @@ fn charts() -> Vec<Chart> {
     ]
 }
 
+/// A few lines, first those of a shop. The article's anonymous GET is the exception. `summary.md` has
+/// everything.
 fn lines() -> Vec<Line> {
     let line = |(text, scenario, figure)| Line { text, scenario, figure };
     let all = [
-        // What a shop sends comes first: the article's anonymous GET is the exception.
-        ("purchases/s by POST with user, key, limit 1; Redis in memory", "shop_keyed", SALES),
-        ("the same, synced always (embedded ledger)", "shop_keyed_durable", SALES),
-        ("CPU per such purchase, Redis in memory, us", "shop_keyed", CPU),
-        ("the same of Redis", "shop_keyed", figure::REDIS_CPU_US),
-        ("p99 of such a purchase, us", "shop_keyed", figure::LATENCY_P99_US),
-        ("CPU per anonymous purchase by GET, us", "shop_get", CPU),
-        ("CPU per refusal with a new key, 64 connections, us", "refused_keyed_c64", CPU),
-        ("the same without a key", "refused_user_c64", CPU),
-        ("CPU per purchase of 1,000 hot sales, us", "hot_1000_c64", CPU),
-        ("the same of Redis", "hot_1000_c64", figure::REDIS_CPU_US),
-        ("a crowd with keys: last ticket sold after, s", "headline_keyed", figure::LAST_GRANT_S),
-        ("the same: everybody answered after, s", "headline_keyed", figure::LAST_ANSWER_S),
-        ("CPU per rejection, kept connections, us", "rejections_keepalive", CPU),
-        ("CPU per rejection, kept connections, us", "rejections_keepalive_c64", CPU),
-        ("the same, 16 requests at a time", "rejections_pipelined16", CPU),
-        ("the same, a connection each", "rejections_connection_each", CPU),
-        ("the same, a connection each", "rejections_connection_each_c64", CPU),
-        ("sales/s, Redis in memory", "sales_redis_memory", SALES),
-        ("sales/s, Redis in memory", "sales_redis_c64", SALES),
-        ("sales/s, Redis synced each second", "sales_redis_everysec", SALES),
-        ("sales/s, Redis synced always", "sales_redis_always", SALES),
-        ("sales/s, embedded ledger, synced always", "sales_embedded", SALES),
-        ("sales/s, embedded ledger, synced always", "sales_embedded_c64", SALES),
-        ("an anonymous crowd: last ticket sold after, s", "headline", figure::LAST_GRANT_S),
-        ("the same: everybody answered after, s", "headline", figure::LAST_ANSWER_S),
-        ("p99.9 at 70 % of the most load, us", "open_70", figure::LATENCY_P999_US),
+        ("purchases/s, Redis in memory", "shop_keyed", SALES),
+        ("purchases/s, durable (embedded ledger)", "shop_keyed_durable", SALES),
+        ("CPU per purchase, us", "shop_keyed", CPU),
+        ("CPU per rejection, us", "rejections_keepalive", CPU),
+        ("CPU per rejection, us", "rejections_keepalive_c64", CPU),
         ("memory per idle connection, KiB", "idle_connections", figure::CONNECTION_KIB),
     ];
     all.map(line).to_vec()

@@ -1,11 +1,10 @@
-//! From raw figures to something worth looking at: `summary.md`, pictures, and a few lines of the
-//! README.
+//! Turns raw figures into `summary.md`, pictures, and the lines of the README.
 //!
-//! All of it works on the rows alone, so that a report can be made anew from a run's `raw.csv`
-//! ([`again`]). Read in this order: [`spread`] has the median of the rounds and the ratios within
-//! them; [`mod@promises`] the verdicts; [`noise`] how far they are to be trusted; [`tables`] every
-//! figure, [`comparison`] an old and a new build; [`layout`] says which pictures there are, [`charts`] draws them with what [`draw`] has;
-//! [`readme`] keeps the README's table.
+//! Reads only the rows, so a report can be written again from a run's `raw.csv` ([`again`]). Read in
+//! this order: [`spread`] has the median of the rounds and the ratios within them; [`mod@promises`]
+//! the verdicts; [`noise`] their reliability; [`tables`] every figure; [`comparison`] an old and a new
+//! build; [`layout`] lists the pictures; [`charts`] draws them with [`draw`]; [`readme`] writes the
+//! README's table.
 
 use std::fs;
 use std::path::Path;
@@ -25,15 +24,15 @@ pub mod readme;
 pub mod again;
 
 pub use layout::{Chart, Layout};
+pub use noise::ROUNDS_MIN;
 pub use promises::{Limit, Promise, promises};
 pub use spread::{Place, Spread, median};
 
 use crate::error::{Because, Result};
 use crate::rows::Row;
 
-/// Writes `summary.md` and the pictures of what was measured into a run's folder, and returns what
-/// matters most: the promises. `heading` says what was run on what; it must have no second-level
-/// heading of its own.
+/// Writes `summary.md` and the pictures into a run's folder, and returns the verdicts. `heading`
+/// describes the run and must have no second-level heading.
 pub fn write(
     folder: &Path,
     heading: &str,
@@ -56,7 +55,7 @@ pub fn write(
     Ok(format!("{noise}\n{promised}"))
 }
 
-/// Draws what can be drawn, and returns the section of `summary.md` that shows it.
+/// Draws the pictures that have figures, and returns their section of `summary.md`.
 fn pictures(folder: &Path, layout: &Layout, rows: &[Row]) -> Result<String> {
     let mut out = String::new();
     for chart in &layout.charts {
@@ -70,7 +69,7 @@ fn pictures(folder: &Path, layout: &Layout, rows: &[Row]) -> Result<String> {
         return Ok(out);
     }
     Ok(format!(
-        "## Pictures\n\nMedians of the rounds; whiskers reach from quartile to quartile.\n\n{out}"
+        "## Pictures\n\nBars show medians of the rounds. Whiskers reach from quartile to quartile.\n\n{out}"
     ))
 }
 

@@ -1,12 +1,12 @@
-//! What is promised, and the verdicts.
+//! Promises and their verdicts.
 
 use std::fmt::Write;
 
-use super::noise::ROUNDS_MIN;
+use super::noise::objection;
 use super::spread::{Place, Spread, median, ratios, values};
 use crate::rows::Row;
 
-/// What is promised of a figure.
+/// A promise: the limit of a figure or of a ratio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
     /// It may not be more.
@@ -15,7 +15,7 @@ pub enum Limit {
     AtLeast(f64),
     /// It may not happen in any round: the worst one decides.
     Never,
-    /// Shown for its own sake.
+    /// No limit: the figure is only shown.
     None,
 }
 
@@ -26,13 +26,13 @@ enum To {
     Nothing,
     /// Another figure.
     Figure(Place),
-    /// Of these, the one whose median is the least.
+    /// The figure with the least median of these.
     Cheapest(&'static [Place]),
-    /// As the first of these three, and the whole by the ratio of the other two.
+    /// The ratio to the first, divided by the ratio of the second to the third.
     Ratio(Place, Place, Place),
 }
 
-/// A figure, or a ratio, and what is promised of it.
+/// A figure or a ratio, and its limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Promise {
     text: &'static str,
@@ -43,38 +43,38 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// Of a figure as it is. `text` says what it is, for the table.
+    /// A promise on a figure. `text` is its name in the table.
     pub const fn new(text: &'static str, limit: Limit, of: Place) -> Self {
         Self { text, limit, of, to: To::Nothing, note: None }
     }
 
-    /// Of its ratio to another figure.
+    /// A promise on the ratio to another figure.
     #[must_use]
     pub const fn to(self, other: Place) -> Self {
         Self { to: To::Figure(other), ..self }
     }
 
-    /// Of its ratio to the cheapest of these, which the table then names: a limit of 1 says "below
-    /// every peer".
+    /// A promise on the ratio to the cheapest of these, which the table names. A limit of 1 means
+    /// "below every peer".
     #[must_use]
     pub const fn to_cheapest(self, peers: &'static [Place]) -> Self {
         Self { to: To::Cheapest(peers), ..self }
     }
 
-    /// Of its ratio to `own`, divided by the ratio of `other` to `base`: how much better or worse we
-    /// bear something than another does.
+    /// A promise on the ratio to `own`, divided by the ratio of `other` to `base`: the relative change
+    /// of stampede, compared with that of another server.
     #[must_use]
     pub const fn to_ratio(self, own: Place, (other, base): (Place, Place)) -> Self {
         Self { to: To::Ratio(own, other, base), ..self }
     }
 
-    /// What was tried and where the time goes: said unless the promise is met.
+    /// An explanation, shown unless the promise is met.
     #[must_use]
     pub const fn note(self, note: &'static str) -> Self {
         Self { note: Some(note), ..self }
     }
 
-    /// Its values by round, and the peer that was the cheapest if it is compared to that.
+    /// Its values by round, and the cheapest peer if it compares with that.
     fn values<'a>(&self, rows: &'a [Row]) -> (Vec<(u32, f64)>, Option<&'a str>)
     where
         Self: 'a,
@@ -95,7 +95,24 @@ impl Promise {
         }
     }
 
-    /// Whether anything of it was measured.
+    /// The scenarios of its figures.
+    fn scenarios(&self) -> Vec<&'static str> {
+        let others: &[Place] = match &self.to {
+            To::Nothing => &[],
+            To::Figure(place) => &[*place],
+            To::Cheapest(peers) => peers,
+            To::Ratio(own, other, base) => &[*own, *other, *base],
+        };
+        std::iter::once(&self.of).chain(others).map(|(scenario, ..)| *scenario).collect()
+    }
+
+    /// Its text and its limit, as the table shows them. `None`: it has no limit.
+    #[cfg(test)]
+    pub fn limited(&self) -> Option<(&'static str, String)> {
+        (self.limit != Limit::None).then(|| (self.text, self.limit.shown()))
+    }
+
+    /// Whether any of its figures was measured.
     pub fn measured(&self, rows: &[Row]) -> bool {
         !self.values(rows).0.is_empty()
     }
@@ -106,18 +123,19 @@ fn cheapest(rows: &[Row], peers: &'static [Place]) -> Option<Place> {
     medians.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(peer, _)| peer)
 }
 
-/// The table of promises and verdicts, and what there is to say about those that are not met.
+/// The table of promises and verdicts, and the notes on promises that are not met.
 pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
     if promised.is_empty() {
         return String::new();
     }
     let mut out = String::from(
-        "## What is promised\n\n\
-         Each ratio is taken within a round; then the median of the rounds, their quartiles and \
-         their range. \"Met\" and \"not met\": both quartiles are on that side of the limit. \
-         \"No verdict\": the limit lies between the quartiles, so other rounds could have said \
-         otherwise. Of what may not happen at all the worst round decides.\n\n\
-         | of what | limit | median | p25–p75 | min–max | rounds | verdict |\n\
+        "## Promises\n\n\
+         Each ratio divides two figures of the same round. The table has the median of the rounds, \
+         their quartiles and their range. \"Met\" and \"not met\": both quartiles are on that side of \
+         the limit. \"No verdict\": the limit lies between the quartiles, fewer than 4 rounds measured \
+         the promise, or other programs used 10 % or more of the processors' time. The worst round \
+         decides on events that must never happen.\n\n\
+         | promise | limit | median | p25–p75 | min–max | rounds | verdict |\n\
          |---|---|---|---|---|---|---|\n",
     );
     let mut notes = String::new();
@@ -135,7 +153,8 @@ pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
             continue;
         };
         let Spread { median, p25, p75, min, max, count } = spread;
-        let verdict = promise.limit.verdict(&spread);
+        let objection = objection(rows, &promise.scenarios(), count);
+        let verdict = promise.limit.verdict(&spread, objection);
         let _ = writeln!(
             out,
             "| {text} | {limit} | {median:.3} | {p25:.3}–{p75:.3} | {min:.3}–{max:.3} | {count} | \
@@ -146,7 +165,7 @@ pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
         }
     }
     if !notes.is_empty() {
-        out.push_str("\nOf what is not met, or has no verdict:\n\n");
+        out.push_str("\nNotes on promises that are not met or have no verdict:\n\n");
         out.push_str(&notes);
     }
     out
@@ -162,7 +181,7 @@ impl Limit {
         }
     }
 
-    /// Whether the quartile that is nearer to breaking it holds it too.
+    /// Whether the worse quartile holds the limit, too.
     fn is_met(self, spread: &Spread) -> bool {
         if self == Self::Never {
             return self.met(spread.max);
@@ -170,22 +189,24 @@ impl Limit {
         self.met(spread.p25) && self.met(spread.p75)
     }
 
-    /// The quartiles decide. Where the limit lies between them, nothing is claimed.
-    fn verdict(self, spread: &Spread) -> String {
+    /// The verdict by the quartiles, unless there is an `objection` to the run. A limit between the
+    /// quartiles gives no verdict.
+    fn verdict(self, spread: &Spread, objection: Option<String>) -> String {
         match self {
             Self::None => return String::new(),
             Self::Never if self.is_met(spread) => return "met".into(),
             Self::Never => return "**not met**".into(),
             Self::AtMost(_) | Self::AtLeast(_) => {}
         }
+        if let Some(objection) = objection {
+            return objection;
+        }
         let broken = !self.met(spread.p25) && !self.met(spread.p75);
-        let verdict = match (self.is_met(spread), broken) {
-            (true, _) => "met",
-            (_, true) => "**not met**",
-            _ => "no verdict",
-        };
-        let doubt = if spread.count < ROUNDS_MIN { " (few rounds)" } else { "" };
-        format!("{verdict}{doubt}")
+        match (self.is_met(spread), broken) {
+            (true, _) => "met".into(),
+            (_, true) => "**not met**".into(),
+            _ => "no verdict".into(),
+        }
     }
 
     fn shown(self) -> String {
@@ -201,7 +222,7 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::figure::SERVER_CPU_US;
+    use crate::rows::figure::{CORES_MS, OTHER_CPU_MS, SERVER_CPU_US};
 
     const OURS: Place = ("rejections", "stampede", SERVER_CPU_US);
     const FLOOR: Place = ("rejections", "floor", SERVER_CPU_US);
@@ -220,26 +241,48 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_taken_within_a_round_and_judged_by_their_median() {
-        // The machine is twice as slow in the second round; the third lacks the floor.
+    fn promises_are_judged_by_the_median_ratio_per_round() {
+        // The machine is twice as slow in every other round; the fifth lacks the floor.
         let to_floor = Promise::new("to the floor", Limit::AtMost(1.15), OURS).to(FLOOR);
         let promised = [to_floor.note("tried"), Promise::new("lacking", Limit::AtMost(1.0), AXUM)];
+        let floor = [10.0, 20.0, 10.0, 20.0];
         let met =
-            promises(&promised, &rows(&[(OURS, &[11.0, 22.0, 99.0]), (FLOOR, &[10.0, 20.0])]));
-        assert!(met.contains(
-            "| to the floor | ≤ 1.150 | 1.100 | 1.100–1.100 | 1.100–1.100 | 2 | met (few rounds) |"
-        ));
+            promises(&promised, &rows(&[(OURS, &[11.0, 22.0, 11.0, 22.0, 99.0]), (FLOOR, &floor)]));
+        assert!(
+            met.contains(
+                "| to the floor | ≤ 1.150 | 1.100 | 1.100–1.100 | 1.100–1.100 | 4 | met |"
+            )
+        );
         assert!(met.contains("| lacking | ≤ 1.000 | – | – | – | 0 | not measured |"));
         assert!(!met.contains("tried"));
-        let not = promises(&promised, &rows(&[(OURS, &[12.0, 24.0]), (FLOOR, &[10.0, 20.0])]));
-        assert!(not.contains("| **not met** (few rounds) |"));
+        let not = promises(&promised, &rows(&[(OURS, &[12.0, 24.0, 12.0, 24.0]), (FLOOR, &floor)]));
+        assert!(not.contains("| **not met** |"));
         assert!(not.contains("- to the floor: tried\n"));
     }
 
     #[test]
+    fn few_rounds_or_a_busy_machine_give_no_verdict() {
+        let to_floor = [Promise::new("to the floor", Limit::AtMost(1.15), OURS).to(FLOOR)];
+        let few = rows(&[(OURS, &[9.0; 3]), (FLOOR, &[10.0; 3])]);
+        assert!(promises(&to_floor, &few).contains("| 3 | no verdict: 3 of 4 rounds |"));
+        let machine = |figure| ("rejections", "floor", figure);
+        let busy = rows(&[
+            (OURS, &[9.0; 4]),
+            (FLOOR, &[10.0; 4]),
+            (machine(OTHER_CPU_MS), &[500.0; 4]),
+            (machine(CORES_MS), &[2_000.0; 4]),
+        ]);
+        assert!(promises(&to_floor, &busy).contains("| 4 | no verdict: 25 % foreign CPU |"));
+        // A lost sale is a lost sale on any machine.
+        let never = [Promise::new("lost", Limit::Never, OURS)];
+        assert!(promises(&never, &busy).contains("| **not met** |"));
+    }
+
+    #[test]
     fn both_quartiles_must_agree_for_a_verdict() {
-        let verdict =
-            |limit: Limit, values: [f64; 4]| limit.verdict(&Spread::of(values).expect("values"));
+        let verdict = |limit: Limit, values: [f64; 4]| {
+            limit.verdict(&Spread::of(values).expect("values"), None)
+        };
         assert_eq!(verdict(Limit::AtMost(1.1), [0.9, 1.0, 1.0, 1.05]), "met");
         // The median says yes, then no: neither is enough.
         assert_eq!(verdict(Limit::AtMost(1.1), [0.9, 1.0, 1.15, 1.3]), "no verdict");
@@ -264,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_of_ratios_compares_what_two_can_bear() {
+    fn a_ratio_of_ratios_compares_the_growth_of_two_servers() {
         let many = |server| ("many", server, SERVER_CPU_US);
         let (ours, theirs) = (many("stampede"), many("floor"));
         let rows = rows(&[(ours, &[12.0]), (OURS, &[10.0]), (theirs, &[9.0]), (FLOOR, &[6.0])]);

@@ -1,42 +1,41 @@
-//! The table of results in the README, between two markers: all else is its writer's.
+//! The table of results in the README, between two markers. The remainder of the README is written by
+//! hand.
 //!
-//! It leads with what a shop sends (a purchase with a user and a key), as [`layout`](super::layout) has
-//! the lines and the pictures; a run that did not measure that leads with what it has.
+//! Every comparison is a ratio of figures from the same round, with its quartiles: medians of single
+//! columns may come from different rounds, so a peer could look cheaper than it is. The table leads with
+//! what a shop sends (a purchase with a user and a key); [`layout`](super::layout) has its lines.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::charts::more_is_better;
-use super::layout::{FLOORS, Layout, Line};
+use super::layout::{Layout, Line};
 use super::noise;
-use super::spread::servers;
-use super::tables::{shown, to_floor};
+use super::spread::{Spread, ratios, servers, spread, values};
+use super::tables::shown;
 use crate::error::{Because, Result, fail};
 use crate::rows::Row;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 const OURS: &str = "stampede";
+/// Other servers per line: those with the best figures relative to stampede.
+const OTHERS_MAX: usize = 4;
 
-/// Writes the README's table anew from the rows of the run in `folder`, whose `versions.txt` says
-/// when and on what it was. Fails, and changes nothing, unless there is each marker once, in order.
+/// Updates the README's table from the rows of the run in `folder`, whose `versions.txt` has its date
+/// and machine. Fails, and changes nothing, unless each marker occurs once, in order.
 pub fn refresh(readme: &Path, rows: &[Row], layout: &Layout, folder: &Path) -> Result<()> {
     let text = fs::read_to_string(readme).because(|| format!("reading {}", readme.display()))?;
     let versions = folder.join("versions.txt");
     let versions = fs::read_to_string(&versions)
         .because(|| format!("reading {}, for the date and the processor", versions.display()))?;
     let link = link(readme, folder)?;
-    let pictures = layout.charts.iter().filter_map(|chart| {
-        let file = format!("{}.svg", chart.name);
-        folder.join(&file).is_file().then(|| (chart.title, format!("{link}/{file}")))
-    });
-    let section = section(rows, &layout.lines, &versions, &link, &pictures.collect::<Vec<_>>());
+    let section = section(rows, &layout.lines, &versions, &link);
     let text = replaced(&text, &section?).because(|| readme.display().to_string())?;
     fs::write(readme, text).because(|| format!("writing {}", readme.display()))
 }
 
-/// The run's folder as the README calls it: below the folder that it lies in.
+/// The run's folder relative to the README's folder.
 fn link(readme: &Path, folder: &Path) -> Result<String> {
     let whole = |path: &Path| -> Result<PathBuf> {
         path.canonicalize().because(|| format!("looking for {}", path.display()))
@@ -46,7 +45,7 @@ fn link(readme: &Path, folder: &Path) -> Result<String> {
     match below.and_then(Path::to_str) {
         Some(link) => Ok(link.to_owned()),
         None => fail(format!(
-            "{} is not below the folder of {}, so it can't be linked",
+            "{} is not below the folder of {}, so the table can't link to the run",
             folder.display(),
             readme.display()
         )),
@@ -57,22 +56,16 @@ fn replaced(text: &str, section: &str) -> Result<String> {
     for marker in [BEGIN, END] {
         let count = text.matches(marker).count();
         if count != 1 {
-            return fail(format!("the marker {marker} must be there once, and is {count} times"));
+            return fail(format!("the marker {marker} must occur once, but occurs {count} times"));
         }
     }
     match text.split_once(BEGIN).map(|(before, rest)| (before, rest.split_once(END))) {
         Some((before, Some((_, after)))) => Ok(format!("{before}{BEGIN}\n{section}{END}{after}")),
-        _ => fail(format!("the marker {END} must come behind {BEGIN}")),
+        _ => fail(format!("the marker {END} must come after {BEGIN}")),
     }
 }
 
-fn section(
-    rows: &[Row],
-    lines: &[Line],
-    versions: &str,
-    link: &str,
-    pictures: &[(&str, String)],
-) -> Result<String> {
+fn section(rows: &[Row], lines: &[Line], versions: &str, link: &str) -> Result<String> {
     let of = |name: &str| {
         let line = versions.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or("unknown").to_owned()
@@ -80,49 +73,64 @@ fn section(
     let rounds = rows.iter().map(|row| row.round).max().unwrap_or(0);
     let table: String = lines.iter().filter_map(|line| table_line(rows, line)).collect();
     if table.is_empty() {
-        return fail("nothing of this run belongs into the README");
+        return fail("this run has no figure for the README");
     }
     let date = of("date");
-    let mut out = format!(
-        "{}, {}, medians of up to {rounds} rounds; quartiles, commands and raw data are in \
-         [`{link}`]({link}/summary.md). \"× floor\" is the median of the ratios within rounds.{}\n\n\
-         | | stampede | × floor | floor | others, the best first |\n|---|---:|---:|---:|---|\n{table}",
+    let rounds_noun = if rounds == 1 { "round" } else { "rounds" };
+    let few = if rounds < noise::ROUNDS_MIN {
+        format!(" **Quartiles of fewer than {} rounds mean little.**", noise::ROUNDS_MIN)
+    } else {
+        String::new()
+    };
+    Ok(format!(
+        "{}, {}, medians of up to {rounds} {rounds_noun}. `0.50 (0.45–0.55) × nginx` means: \
+         stampede's figure was half of nginx's figure of the same round, in the median round, and \
+         between 0.45 and 0.55 of it in half of the rounds. Each line has up to {OTHERS_MAX} of \
+         the strongest others.{few} [All figures, commands and raw data]({link}/summary.md).\n\n\
+         | | stampede | × others, in the same rounds |\n|---|---:|---|\n{table}",
         date.split(' ').next().unwrap_or_default(),
         of("cpu"),
-        noise::floors(rows).map_or_else(String::new, |noise| format!(" {noise}")),
-    );
-    if let [(title, file), others @ ..] = pictures {
-        // Writing to a String can't fail.
-        let _ = writeln!(out, "\n![{title}]({file})");
-        let links: Vec<_> =
-            others.iter().map(|(title, file)| format!("[{title}]({file})")).collect();
-        if !links.is_empty() {
-            let _ = writeln!(out, "\nAs pictures too: {}.", links.join("; "));
-        }
-    }
-    Ok(out)
+    ))
 }
 
-/// `None`: we have no such figure.
+/// `None`: stampede has no such figure.
 fn table_line(rows: &[Row], Line { text, scenario, figure }: &Line) -> Option<String> {
-    let mut all = servers(rows, scenario, figure);
-    if more_is_better(figure) {
-        all.reverse();
+    let of = |server| values(rows, (scenario, server, figure));
+    let ours = of(OURS);
+    let median = spread(rows, (scenario, OURS, figure))?.median;
+    let all = servers(rows, scenario, figure);
+    let others = all.iter().map(|(server, _)| *server).filter(|server| *server != OURS);
+    let mut pairs: Vec<(&str, Spread)> = others
+        .filter_map(|server| {
+            let ratios = ratios(&ours, &of(server)).into_iter().map(|(_, ratio)| ratio);
+            Some((server, Spread::of(ratios)?))
+        })
+        .collect();
+    // The strongest first.
+    pairs.sort_by(|(_, a), (_, b)| a.median.total_cmp(&b.median));
+    if !more_is_better(figure) {
+        pairs.reverse();
     }
-    let value = |name: &str| all.iter().find(|(server, _)| *server == name);
-    let (_, ours) = value(OURS)?;
-    let floor = FLOORS.iter().find_map(|floor| value(floor));
-    let others = all.iter().filter(|(server, _)| *server != OURS && !FLOORS.contains(server));
-    let others: Vec<_> =
-        others.map(|(server, spread)| format!("{server} {}", shown(spread.median))).collect();
-    let or_none = |shown: Option<String>| shown.unwrap_or_else(|| "–".into());
-    Some(format!(
-        "| {text} | {} | {} | {} | {} |\n",
-        shown(ours.median),
-        or_none(to_floor(rows, scenario, OURS, figure).map(|ratio| format!("{ratio:.2}"))),
-        or_none(floor.map(|(_, spread)| shown(spread.median))),
-        or_none(Some(others.join(", ")).filter(|others| !others.is_empty())),
-    ))
+    let shown_pairs: Vec<_> = pairs
+        .iter()
+        .take(OTHERS_MAX)
+        .map(|(server, Spread { median, p25, p75, .. })| {
+            format!("{} ({}–{}) × {server}", ratio(*median), ratio(*p25), ratio(*p75))
+        })
+        .collect();
+    let pairs = if shown_pairs.is_empty() { "–".into() } else { shown_pairs.join(", ") };
+    Some(format!("| {text} | {} | {pairs} |\n", shown(median)))
+}
+
+/// A ratio with two significant digits.
+fn ratio(value: f64) -> String {
+    let digits = match value {
+        value if value >= 99.95 => 0,
+        value if value >= 9.995 => 1,
+        value if value >= 0.0995 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]
@@ -147,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_between_the_markers_is_written_anew() {
+    fn only_the_text_between_the_markers_is_replaced() {
         let text = format!("before {BEGIN}\nold\n{END} after\n");
         let new = replaced(&text, "new\n").expect("replaced");
         assert_eq!(new, format!("before {BEGIN}\nnew\n{END} after\n"));
@@ -158,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn purchases_of_a_shop_come_first_where_they_were_measured() {
+    fn shop_purchases_come_first_when_measured() {
         let row = |scenario: &'static str, figure: &'static str| {
             let (scenario, server, figure) = (scenario.into(), OURS.into(), figure.into());
             Row { round: 1, scenario, server, figure, value: 1.0 }
@@ -166,13 +174,13 @@ mod tests {
         let rejections = row("rejections_keepalive", SERVER_CPU_US);
         let lines = Layout::default().lines;
         let first = |rows: &[Row]| {
-            let section = section(rows, &lines, "", "run", &[]).expect("a section");
+            let section = section(rows, &lines, "", "run").expect("a section");
             let line = section.lines().find(|line| line.starts_with("| ") && line.contains("1.00"));
             line.expect("a line").to_owned()
         };
-        assert!(first(std::slice::from_ref(&rejections)).starts_with("| CPU per rejection, kept"));
+        assert!(first(std::slice::from_ref(&rejections)).starts_with("| CPU per rejection, us"));
         let both = [rejections, row("shop_keyed", SALES_PER_S)];
-        assert!(first(&both).starts_with("| purchases/s by POST with user, key"));
+        assert!(first(&both).starts_with("| purchases/s, Redis in memory"));
     }
 
     #[test]
@@ -185,7 +193,6 @@ mod tests {
             "date: 2026-01-31 10:00:00 UTC\ncpu: Fast, 2 cores\n",
         )
         .expect("versions");
-        fs::write(folder.join("headline.svg"), "").expect("a picture");
         let readme = home.path().join("README.md");
         fs::write(&readme, format!("# Us\n\n{BEGIN}\n{END}\n\nEnd\n")).expect("a README");
         let line = |text, figure| Line { text, scenario: "all", figure };
@@ -197,12 +204,13 @@ mod tests {
         let layout = Layout { lines, ..Layout::default() };
         refresh(&readme, &rows(), &layout, &folder).expect("refreshed");
         let text = fs::read_to_string(&readme).expect("a README");
-        let wanted = "2026-01-31, Fast, 2 cores, medians of up to 1 rounds";
+        let wanted = "2026-01-31, Fast, 2 cores, medians of up to 1 round.";
         assert!(text.starts_with(&format!("# Us\n\n{BEGIN}\n{wanted}")), "{text}");
-        assert!(text.contains("[`bench/runs/today`](bench/runs/today/summary.md)"));
-        assert!(text.contains("| CPU, us | 7.00 | 1.17 | 6.00 | axum 8.00, nginx 9.00 |\n"));
-        assert!(text.contains("| sales/s | 62,000 | – | – | nginx_lua 20,000, article 9,000 |\n"));
-        assert!(text.contains("](bench/runs/today/headline.svg)\n"));
+        assert!(text.contains("[All figures, commands and raw data](bench/runs/today/summary.md)"));
+        assert!(text.contains("| CPU, us | 7.00 | 1.17 (1.17–1.17) × floor, 0.88 (0.88–0.88) × axum, 0.78 (0.78–0.78) × nginx |\n"));
+        assert!(text.contains(
+            "| sales/s | 62,000 | 3.10 (3.10–3.10) × nginx_lua, 6.89 (6.89–6.89) × article |\n"
+        ));
         assert!(!text.contains("never") && text.ends_with(&format!("{END}\n\nEnd\n")));
 
         let before = fs::read_to_string(&readme).expect("a README");

@@ -1,38 +1,38 @@
-//! Where a figure stands, and how its rounds spread.
+//! The place of a figure, and the spread of its rounds.
 
 use crate::rows::Row;
 
-/// Where a figure stands: scenario, server, figure.
+/// The place of a figure: scenario, server, figure.
 pub type Place = PlaceIn<'static>;
 
-/// A [`Place`] whose names may have been read from a file.
+/// A [`Place`] with borrowed names, such as from a file.
 pub type PlaceIn<'a> = (&'a str, &'a str, &'a str);
 
 /// Median, quartiles and range of the rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// The middle one, or between the middle two.
+    /// The median.
     pub median: f64,
-    /// A quarter of them is not more.
+    /// The lower quartile.
     pub p25: f64,
-    /// A quarter of them is not less.
+    /// The upper quartile.
     pub p75: f64,
     /// The least.
     pub min: f64,
     /// The most.
     pub max: f64,
-    /// How many there are.
+    /// Number of values.
     pub count: usize,
 }
 
 impl Spread {
-    /// Of these values. `None`: there are none.
+    /// The spread of these values. `None`: there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
         let count = values.len();
-        // Between two values in proportion, so that the quartiles of few rounds don't jump.
+        // Interpolates between two values, so the quartiles of few rounds do not jump.
         let quantile = |share: f64| {
             let at = share * (count - 1) as f64;
             let (below, above) = (values[at.floor() as usize], values[at.ceil() as usize]);
@@ -49,8 +49,8 @@ pub fn values(rows: &[Row], (scenario, server, figure): PlaceIn) -> Vec<(u32, f6
     rows.iter().filter(is).map(|row| (row.round, row.value)).collect()
 }
 
-/// The ratios of two figures, taken within each round in which both were measured: the machine's
-/// mood mostly cancels out.
+/// The ratios of two figures within each round that measured both. This cancels most of the machine's
+/// variation.
 pub fn ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<(u32, f64)> {
     let ratio = |&(round, value): &(u32, f64)| {
         let (_, to) = to.iter().find(|(other, _)| *other == round)?;
@@ -59,12 +59,12 @@ pub fn ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<(u32, f64)> {
     of.iter().filter_map(ratio).collect()
 }
 
-/// How a figure spreads over the rounds in which it was measured.
+/// The spread of a figure over its rounds.
 pub fn spread(rows: &[Row], place: PlaceIn) -> Option<Spread> {
     Spread::of(values(rows, place).into_iter().map(|(_, value)| value))
 }
 
-/// The median of a figure over the rounds in which it was measured.
+/// The median of a figure over its rounds.
 pub fn median(rows: &[Row], place: PlaceIn) -> Option<f64> {
     spread(rows, place).map(|spread| spread.median)
 }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_count_lies_between() {
+    fn the_median_of_an_even_count_is_interpolated() {
         let spread = Spread::of([4.0, 1.0, 2.0, 3.0]).expect("values");
         let wanted = Spread { median: 2.5, p25: 1.75, p75: 3.25, min: 1.0, max: 4.0, count: 4 };
         assert_eq!(spread, wanted);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_needs_both_sides_in_its_round() {
+    fn a_ratio_needs_both_values_of_a_round() {
         let ratios = ratios(&[(1, 4.0), (2, 6.0), (3, 1.0)], &[(1, 2.0), (3, 0.0)]);
         assert_eq!(ratios, [(1, 2.0)]);
     }

@@ -1,4 +1,4 @@
-//! The tables of what was measured: one a scenario to compare the servers by, and one of everything.
+//! The tables of figures: one per scenario to compare servers, and one of everything.
 
 use std::fmt::Write;
 
@@ -7,9 +7,9 @@ use super::noise::OF_THE_MACHINE;
 use super::spread::{Spread, ratios, scenarios, servers, spread, values};
 use crate::rows::{Row, figure};
 
-/// A column of the table of a scenario.
+/// A column of a scenario's table.
 enum Column {
-    /// Median, and the quartiles behind it.
+    /// Median with quartiles.
     Spread(&'static str, &'static str),
     /// Median alone.
     Median(&'static str, &'static str),
@@ -17,7 +17,7 @@ enum Column {
     ToFloor(&'static str),
 }
 
-/// CPU leads, throughput follows: it is bounded by the load generator too.
+/// CPU comes first. Throughput follows, because the load generator bounds it too.
 const COLUMNS: [Column; 20] = [
     Column::Spread("CPU us", figure::SERVER_CPU_US),
     Column::Median("of it user", figure::SERVER_USER_US),
@@ -41,11 +41,11 @@ const COLUMNS: [Column; 20] = [
     Column::Median("KiB before", figure::RESIDENT_BEFORE_KIB),
 ];
 
-/// What servers are sorted by: the first of these that was measured.
+/// The figures that sort servers: the first measured one counts.
 const KEYS: [&str; 4] =
     [figure::SERVER_CPU_US, figure::CONNECTION_KIB, figure::LAST_ANSWER_S, figure::REDIS_CPU_US];
 
-/// One table a scenario: a line a server, the cheapest first. Only columns with figures.
+/// One table per scenario: a line per server, the cheapest first. Leaves out columns without figures.
 pub fn by_scenario(rows: &[Row]) -> String {
     let mut out = String::new();
     for scenario in scenarios(rows) {
@@ -60,8 +60,9 @@ pub fn by_scenario(rows: &[Row]) -> String {
     }
     format!(
         "## Server by server\n\n\
-         CPU is the server's, a request or, where there are sales, a sale; the cheapest server comes \
-         first. Medians of the rounds, quartiles in brackets. \"× floor\" is taken within rounds.\n\n\
+         CPU is the server's CPU per request, or per sale if the scenario sells. The cheapest server \
+         comes first. Each cell has the median of the rounds, with the quartiles in brackets. \
+         \"× floor\" divides two figures of the same round.\n\n\
          {out}"
     )
 }
@@ -118,7 +119,7 @@ impl Column {
     }
 }
 
-/// The median of a figure's ratios to the floor's. `None`: one of the two was not measured.
+/// The median of a figure's ratios to the floor's. `None`: one of them was not measured.
 pub fn to_floor(rows: &[Row], scenario: &str, server: &str, name: &str) -> Option<f64> {
     let floors = FLOORS.iter().map(|floor| values(rows, (scenario, floor, name)));
     let floor = floors.into_iter().find(|values| !values.is_empty())?;
@@ -129,7 +130,7 @@ pub fn to_floor(rows: &[Row], scenario: &str, server: &str, name: &str) -> Optio
 /// Every figure of a server, in the order of scenarios, then by server.
 pub fn figures(rows: &[Row]) -> String {
     let mut out = String::from(
-        "## What was measured\n\n\
+        "## Measurements\n\n\
          | scenario | server | figure | median | p25–p75 | min–max |\n|---|---|---|---|---|---|\n",
     );
     for scenario in scenarios(rows) {
@@ -141,7 +142,7 @@ pub fn figures(rows: &[Row]) -> String {
                 places.push((&row.server, &row.figure));
             }
         }
-        // By server: rounds rotate the order in which servers come first.
+        // By server, because rounds rotate the order of servers.
         places.sort_by_key(|(server, _)| *server);
         for (server, name) in places {
             let Some(spread) = spread(&here, (scenario, server, name)) else { continue };
@@ -158,7 +159,7 @@ pub fn figures(rows: &[Row]) -> String {
     out
 }
 
-/// A number with as many digits as say something: `0.085`, `7.40`, `34.1`, `312`, `62,745`.
+/// A number with its significant digits: `0.085`, `7.40`, `34.1`, `312`, `62,745`.
 pub fn shown(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_compared_by_cpu_and_columns_without_figures_left_out() {
+    fn servers_are_sorted_by_cpu_and_empty_columns_omitted() {
         let rows = [
             row(1, "stampede", figure::SERVER_CPU_US, 8.0),
             row(1, "stampede", figure::REQUESTS_PER_S, 116_275.0),
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_shown_with_the_digits_that_say_something() {
+    fn numbers_are_shown_with_significant_digits() {
         let cases = [
             (0.0, "0"),
             (0.0853, "0.085"),

@@ -7,7 +7,7 @@ use crate::rows::figure;
 const SERVERS: [&str; 5] = ["floor", "stampede", "nginx", "axum", "somebody"];
 const ROUNDS: u32 = 5;
 
-/// Every figure that a picture wants, in every scenario that it wants it of.
+/// Every figure of every picture.
 fn rows(layout: &Layout) -> Vec<Row> {
     let percentiles = [
         figure::LATENCY_P50_US,
@@ -44,7 +44,7 @@ fn rows(layout: &Layout) -> Vec<Row> {
     rows
 }
 
-/// Whether every element of an XML text is ended by its own end, and nothing stands open.
+/// Whether every element of an XML text is closed in order.
 fn well_formed(text: &str) -> bool {
     let mut open = Vec::new();
     for piece in text.split('<').skip(1) {
@@ -69,7 +69,7 @@ fn well_formed(text: &str) -> bool {
 }
 
 #[test]
-fn what_is_well_formed_is_told_from_what_is_not() {
+fn malformed_xml_is_recognised() {
     assert!(well_formed("<a b=\"c\"><d/>&lt;</a>\n"));
     for bad in ["<a>", "<a></b>", "<a", "<a b=\"></a>", "<a>&</a>", "</a>"] {
         assert!(!well_formed(bad), "{bad}");
@@ -97,7 +97,7 @@ fn each_picture_names_its_servers_and_is_well_formed() {
 }
 
 #[test]
-fn a_summary_says_first_how_noisy_it_was() {
+fn a_summary_begins_with_the_noise() {
     let folder = tempfile::tempdir().expect("a folder");
     let layout = Layout::default();
     let (mut rows, cpu) = (rows(&layout), figure::SERVER_CPU_US);
@@ -107,23 +107,17 @@ fn a_summary_says_first_how_noisy_it_was() {
     assert!(printed.contains("| CPU | ≤ 1.500 |"), "{printed}");
     let text = fs::read_to_string(folder.path().join("summary.md")).expect("a summary");
     let sections: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
-    let wanted = [
-        "How noisy it was",
-        "What is promised",
-        "Pictures",
-        "Server by server",
-        "What was measured",
-    ];
+    let wanted = ["Noise", "Promises", "Pictures", "Server by server", "Measurements"];
     assert_eq!(sections, wanted.map(|title| format!("## {title}")));
     for chart in &layout.charts {
         let file = format!("{}.svg", chart.name);
         assert!(text.contains(&format!("]({file})")) && folder.path().join(&file).is_file());
     }
 
-    // What was not measured is left out.
+    // Figures that were not measured are left out.
     rows.retain(|row| row.figure == figure::SALES_PER_S);
     write(folder.path(), "# Title\n", &[], &layout, &rows).expect("written");
     let text = fs::read_to_string(folder.path().join("summary.md")).expect("a summary");
     assert!(text.contains("(sales.svg)") && !text.contains("(latency.svg)"));
-    assert!(!text.contains("## What is promised") && !text.contains("## How noisy"));
+    assert!(!text.contains("## Promises") && !text.contains("## Noise"));
 }

@@ -1,6 +1,6 @@
-//! The servers that are compared, and what each of them is asked to be.
+//! The compared servers, and their setups.
 //!
-//! `start` says how each is started, `nginx` writes its configuration.
+//! `start` has the command of each server. `nginx` writes nginx's configuration.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,28 +22,28 @@ pub enum Server {
     Floor,
     /// The bare io_uring loop.
     FloorUring,
-    /// The peer on the same coroutines.
+    /// may_minihttp, which uses the same coroutines as stampede.
     MayMinihttp,
-    /// Rust's usual framework.
+    /// axum, a common Rust framework.
     Axum,
-    /// nginx that answers from its configuration.
+    /// nginx, which answers from its configuration.
     Nginx,
-    /// nginx with Lua; sells one EVALSHA per ticket.
+    /// nginx with Lua, which sells by one EVALSHA per ticket.
     NginxLua,
-    /// axum in front of PostgreSQL; sells one statement per ticket.
+    /// axum with PostgreSQL, which sells by one statement per ticket.
     AxumPostgres,
-    /// The article's design, in Go; sells one script call per ticket.
+    /// The article's design in Go, which sells by one script call per ticket.
     Article,
-    /// The epoll loop that sells in batches.
+    /// The bare epoll loop that sells in batches.
     FloorSales,
     /// HttpArena's entry: stampede's engine without a sale.
     Httparena,
-    /// What all this is about.
+    /// The server of this project.
     Stampede,
 }
 
 impl Server {
-    /// Its name in every table.
+    /// The server's name in every table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
@@ -60,7 +60,7 @@ impl Server {
         }
     }
 
-    /// The tools that it needs beside our own programs, as [`check_tools`] knows them.
+    /// The server's tools, as [`check_tools`] knows them.
     ///
     /// [`check_tools`]: crate::machine::check_tools
     pub fn tools(self) -> &'static [&'static str] {
@@ -73,18 +73,18 @@ impl Server {
         }
     }
 
-    /// Whether it can close a connection when it is asked to: `may_minihttp` closes neither HTTP/1.0
-    /// nor `Connection: close`, so that whoever waits for that waits without end.
+    /// Whether the server can close a connection on request. `may_minihttp` closes neither HTTP/1.0
+    /// nor `Connection: close`, so a client that waits for the close waits forever.
     pub fn closes(self) -> bool {
         self != Self::MayMinihttp
     }
 }
 
-/// Where sales are kept.
+/// The ledger of a setup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ledger {
-    /// Nowhere: nothing but rejections is wanted. For stampede, whose rejections come from a sale
-    /// that is sold out, the same as `Embedded`.
+    /// None: only rejections. For stampede, whose rejections come from a sold-out sale, the same as
+    /// `Embedded`.
     None,
     /// In an embedded ledger with a folder of its own.
     Embedded,
@@ -94,42 +94,42 @@ pub enum Ledger {
     Postgres(String),
 }
 
-/// What a server is asked to be.
+/// The setup of a server.
 #[derive(Debug, Clone)]
 pub struct Setup<'a> {
-    /// The cores that it runs on.
+    /// Its cores.
     pub cores: &'a [usize],
-    /// What a floor tells everyone; others go by what is asked.
+    /// The answer of a floor. Other servers answer by target.
     pub content: Content,
-    /// Where sales are kept.
+    /// The ledger of a setup.
     pub ledger: Ledger,
-    /// Tickets of the sale `ticket`, for those that sell.
+    /// Tickets of the sale `ticket`, for servers that sell.
     pub total: u64,
     /// More options for stampede, and for the floor of a sale.
     pub options: &'a [&'a str],
-    /// With what it speaks TLS, if it does.
+    /// The certificate for TLS, if any.
     pub tls: Option<&'a Certificate>,
 }
 
-/// Where the programs are.
+/// Paths of the programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// The folder with our own programs.
+    /// The folder of the bench's programs.
     pub folder: PathBuf,
     /// The stampede to measure.
     pub stampede: PathBuf,
 }
 
 impl Programs {
-    /// The command that starts a program of ours on these cores, where it listens there.
+    /// The command of one of the bench's programs on these cores and this address.
     fn ours(&self, name: &str, cores: &str, listen: SocketAddr, more: &[&str]) -> CommandLine {
         let (program, listen) = (shown(&self.folder.join(name)), listen.to_string());
         let words = [&*program, "--listen", &listen, "--cores", cores];
         CommandLine::on_cores(cores, words.into_iter().chain(more.iter().copied()))
     }
 
-    /// The command that starts a stampede on these cores, where it listens there. The ledger must be named: the default is a
-    /// folder of whoever runs this.
+    /// The command of a stampede on these cores and this address. Name the ledger: the default is a
+    /// folder of the user.
     pub fn stampede_serve(
         &self,
         cores: &[usize],
@@ -139,7 +139,7 @@ impl Programs {
     ) -> CommandLine {
         let cores = list(cores);
         let program = shown(&self.stampede);
-        // Several may run at a time, and the control port is one.
+        // Several may run at the same time, so the control port must differ.
         let control: &[&str] =
             if options.contains(&"--control") { &[] } else { &["--control", "off"] };
         let words = [&*program, "serve", "--cores", &cores, "--listen", listen];
@@ -147,14 +147,13 @@ impl Programs {
         CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
     }
 
-    /// The command that has a stranger do this.
+    /// The command of this attack.
     pub fn stranger(&self, cores: &[usize], words: &[&str]) -> CommandLine {
         let program = shown(&self.folder.join("stranger"));
         CommandLine::on_cores(&list(cores), [&*program].into_iter().chain(words.iter().copied()))
     }
 
-    /// The command that writes the orders of a Redis into a database. `once`: until there are none
-    /// left.
+    /// The command that writes the orders of a Redis into a database. `once`: ends when none is left.
     pub fn orders(&self, core: usize, from: &str, to: &str, once: bool) -> CommandLine {
         let program = shown(&self.stampede);
         let words = [&*program, "orders", "--from", from, "--to", to];
@@ -185,7 +184,7 @@ impl Programs {
     }
 }
 
-/// `0,1`, as `taskset` and all our programs take it.
+/// `0,1`, the form of `taskset` and of all programs here.
 pub(crate) fn list(cores: &[usize]) -> String {
     cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }

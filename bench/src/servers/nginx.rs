@@ -1,4 +1,4 @@
-//! nginx's configuration: the templates in `bench/peers`, filled in and put into a folder.
+//! nginx's configuration: fills in the templates of `bench/peers` and writes them into a folder.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::secure::Certificate;
 
 /// nginx's Lua module, where Debian and Ubuntu have it.
 pub const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
-/// What that module needs.
+/// The module that the Lua module needs.
 pub const NDK_MODULE: &str = "/usr/lib/nginx/modules/ndk_http_module.so";
 
 /// nginx's stream module, where Debian and Ubuntu have it.
@@ -21,7 +21,7 @@ const STREAM: &str = include_str!("../../peers/nginx_stream.conf");
 const LUA: &str = include_str!("../../peers/nginx_lua.conf");
 const TICKET: &str = include_str!("../../peers/ticket.lua");
 
-/// Writes the configuration of an nginx that answers by itself.
+/// Writes the configuration of an nginx that answers from its configuration.
 pub fn write_plain(
     folder: &Path,
     listen: SocketAddr,
@@ -55,8 +55,8 @@ pub fn write_stream(folder: &Path, listen: SocketAddr, core: usize, upstream: &s
 /// `nginx.conf`, and sessions that all workers know.
 fn spoken(tls: Option<&Certificate>) -> Result<(&'static str, String)> {
     let Some(certificate) = tls else { return Ok(Default::default()) };
-    // Its own paths are relative to its folder.
-    let absolute = |path| std::path::absolute(path).because(|| "looking for the folder".into());
+    // nginx resolves relative paths in its own folder.
+    let absolute = |path| std::path::absolute(path).because(|| "finding the folder".into());
     let (file, key) = (absolute(&certificate.file)?, absolute(&certificate.key)?);
     let (file, key) = (file.display(), key.display());
     let settings = format!(
@@ -107,7 +107,7 @@ fn write(
     }
     if let Some((_, rest)) = text.split_once("{{") {
         let name = rest.split("}}").next().unwrap_or_default();
-        return fail(format!("nginx's template wants a {name} that nobody gives"));
+        return fail(format!("nginx's template has an unknown placeholder {name}"));
     }
     fs::create_dir_all(folder).because(|| format!("creating {}", folder.display()))?;
     let path = folder.join("nginx.conf");
@@ -119,7 +119,7 @@ fn processes(cores: &[usize]) -> String {
     if cores.len() == 1 {
         return "master_process off;".into();
     }
-    // A mask a worker, core 0 on the right.
+    // One mask per worker, with core 0 on the right.
     let masks: String = cores.iter().map(|&core| format!(" 1{}", "0".repeat(core))).collect();
     format!("worker_processes {};\nworker_cpu_affinity{masks};", cores.len())
 }

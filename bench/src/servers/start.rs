@@ -1,4 +1,4 @@
-//! How each server is started.
+//! Starts each server.
 
 use std::net::SocketAddr;
 
@@ -42,7 +42,7 @@ impl Lab {
         Ok(Served { secure: tls.is_some(), ..served })
     }
 
-    /// Starts an nginx that passes connections on to a server whose TLS it does not open.
+    /// Starts an nginx that passes TLS connections on to a server.
     pub fn pass_on(&mut self, core: usize, upstream: &str) -> Result<Served> {
         let (address, folder) = (free_address()?, self.fresh_folder("nginx"));
         nginx::write_stream(&folder, address, core, upstream)?;
@@ -51,7 +51,7 @@ impl Lab {
         Ok(Served { secure: true, ..served })
     }
 
-    /// The command that starts a server; what it needs is there once this returns.
+    /// The command of a server. Its prerequisites are ready when this returns.
     fn command_line(
         &self,
         server: Server,

@@ -1,5 +1,4 @@
-//! Clients that send without end and never read: a head that never ends, or requests one after the
-//! other.
+//! Clients that send endlessly and never read: an endless head, or consecutive requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,57 +15,57 @@ use crate::load::socket::{Epoll, Event, Peer, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Bytes given to a socket at a time.
+/// Bytes per write.
 const PIECE_BYTES: usize = 256 * 1024;
 /// Pause after a connection could not be opened.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// What it is told.
+/// Settings of the attack.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// Connections at a time.
+    /// Open connections.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub connections: u32,
 }
 
-/// What it did.
+/// The report of the attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Connections that were begun.
+    /// Started connections.
     pub opened: u64,
     /// Connections that the server closed or refused.
     pub closed: u64,
-    /// Connections that could not be begun.
+    /// Connections that could not be started.
     pub failed: u64,
-    /// Bytes that the system took from us.
+    /// Bytes that the system accepted.
     pub bytes: u64,
 }
 
-/// What is sent on each connection.
+/// The input per connection.
 pub struct Flood {
-    /// First, and once.
+    /// Sent once at first.
     first: Vec<u8>,
-    /// Then, over and over.
+    /// Sent repeatedly afterwards.
     again: Vec<u8>,
 }
 
 impl Flood {
-    /// A head that never ends.
+    /// An endless head.
     pub fn heads(to: SocketAddr) -> Self {
         let first = format!("GET /livez HTTP/1.1\r\nHost: {to}\r\nX: ").into_bytes();
         Self { first, again: vec![b'a'; PIECE_BYTES] }
     }
 
-    /// Requests, each of them whole.
+    /// Whole requests.
     pub fn requests(to: SocketAddr) -> Self {
         let request = request(to, TARGET);
         Self { first: Vec::new(), again: request.repeat(PIECE_BYTES / request.len()) }
     }
 
-    /// What comes after so many bytes.
+    /// The next bytes after this number of bytes.
     fn after(&self, sent: u64) -> &[u8] {
         match sent.checked_sub(self.first.len() as u64) {
             None => &self.first[sent as usize..],
@@ -78,7 +77,7 @@ impl Flood {
 struct Stream {
     socket: Socket,
     sent: u64,
-    /// It is in the queue of those that can be written to.
+    /// Whether it is in the queue of writable connections.
     queued: bool,
 }
 
@@ -86,9 +85,9 @@ struct Flooding {
     epoll: Epoll,
     peer: Peer,
     streams: Vec<Option<Stream>>,
-    /// Those that can be written to, in turn.
+    /// Writable connections, in turn.
     ready: VecDeque<u32>,
-    /// Those that could not be opened.
+    /// Connections to reopen.
     absent: Vec<u32>,
     report: Report,
 }
@@ -103,7 +102,7 @@ pub fn run(
     pin::demand_connections(connections)?;
     let flood = flood(to);
     let mut flooding = Flooding {
-        epoll: Epoll::new().because(|| "making an epoll".into())?,
+        epoll: Epoll::new().because(|| "creating an epoll instance".into())?,
         peer: Peer::tcp(to),
         streams: (0..connections).map(|_| None).collect(),
         ready: VecDeque::new(),
@@ -165,7 +164,7 @@ impl Flooding {
         let Some(number) = self.ready.pop_front() else { return };
         let Some(stream) = &mut self.streams[number as usize] else { return };
         match stream.socket.send(flood.after(stream.sent)) {
-            // There will be an event when there is room again.
+            // An event will report room.
             Ok(0) => stream.queued = false,
             Ok(bytes) => {
                 stream.sent += bytes as u64;
@@ -176,7 +175,7 @@ impl Flooding {
                 self.report.closed += 1;
                 let was_open = stream.sent > 0;
                 self.streams[number as usize] = None;
-                // One that never opened is tried again after a pause: nobody may be there.
+                // Retry a connection that never opened after a pause, because the server may be down.
                 if was_open { self.open(number) } else { self.absent.push(number) }
             }
         }
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_does_not_depend_on_how_much_the_system_takes() {
+    fn partial_writes_do_not_change_the_bytes_sent() {
         let to = "127.0.0.1:80".parse().expect("an address");
         for flood in [Flood::heads(to), Flood::requests(to)] {
             let whole = sent(&flood, 3 * PIECE_BYTES, usize::MAX);
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_never_ends_and_requests_do() {
+    fn flood_heads_never_end_and_flood_requests_do() {
         let to = "127.0.0.1:80".parse().expect("an address");
         let head = sent(&Flood::heads(to), 2 * PIECE_BYTES, usize::MAX);
         assert!(head.starts_with(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX: aaa"));

@@ -1,5 +1,5 @@
-//! TLS handshakes, each on a connection of its own: as many as go, such that stop half-way or do nothing
-//! afterwards, and what is no handshake.
+//! TLS handshakes, each on its own connection: full ones, ones that stop half-way or then stay idle,
+//! and bytes that are no handshake.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,50 +17,50 @@ use crate::load::socket::{Epoll, Event, Peer, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Between two looks at whether the next one is due.
+/// Interval of the checks for the next due handshake.
 const DUE_INTERVAL: Duration = Duration::from_millis(1);
 const BUFFER_BYTES: usize = 16 * 1024;
-/// Addresses are 127.0.3.1 and the next ones.
+/// First source address.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 
-/// What it is told.
+/// Settings of the attack.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// Loopback addresses to come from, in turn: 127.0.3.1 and the next ones.
+    /// Source addresses, used in turn: 127.0.3.1 and the following.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=250))]
     pub addresses: u32,
-    /// Connections at a time.
+    /// Open connections.
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub connections: u32,
-    /// Handshakes that are begun per second at most.
+    /// Most handshakes started per second.
     #[arg(long, value_name = "R", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// What each connection is about.
+    /// What each connection sends.
     #[arg(long, value_enum, default_value = "full")]
     pub manner: Manner,
 }
 
-/// What a connection is about.
+/// What a connection sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Manner {
-    /// A handshake, and a reset.
+    /// A full handshake, then a reset.
     Full,
-    /// The first half of a handshake; held until the server closes it.
+    /// The first half of a handshake. Waits until the server closes the connection.
     Half,
-    /// A handshake and nothing more; held until the server closes it. Says "come" once as many
-    /// handshakes as there are connections have come to an end.
+    /// A full handshake and no request. Waits until the server closes the connection. Prints "come"
+    /// when as many handshakes as --connections are complete.
     Idle,
-    /// Bytes that are no record.
+    /// Bytes that are no TLS record.
     Garbage,
-    /// The beginning of a record that is longer than any may be.
+    /// The beginning of a record whose length exceeds the limit of TLS.
     Oversized,
 }
 
 impl Manner {
-    /// What is sent in place of a handshake.
+    /// The bytes instead of a handshake.
     fn nonsense(self) -> Option<&'static [u8]> {
         match self {
             Self::Garbage => {
@@ -73,26 +73,26 @@ impl Manner {
         }
     }
 
-    /// Whether a connection is kept after that.
+    /// Whether the connection is held afterwards.
     fn holds(self) -> bool {
         matches!(self, Self::Half | Self::Idle)
     }
 }
 
-/// What it did.
+/// The report of the attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Connections that were begun.
+    /// Started connections.
     pub attempts: u64,
-    /// Handshakes that came to an end.
+    /// Complete handshakes.
     pub completed: u64,
     /// Connections that the server closed or refused.
     pub closed: u64,
-    /// Connections that could not be begun.
+    /// Connections that could not be started.
     pub failed: u64,
-    /// The most that were open at a time.
+    /// Largest number of open connections.
     pub open_max: u64,
-    /// From the start to the end.
+    /// Duration.
     pub seconds: f64,
 }
 
@@ -110,20 +110,20 @@ struct Strangers<'a> {
 /// A connection.
 struct Place {
     line: Line,
-    /// Its handshake has come to an end.
+    /// Whether its handshake is complete.
     completed: bool,
 }
 
-/// Does so until it is interrupted.
+/// Attacks until it is interrupted.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let &Settings { to, connections, rate, manner, .. } = settings;
     if to.is_ipv6() {
-        return fail("--to is no IPv4 address");
+        return fail("--to must be an IPv4 address");
     }
     pin::demand_connections(connections)?;
     let mut strangers = Strangers {
         settings,
-        epoll: Epoll::new().because(|| "making an epoll".into())?,
+        epoll: Epoll::new().because(|| "creating an epoll instance".into())?,
         peer: Peer::tcp(to),
         tls: Tls::new(&to.ip().to_string(), false)?,
         places: (0..connections).map(|_| None).collect(),
@@ -203,7 +203,7 @@ impl Strangers<'_> {
     }
 }
 
-/// Sends and receives what there is. `false`: the server has closed.
+/// Sends and receives as far as possible. `false`: the server has closed.
 fn go_on(
     line: &mut Line,
     tls: &mut Tls,

@@ -1,5 +1,5 @@
-//! Honest clients that came early: many connections from several addresses, which ask once, wait, and
-//! ask once more.
+//! Honest clients that connect early from several addresses, send one request, wait, and send a second
+//! one.
 
 use std::io::{BufRead, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,43 +19,43 @@ use crate::load::socket::{Epoll, Event, Peer, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Requests that are on their way at a time: fewer than any backlog.
+/// Most requests in flight: fewer than any backlog.
 const ASKING_MAX: usize = 64;
 /// Time for all answers of a turn, beside what each connection adds.
 const TURN_TIME: Duration = Duration::from_secs(60);
 const TIME_PER_CONNECTION: Duration = Duration::from_millis(2);
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// What it is told.
+/// Settings of the attack.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// Addresses to come from: 127.0.1.1 and the next ones.
+    /// Number of source addresses: 127.0.1.1 and the following.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=254))]
     pub addresses: u8,
-    /// Connections, spread over them.
+    /// Connections, spread over the addresses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub connections: u32,
-    /// What is asked for.
+    /// Path to request.
     #[arg(long, value_name = "PATH", default_value = TARGET)]
     pub path: String,
 }
 
-/// What it did.
+/// The report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Connections on which the first request was answered with 200.
+    /// Connections whose first request got a 200.
     pub held: u64,
-    /// Those of them on which the second one was, too.
+    /// Connections whose second request got a 200, too.
     pub survived: u64,
 }
 
-/// What a connection is about.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its request is to be sent once there is room.
+    /// Its request waits for room.
     Unsent,
     /// It waits for its answer.
     Sent,
@@ -72,21 +72,21 @@ struct Honest {
 struct Crowd<'a> {
     epoll: Epoll,
     request: Vec<u8>,
-    /// Those that are gone are none.
+    /// `None`: a lost connection.
     clients: Vec<Option<Honest>>,
     interrupted: &'a Interrupted,
 }
 
-/// Opens, asks, waits for a line, and asks again.
+/// Opens the connections, sends requests, waits for a line, and sends requests again.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let Settings { to, addresses, connections, path } = settings;
     if to.is_ipv6() {
-        return fail("--to is no IPv4 address");
+        return fail("--to must be an IPv4 address");
     }
     pin::demand_connections(*connections)?;
     let peer = Peer::tcp(*to);
     let mut crowd = Crowd {
-        epoll: Epoll::new().because(|| "making an epoll".into())?,
+        epoll: Epoll::new().because(|| "creating an epoll instance".into())?,
         request: request(*to, path),
         clients: (0..*connections).map(|_| None).collect(),
         interrupted,
@@ -109,25 +109,25 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     Ok(Report { held, survived })
 }
 
-/// Tells once there is a line on standard input, or its end.
+/// Receives a message when standard input has a line or ends.
 fn next_line() -> Receiver<()> {
     let (told, line) = channel();
     thread::spawn(move || {
-        // Nothing to read is as good as a line.
+        // The end of the input counts as a line.
         let _ = std::io::stdin().lock().read_line(&mut String::new());
         told.send(())
     });
     line
 }
 
-/// The address that a connection comes from.
+/// Source address of a connection.
 fn source(number: u32, addresses: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 1, 1 + (number % u32::from(addresses)) as u8)
 }
 
 impl Crowd<'_> {
-    /// Asks once on each connection that is there, or that `open` gives, a few at a time. Returns how
-    /// many were answered with 200; the others are gone.
+    /// Sends one request per open connection, or per connection from `open`, a few at a time. Returns
+    /// the number with a 200. The others are dropped.
     fn take_turns(
         &mut self,
         mut open: impl FnMut(&Epoll, u32) -> std::io::Result<Socket>,
@@ -168,7 +168,7 @@ impl Crowd<'_> {
         Ok(answered)
     }
 
-    /// Sends, and reads what has come. Drops one that is closed, or answered with anything but 200.
+    /// Sends and reads. Drops a connection that is closed or gets another answer than 200.
     fn go_on(&mut self, number: usize, asking: &mut usize, answered: &mut u64) {
         let Some(client) = &mut self.clients[number] else { return };
         if client.state == State::Answered {
@@ -194,7 +194,7 @@ impl Honest {
         if self.state == State::Unsent {
             match self.socket.send(request)? {
                 0 => return Ok(false),
-                // A socket that is empty takes all of it.
+                // An empty socket takes the whole request.
                 _ => self.state = State::Sent,
             }
         }

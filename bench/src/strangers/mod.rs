@@ -1,12 +1,13 @@
-//! What strangers do to a server, and what is needed to see what it costs. The program is
-//! `src/bin/stranger.rs`, with a command for each file here:
+//! Attacks of strangers on a server, and the measurement of their effect. The program is
+//! `src/bin/stranger.rs`, with a command per file:
 //!
-//! [`flood`] sends without end and never reads; [`silent`] takes places and says nothing; [`hold`] are
-//! the honest ones who were there before; [`handshakes`] begin TLS; [`tokens`] forge tokens; [`sink`] is a program that only reads and drops, to which the
-//! same can be done; [`probe`] asks one thing at fixed times. [`target`] is what all of them are told.
+//! [`flood`] sends endlessly and never reads; [`silent`] holds connections without a byte; [`hold`]
+//! are honest clients that connected before; [`handshakes`] start TLS; [`tokens`] forge tokens;
+//! [`sink`] is an attacked program that only reads; [`probe`] sends a request at fixed times.
+//! [`target`] has the shared settings.
 //!
-//! Each runs on one thread, holds as many connections as it was told and no more, and sums up what it
-//! did in a line of JSON.
+//! Each runs on one thread, holds at most the given number of connections, and prints its figures as a
+//! line of JSON.
 
 pub mod flood;
 pub mod handshakes;
@@ -23,49 +24,51 @@ use serde::Serialize;
 use crate::error::{Because, Result};
 use crate::process::Interrupted;
 
-/// One of the things that a stranger does.
+/// An attack or a measurement.
 #[derive(Debug, Subcommand)]
 pub enum Deed {
-    /// Send request heads that never end, as fast as they go, and connect again when closed.
+    /// Send endless request heads as fast as possible, and reconnect when the server closes.
     ///
-    /// Answers are never read. Prints how many connections it opened and how many bytes were taken.
+    /// Reads no answer. Prints the number of opened connections and of accepted bytes.
     Heads(flood::Settings),
-    /// Pipeline whole requests as fast as they go, never read an answer, and connect again when closed.
+    /// Pipeline whole requests as fast as possible without reading answers, and reconnect.
     ///
-    /// Prints how many connections it opened and how many bytes were taken.
+    /// Prints the number of opened connections and of accepted bytes.
     Pipeline(flood::Settings),
     /// Hold as many silent connections as the server leaves open.
     ///
-    /// They come from one loopback address and send nothing. One that the server closes is opened
-    /// again. Prints how often it tried and how many it held.
+    /// The connections come from one loopback address and send nothing. Reopens each connection that
+    /// the server closes. Prints the number of attempts and of held connections.
     Silent(silent::Settings),
-    /// Shake hands by TLS on one connection after the other, stop half-way, or send what is no TLS.
+    /// Start TLS handshakes and complete them, stop half-way, or send bytes that are no TLS.
     ///
-    /// No connection asks for anything. Prints how many handshakes came to an end, and how many
-    /// connections the server closed.
+    /// Sends no request. Prints the number of complete handshakes and of connections that the server
+    /// closed.
     Handshakes(handshakes::Settings),
-    /// Show forged tokens, so many per second, one at a time on each connection.
+    /// Send forged tokens at a rate, one at a time per connection.
     ///
-    /// Prints how many were checked and refused, and how many the server had no time for.
+    /// Prints the number of tokens that the server checked and refused, and of those that it did not
+    /// check for lack of time.
     Tokens(tokens::Settings),
-    /// Hold connections from several loopback addresses, and see whether they survive.
+    /// Hold honest connections from several loopback addresses, and count the survivors.
     ///
-    /// Asks once on each, prints "held N", waits for a line on its standard input (or its end), and
-    /// asks once more on each. Prints how many were answered both times.
+    /// Sends one request per connection and prints "held N". Waits for a line or the end of standard
+    /// input, then sends a second request per connection. Prints the number of connections with two
+    /// answers.
     Hold(hold::Settings),
-    /// Accept every connection, read and drop what comes, and never answer.
+    /// Accept every connection, discard the input, and never answer.
     ///
-    /// What an attack costs a machine whose server does nothing with it.
+    /// Shows what an attack costs the machine itself, without a real server.
     Sink(sink::Settings),
-    /// Ask for a path at fixed times, on a new connection each time, and say how long answers took.
+    /// Request a path at fixed times over new connections, and print the latency of the answers.
     ///
-    /// Open loop: a request is waited for since it was due. One that fails, or is not answered with
-    /// 200, counts with the time after which a request is given up.
+    /// Open loop: latency counts from the time at which a request was due. A failed request, or one
+    /// whose answer is not 200, counts as the deadline.
     Probe(probe::Settings),
 }
 
 impl Deed {
-    /// Does it until it is done or interrupted. Returns what it did, as a line of JSON.
+    /// Runs until it is done or interrupted. Returns its figures as a line of JSON.
     pub fn run(&self, interrupted: &Interrupted) -> Result<String> {
         match self {
             Self::Heads(settings) => json(&flood::run(settings, flood::Flood::heads, interrupted)?),

@@ -1,5 +1,5 @@
-//! One request at fixed times, each on a new connection, whatever became of those before: what a check
-//! of liveness meets.
+//! Requests at fixed times, each on a new connection and independent of earlier ones, like a liveness
+//! check.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,43 +17,43 @@ use crate::load::socket::{Epoll, Event, Peer, Socket, wake_on_time};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Time after which a request is given up.
+/// Deadline of a request.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// Requests that are on their way at a time; one that is due beyond them has failed.
+/// Most requests in flight. A due request beyond them counts as failed.
 const OPEN_MAX: u32 = 1_024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// What it is told.
+/// Settings of the probe.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// What is asked for.
+    /// Path to request.
     #[arg(long, value_name = "PATH", default_value = "/livez")]
     pub path: String,
-    /// Time between two requests.
+    /// Milliseconds between two requests.
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub every_ms: u64,
-    /// Seconds for which it asks.
+    /// Seconds to send requests for.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
 }
 
-/// What it saw.
+/// The report of the probe.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Requests that were due.
+    /// Due requests.
     pub requests: u64,
-    /// Those that were not answered with 200 in time.
+    /// Requests without a 200 in time.
     pub failures: u64,
-    /// What became of the first of them.
+    /// Description of the first failure.
     pub first_failure: Option<String>,
-    /// Half of the answers came within this.
+    /// Median latency.
     pub p50_us: u64,
-    /// 99 of 100 came within this.
+    /// 99th percentile of the latency.
     pub p99_us: u64,
-    /// All came within this.
+    /// Longest latency.
     pub max_us: u64,
 }
 
@@ -74,12 +74,12 @@ struct Probe {
     report: Report,
 }
 
-/// Asks until the time is over or it is interrupted, and waits for the last answers.
+/// Sends requests until the time is over or it is interrupted, and waits for the last answers.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     pin::demand_connections(OPEN_MAX)?;
     wake_on_time()?;
     let mut probe = Probe {
-        epoll: Epoll::new().because(|| "making an epoll".into())?,
+        epoll: Epoll::new().because(|| "creating an epoll instance".into())?,
         peer: Peer::tcp(settings.to),
         request: request(settings.to, &settings.path),
         questions: (0..OPEN_MAX).map(|_| None).collect(),
@@ -115,7 +115,7 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
 impl Probe {
     fn ask(&mut self, due: Instant) {
         self.report.requests += 1;
-        let Some(number) = self.free.pop() else { return self.fail("too many wait") };
+        let Some(number) = self.free.pop() else { return self.fail("too many requests wait") };
         let socket = Socket::connect(&self.peer, None, true)
             .and_then(|socket| self.epoll.add(&socket, number).map(|()| socket));
         match socket {
@@ -159,7 +159,7 @@ impl Probe {
         self.free.push(number as u32);
     }
 
-    /// Counts with the time after which anybody would have given up.
+    /// A failure counts as the deadline.
     fn fail(&mut self, why: &str) {
         self.report.failures += 1;
         self.report.first_failure.get_or_insert_with(|| why.to_owned());
@@ -178,16 +178,16 @@ impl Probe {
 }
 
 impl Question {
-    /// Whether it is answered.
+    /// Whether it has its answer.
     fn go_on(&mut self, request: &[u8]) -> Result<bool> {
         if !self.sent {
-            // A socket that is empty takes all of it.
+            // An empty socket takes the whole request.
             self.sent = self.socket.send(request)? > 0;
         }
         let mut chunk = [0; 4096];
         loop {
             match self.socket.receive(&mut chunk) {
-                Ok(0) => return fail("closed without an answer"),
+                Ok(0) => return fail("the server closed without an answer"),
                 Ok(bytes) => self.input.extend_from_slice(&chunk[..bytes]),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>

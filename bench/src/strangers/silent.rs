@@ -1,4 +1,4 @@
-//! Connections from one address that say nothing.
+//! Connections from one address that send nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -17,42 +17,42 @@ const RATE_DEFAULT: f64 = 10_000.0;
 /// Attempts that are made up for at least, after we did not get the processor; at most those of a
 /// quarter of a second.
 const BURST: f64 = 256.0;
-/// Between two looks at whether the next attempt is due.
+/// Interval of the checks for the next due attempt.
 const DUE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What it is told.
+/// Settings of the attack.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// Loopback address that all connections come from, such as 127.0.9.9.
+    /// Source address of all connections on loopback, such as 127.0.9.9.
     #[arg(long, value_name = "IP")]
     pub from: Ipv4Addr,
-    /// Connections that it wants to have.
+    /// Connections to hold.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub attempts: u32,
-    /// Attempts per second at most.
+    /// Most attempts per second.
     #[arg(long, value_name = "R", default_value_t = RATE_DEFAULT)]
     pub rate: f64,
 }
 
-/// What it did.
+/// The report of the attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Connections that were begun.
+    /// Started connections.
     pub attempts: u64,
     /// Connections that the server closed or refused.
     pub closed: u64,
-    /// Connections that could not be begun.
+    /// Connections that could not be started.
     pub failed: u64,
-    /// The most that were open at a time.
+    /// Largest number of open connections.
     pub open_max: u64,
     /// Connections open at the end.
     pub open_at_end: u64,
 }
 
-/// How many attempts are due.
+/// Number of due attempts.
 pub struct Pace {
     per_s: f64,
     last: Instant,
@@ -60,12 +60,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many per second, from now on.
+    /// This number per second, from now on.
     pub fn new(per_s: f64, now: Instant) -> Self {
         Self { per_s, last: now, due: 0.0 }
     }
 
-    /// Whole attempts that are due now and were not taken before.
+    /// Takes the attempts that are due now.
     pub fn take(&mut self, now: Instant, wanted: usize) -> usize {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
@@ -77,22 +77,23 @@ impl Pace {
 }
 
 struct Silence {
-    /// Open for as long as it is here.
+    /// Open until it is dropped.
     _socket: Socket,
     open: bool,
 }
 
-/// Connects until it is interrupted.
+/// Attacks until it is interrupted.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let &Settings { to, from, attempts, rate } = settings;
     if !(rate > 0.0 && rate.is_finite()) {
         return fail(format!("--rate {rate}: must be above 0"));
     }
     if to.is_ipv6() {
-        return fail("--from is an IPv4 address, and --to is none");
+        return fail("--from is an IPv4 address, so --to must be one, too");
     }
     pin::demand_connections(attempts)?;
-    let (epoll, peer) = (Epoll::new().because(|| "making an epoll".into())?, Peer::tcp(to));
+    let (epoll, peer) =
+        (Epoll::new().because(|| "creating an epoll instance".into())?, Peer::tcp(to));
     let mut places: Vec<Option<Silence>> = (0..attempts).map(|_| None).collect();
     let mut free: Vec<u32> = (0..attempts).rev().collect();
     let (mut open, mut report) = (0, Report::default());
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_come_at_their_rate_and_are_not_saved_up() {
+    fn attempts_keep_their_rate_and_the_backlog_is_bounded() {
         let start = Instant::now();
         let mut pace = Pace::new(1_000.0, start);
         let at = |ms| start + Duration::from_millis(ms);

@@ -1,5 +1,5 @@
-//! A program that accepts everything, reads what comes, drops it and never answers: what an attack
-//! costs a machine whose server does nothing with it.
+//! A program that accepts every connection, discards the input and never answers. Shows the cost of an
+//! attack for the machine itself.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -16,35 +16,35 @@ use crate::load::socket::{Epoll, Event, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Read at a time: more than a server does, so that who sends is not held up by us.
+/// Bytes per read: more than a server reads, so the sink does not slow the sender.
 const READ_BYTES: usize = 256 * 1024;
-/// Descriptors that are no connections.
+/// Descriptors that are not connections.
 const DESCRIPTORS_RESERVE: u64 = 64;
 /// Connections accepted in one go.
 const ACCEPT_MAX: usize = 64;
 
-/// What it is told.
+/// Settings of the sink.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Addresses to listen on, with commas between them.
+    /// Addresses to listen on, separated by commas.
     #[arg(long, value_name = "HOST:PORT", value_parser = address, value_delimiter = ',', required = true)]
     pub listen: Vec<SocketAddr>,
 }
 
-/// What it did.
+/// The report of the sink.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Connections that it took.
+    /// Accepted connections.
     pub accepted: u64,
-    /// The most that were open at a time.
+    /// Largest number of open connections.
     pub open_max: u64,
-    /// Bytes that it read.
+    /// Bytes read.
     pub bytes: u64,
 }
 
 struct Source {
     socket: Socket,
-    /// It is in the queue of those that can be read.
+    /// Whether it is in the queue of readable connections.
     queued: bool,
 }
 
@@ -54,9 +54,9 @@ struct Sink {
     /// By number, less that of the listeners, whose numbers come first.
     sources: Vec<Option<Source>>,
     free: Vec<u32>,
-    /// What can be read or accepted from, in turn.
+    /// Readable sockets, in turn.
     ready: VecDeque<u32>,
-    /// Which listeners are in that queue.
+    /// Listeners in that queue.
     listener_queued: Vec<bool>,
     open: u64,
     open_max: u64,
@@ -66,7 +66,7 @@ struct Sink {
 /// Reads and drops until it is interrupted.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let open_max = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE).max(1);
-    let epoll = Epoll::new().because(|| "making an epoll".into())?;
+    let epoll = Epoll::new().because(|| "creating an epoll instance".into())?;
     let mut listeners = Vec::new();
     for (address, number) in settings.listen.iter().zip(0..) {
         let listener = TcpListener::bind(address).because(|| format!("listening on {address}"))?;

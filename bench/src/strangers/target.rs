@@ -1,13 +1,13 @@
-//! Where strangers go, and what they ask there.
+//! The target of strangers, and their limits.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-/// Connections that one process is asked for at most.
+/// Most connections of a process.
 pub const CONNECTIONS_MAX: u32 = 1_000_000;
-/// Events taken at a time.
+/// Events per wait.
 pub const EVENTS_MAX: usize = 512;
-/// After so long every loop looks whether it is to end.
+/// Interval at which every loop checks for its end.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Reads `HOST:PORT`.
@@ -16,7 +16,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| "the host has no address".to_owned())
 }
 
-/// A request that is whole.
+/// A whole request.
 pub fn request(to: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").into_bytes()
 }

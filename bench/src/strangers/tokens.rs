@@ -1,4 +1,4 @@
-//! Clients that show forged tokens: each costs the server the check of a signature, if it has the time
+//! Clients that send forged tokens. Each token costs the server a check of a signature, if it has time
 //! for it.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use stampede::admission::{KeySet, Order, mint};
+use stampede::admission::{Claims, KeySet, mint};
 
 use super::silent::Pace;
 use super::target::{EVENTS_MAX, address};
@@ -18,11 +18,11 @@ use crate::load::socket::{Epoll, Event, Peer, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// Addresses are 127.0.4.1 and the next ones.
+/// First source address.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 4, 1);
-/// Between two looks at whether the next one is due.
+/// Interval of the checks for the next due token.
 const DUE_INTERVAL: Duration = Duration::from_millis(1);
-/// Different tokens; none is ever kept, so they may come again.
+/// Number of different tokens. The server keeps none, so they can repeat.
 const TOKENS: usize = 1_024;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// What the status line of an answer begins with, and how long it is with the status.
@@ -31,41 +31,41 @@ const STATUS_BYTES: usize = STATUS_LINE.len() + 3;
 /// How long a token would be good, if it were.
 const TTL_MS: u64 = 3_600_000;
 
-/// What it is told.
+/// Settings of the attack.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The server's address.
+    /// Address of the server.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub to: SocketAddr,
-    /// A file with keys that sign the tokens: with the names of the server's, and others than those.
+    /// File with keys that sign the tokens: the names of the server's keys with other secrets.
     #[arg(long, value_name = "FILE")]
     pub keys: std::path::PathBuf,
-    /// The name of the key.
+    /// Name of the key.
     #[arg(long, value_name = "KID")]
     pub kid: String,
-    /// Loopback addresses to come from, in turn: 127.0.4.1 and the next ones.
+    /// Source addresses, used in turn: 127.0.4.1 and the following.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=250))]
     pub addresses: u32,
-    /// Tokens per second at most.
+    /// Most tokens per second.
     #[arg(long, value_name = "R", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Connections, each with one token on its way.
+    /// Connections, each with one token in flight.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
 }
 
-/// What it did.
+/// The report of the attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Tokens whose signature was checked, and refused.
+    /// Tokens that the server checked and refused.
     pub refused: u64,
-    /// Those that the server had no time for, or not for this address.
+    /// Tokens that the server did not check for lack of time, in total or for this address.
     pub busy: u64,
     /// Other answers.
     pub others: u64,
     /// Connections that the server closed.
     pub closed: u64,
-    /// From the start to the end.
+    /// Duration.
     pub seconds: f64,
 }
 
@@ -75,12 +75,12 @@ struct Stream {
     rest: Vec<u8>,
 }
 
-/// Does so until it is interrupted.
+/// Attacks until it is interrupted.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let &Settings { to, connections, addresses, .. } = settings;
     pin::demand_connections(connections)?;
     let requests = requests(settings)?;
-    let epoll = Epoll::new().because(|| "making an epoll".into())?;
+    let epoll = Epoll::new().because(|| "creating an epoll instance".into())?;
     let mut streams = (0..connections)
         .map(|number| {
             let source = u32::from(FIRST_ADDRESS) + number % addresses;
@@ -94,7 +94,7 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let mut pace = Pace::new(f64::from(settings.rate), began);
     let mut events = [Event { events: 0, u64: 0 }; EVENTS_MAX];
     let mut buffer = vec![0; BUFFER_BYTES];
-    // Connected, and with nothing on its way.
+    // Connections without a token in flight.
     let mut idle: VecDeque<usize> = VecDeque::new();
     let mut greeted = vec![false; streams.len()];
     let mut tokens = requests.iter().cycle();
@@ -104,7 +104,7 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
             let number = event.u64 as usize;
             let Some(stream) = &mut streams[number] else { continue };
             match stream.receive(&mut buffer, &mut report) {
-                // The first event tells that it is connected.
+                // The first event reports the connection.
                 Some(answers) if answers > 0 || !std::mem::replace(&mut greeted[number], true) => {
                     idle.push_back(number);
                 }
@@ -131,7 +131,7 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     Ok(report)
 }
 
-/// Requests with tokens that nobody believes.
+/// Requests with forged tokens.
 fn requests(settings: &Settings) -> Result<Vec<Vec<u8>>> {
     let file = settings.keys.display();
     let text = std::fs::read(&settings.keys).because(|| format!("reading {file}"))?;
@@ -139,7 +139,7 @@ fn requests(settings: &Settings) -> Result<Vec<Vec<u8>>> {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO);
     let now_ms = since.as_millis() as u64;
     let request = |number: usize| {
-        let order = Order {
+        let claims = Claims {
             user: &format!("forger-{number}"),
             audience: "stampede",
             sales: &["ticket".to_owned()],
@@ -147,8 +147,9 @@ fn requests(settings: &Settings) -> Result<Vec<Vec<u8>>> {
             from_ms: now_ms,
             until_ms: now_ms + TTL_MS,
         };
-        let token = mint(&keys, &settings.kid, &order);
-        let token = token.map_or_else(|| fail(format!("{file}: no such key that signs")), Ok)?;
+        let token = mint(&keys, &settings.kid, &claims);
+        let token =
+            token.map_or_else(|| fail(format!("{file}: no signing key of this name")), Ok)?;
         let to = settings.to;
         let head = format!("GET {TARGET} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}");
         Ok(format!("{head}\r\n\r\n").into_bytes())
@@ -157,7 +158,7 @@ fn requests(settings: &Settings) -> Result<Vec<Vec<u8>>> {
 }
 
 impl Stream {
-    /// Takes what is there. Gives how many answers it was. `None`: the connection is closed.
+    /// Receives input. Returns the number of answers. `None`: the connection is closed.
     fn receive(&mut self, buffer: &mut [u8], report: &mut Report) -> Option<u32> {
         let mut answers = 0;
         loop {

@@ -1,6 +1,6 @@
--- A unit held before its order exists, as one writes it by hand: one call a request.
+-- Holds a unit before its order exists, as a shop would write it by hand: one call per request.
 -- KEYS: the sale's hash (`free`), its orders (id -> status), their deadlines, the stream.
--- ARGV: order | pay | sweep, then what it needs.
+-- ARGV: order | pay | sweep, then the arguments of each.
 local call = redis.call
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,6 +1,6 @@
-//! A unit is held in Redis and its order follows, as one builds it in an afternoon: a script call a
-//! request, a sweep, and a worker that writes the stream into the database in batches. No server
-//! stands before it: what it costs to be one is not in its figures.
+//! Holds a unit in Redis and lets its order follow, in the simple hand-written form: one script call
+//! per request, a sweep, and a worker that writes the stream into the database in batches. No server
+//! is in front, so its figures lack a server's cost.
 
 use std::thread;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! The strategies that live in the database: order first, pay first, and holding a unit there.
+//! The strategies in the database: order first, pay first, and holding a unit there.
 //!
-//! Each request is one prepared statement that is a transaction of its own, so that the sale's row is
-//! locked for no longer than one commit; nothing is asked before that the statement can decide.
+//! Each request is one prepared statement and one transaction, so the sale's row is locked for one
+//! commit only. The statement decides everything; no query precedes it.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::postgres::connect;
 
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
-/// Half-empty pages, so that a new version of a row fits beside the old one (a HOT update).
+/// Half-empty pages have room for a new version of a row beside the old one (a HOT update).
 const SCHEMA: &str = "
 CREATE TABLE sale (id text PRIMARY KEY, free bigint NOT NULL CHECK (free >= 0))
     WITH (fillfactor = 10);
@@ -56,7 +56,7 @@ WITH due AS (
 UPDATE sale SET free = free + (SELECT sum(quantity) FROM due)
 WHERE id = 'ticket' AND EXISTS (SELECT FROM due)";
 
-/// When the unit is taken off the stock, and whether it comes back.
+/// When a unit leaves the stock, and whether it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// With the order, for good.
@@ -93,7 +93,7 @@ pub fn create_orders(client: &mut Client) -> Result<()> {
     client.batch_execute(SCHEMA).because(|| "creating the tables".into())
 }
 
-/// Orders that a database has as paid for.
+/// Number of paid orders in a database.
 pub fn confirmed(url: &str) -> Result<u64> {
     let sql = "SELECT count(*) FROM orders WHERE status = 'confirmed'";
     let row = connect(url)?.query_one(sql, &[]).because(|| "counting orders".into())?;
@@ -137,7 +137,7 @@ struct SqlDesk {
 
 impl Desk for SqlDesk {
     fn order(&mut self, buyer: u32) -> Result<Option<String>> {
-        // As long as an id of ours.
+        // As long as stampede's ids.
         let (id, user) = (format!("ticket~{buyer:026}"), format!("user-{buyer:08}"));
         let ordered = self.client.execute(&self.order, &[&id, &user, &self.hold_seconds]);
         match ordered.because(|| "ordering".into())? {

@@ -1,8 +1,7 @@
-//! The crowd: the same for every strategy. A rush of buyers through a fixed number of connections,
-//! payments that come some time later through others, and, after the rush, people who still want a
-//! unit should one come back.
+//! The buyers, equal for every strategy: a rush over a fixed number of connections, later payments
+//! over other connections, and, after the rush, buyers that want a returned unit.
 //!
-//! Who pays and how long he thinks follows from his number, so every strategy meets the same crowd.
+//! A buyer's number decides whether and when it pays, so every strategy meets the same buyers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,46 +12,46 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Result, fail};
 
-/// Connections of the people who look again after the rush, and how often each looks.
+/// Connections of the late buyers, and the interval of their attempts.
 const LATE_CONNECTIONS: u32 = 4;
 const LATE_PAUSE: Duration = Duration::from_millis(4);
-/// How long they go on after what the rush held must be back.
+/// Time for which late buyers continue after every hold of the rush has ended.
 const LATE_GRACE: Duration = Duration::from_millis(2_500);
-/// Until every order is in the database.
+/// Deadline for every order to be in the database.
 const ORDERS_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A way of selling.
+/// A strategy.
 pub trait Strategy: Sync {
     /// One buyer's connection.
     fn desk(&self) -> Result<Box<dyn Desk>>;
-    /// What must go on beside the sale: each is called again and again until all is over.
+    /// Background work: each helper is called repeatedly until the end.
     fn helpers(&self) -> Result<Vec<Helper>>;
-    /// Orders that the database has as paid for.
+    /// Number of paid orders in the database.
     fn confirmed(&self) -> Result<u64>;
 }
 
-/// One step of what goes on beside the sale. It waits by itself where there is nothing to do.
+/// One step of background work. It waits by itself if there is nothing to do.
 pub type Helper = Box<dyn FnMut() -> Result<()> + Send>;
 
-/// A buyer's way to the sale.
+/// A buyer's connection to the sale.
 pub trait Desk: Send {
-    /// Asks for a unit. `None`: there is none. Otherwise what to pay for.
+    /// Orders a unit. `None`: sold out. Otherwise the order to pay for.
     fn order(&mut self, buyer: u32) -> Result<Option<String>>;
     /// Pays.
     fn pay(&mut self, order: &str) -> Result<Payment>;
 }
 
-/// What became of a payment.
+/// The result of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payment {
     /// The unit is the buyer's.
     Done,
-    /// He was told that the unit is his, paid for it, and there is none.
+    /// The buyer had a grant and paid, but there is no unit.
     Refunded,
 }
 
-/// Who comes.
+/// The buyers.
 #[derive(Debug, Clone, Copy)]
 pub struct Crowd {
     /// Units for sale.
@@ -61,28 +60,28 @@ pub struct Crowd {
     pub buyers: u32,
     /// Connections of the rush.
     pub connections: u32,
-    /// Connections of those who pay.
+    /// Connections of the payments.
     pub pay_connections: u32,
-    /// Of 100 who are told yes in the rush, so many never pay.
+    /// Percentage of granted buyers in the rush that never pay.
     pub unpaid_percent: u32,
-    /// How long a unit is held for its buyer, where the strategy does so.
+    /// Hold time of a unit, if the strategy holds.
     pub hold: Duration,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// How long each buyer of the rush who was told yes had waited, in ascending order.
+    /// Waits of the granted buyers of the rush, ascending.
     pub granted: Vec<Duration>,
-    /// The same of those who were told no.
+    /// Waits of the refused buyers of the rush, ascending.
     pub refused: Vec<Duration>,
-    /// From the start of the rush until its last yes.
+    /// Time from the start of the rush to its last grant.
     pub granting: Duration,
     /// Units paid for.
     pub paid: u32,
-    /// Payments that had to be given back.
+    /// Refunded payments.
     pub refunded: u32,
-    /// From the last payment until the database had every order as it should be.
+    /// Time from the last payment until the database had every order.
     pub orders_complete: Duration,
 }
 
@@ -105,7 +104,7 @@ fn spread(number: u32) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Those who think, by when they pay.
+/// Buyers that will pay, by time.
 #[derive(Default)]
 struct Till {
     queue: Mutex<Queue>,
@@ -130,7 +129,7 @@ impl Till {
         self.changed.notify_all();
     }
 
-    /// The next one whose time has come. `None`: there will be none.
+    /// The next due payment. `None`: there are no more.
     fn next(&self) -> Option<String> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -156,12 +155,12 @@ struct Shared {
     crowd: Crowd,
     till: Till,
     next_buyer: AtomicU32,
-    /// Units that will be paid for, or were.
+    /// Units that are or will be paid for.
     wanted: AtomicU32,
     over: AtomicBool,
 }
 
-/// Lets the crowd come and returns what was seen. A failure of any connection is an `Err`.
+/// Runs the buyers and returns the results. A failure of any connection is an `Err`.
 pub fn run(strategy: &dyn Strategy, crowd: Crowd) -> Result<Seen> {
     let shared = Shared {
         crowd,
@@ -237,7 +236,7 @@ fn hurry(shared: &Shared, mut desk: Box<dyn Desk>, barrier: &Barrier) -> Result<
     }
 }
 
-/// Those who still want one all pay.
+/// Late buyers, who always pay.
 fn look_again(shared: &Shared, mut desk: Box<dyn Desk>, until: Instant) -> Result<()> {
     while Instant::now() < until && shared.wanted.load(Ordering::Relaxed) < shared.crowd.stock {
         let buyer = shared.next_buyer.fetch_add(1, Ordering::Relaxed);
@@ -277,7 +276,7 @@ fn sum_up(answered: Vec<Answered>) -> Seen {
     }
 }
 
-/// Waits until the database has every order that was paid for.
+/// Waits until the database has every paid order.
 fn complete(strategy: &dyn Strategy, mut seen: Seen, payments: &[(u32, u32)]) -> Result<Seen> {
     seen.paid = payments.iter().map(|(paid, _)| paid).sum();
     seen.refunded = payments.iter().map(|(_, refunded)| refunded).sum();
@@ -290,7 +289,7 @@ fn complete(strategy: &dyn Strategy, mut seen: Seen, payments: &[(u32, u32)]) ->
         }
         if started.elapsed() > ORDERS_DEADLINE {
             return fail(format!(
-                "{} units were paid for, but the database has {confirmed} such orders",
+                "buyers paid for {} units, but the database has {confirmed} paid orders",
                 seen.paid
             ));
         }
@@ -303,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn about_as_many_pay_as_should_and_think_as_long_as_they_may() {
+    fn the_paying_share_and_think_times_are_as_configured() {
         let crowd = Crowd {
             stock: 1,
             buyers: 10_000,
@@ -319,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_till_gives_who_is_due_and_ends() {
+    fn the_till_returns_payments_in_due_order_and_ends() {
         let till = Till::default();
         let now = Instant::now();
         till.put(now + Duration::from_millis(20), "later".into());

@@ -1,6 +1,6 @@
-//! `strategies`: when a unit is taken off the stock, side by side: with the order, with the payment,
-//! or held before there is an order. The same crowd, the same disk, the same core for all that serves
-//! (database, Redis, server, worker), durability on everywhere.
+//! `strategies`: compares the time at which a unit leaves the stock: with the order, with the payment,
+//! or held before the order. The buyers, the disk, and the core of all servers (database, Redis,
+//! server, worker) are the same. Durability is on everywhere.
 
 mod by_hand;
 mod in_sql;
@@ -30,21 +30,21 @@ use ours::Ours;
 
 /// The scenario's name in the tables.
 const SCENARIO: &str = "strategies";
-/// What is acknowledged by Redis is on the disk, as it is with PostgreSQL.
+/// Redis syncs before it acknowledges, as PostgreSQL does.
 const REDIS_DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// A strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Which {
-    /// Order and deduct in one transaction; who does not pay keeps the unit.
+    /// Order and deduct in one transaction. An unpaid order keeps its unit.
     OrderFirst,
-    /// Order, and deduct when it is paid for.
+    /// Order first, deduct at the payment.
     PayFirst,
-    /// Order, deduct and a deadline in one transaction; a sweep takes back what is not paid for.
+    /// Order, deduct and set a deadline in one transaction. A sweep returns unpaid units.
     HeldInSql,
-    /// Hold in Redis by a script of 30 lines, no server; orders follow through a stream.
+    /// Hold in Redis by a script of 30 lines, without a server. Orders follow through a stream.
     HeldByHand,
-    /// Hold in stampede; orders follow through `stampede orders`.
+    /// Hold in stampede. Orders follow through `stampede orders`.
     Stampede,
 }
 
@@ -69,16 +69,16 @@ pub struct Settings {
     /// Units for sale.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub stock: u32,
-    /// Buyers in the rush, for each unit.
+    /// Buyers in the rush per unit.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub demand: u32,
     /// Connections of the rush.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub connections: u32,
-    /// Of 100 buyers in the rush who are told yes, so many never pay.
+    /// Percentage of successful buyers in the rush that never pay.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub unpaid: u32,
-    /// How long a unit is held, where it is.
+    /// Milliseconds for which a strategy with holds keeps a unit.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(500..=60_000))]
     pub hold_ms: u64,
     /// Strategies to compare.
@@ -90,7 +90,7 @@ pub struct Settings {
         default_value = "order-first,pay-first,held-in-sql,held-by-hand,stampede"
     )]
     pub strategies: Vec<Which>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -106,7 +106,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let core = session.lab.server_core;
     let postgres = Postgres::start(&mut session.lab, core)?;
     for round in 1..=settings.rounds {
-        // Each round starts with another one.
+        // Rounds rotate the order.
         let mut order = settings.strategies.clone();
         order.rotate_left((round as usize - 1) % settings.strategies.len());
         for which in order {
@@ -161,12 +161,12 @@ fn measure(
     };
     let seen = load::run(&*strategy, crowd)?;
     lab.check_interrupted()?;
-    // A worker tells what it did when it hangs up.
+    // A worker's writes count when it disconnects.
     drop(strategy);
     lab.settle(Duration::from_millis(200))?;
     let after = postgres.written(&name)?;
     if seen.paid > stock {
-        return fail(format!("{} of {stock} units were paid for", seen.paid));
+        return fail(format!("buyers paid for {} of {stock} units", seen.paid));
     }
 
     let granted = seen.granted.len() as f64;
@@ -188,21 +188,21 @@ fn measure(
     ])
 }
 
-/// Of values in ascending order; 0 if there is none.
+/// A percentile of ascending values; 0 without values.
 fn percentile_us(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, |value| value.as_secs_f64() * 1e6)
 }
 
-/// The table of medians, the picture, and what they say.
+/// The table of medians, the picture, and three sentences.
 fn summary(settings: &Settings, rows: &[Row]) -> String {
     let of = |which: Which, figure| median(rows, (SCENARIO, which.name(), figure));
     let mut out = format!(
-        "\n{} units, {} buyers through {} connections in the rush, {} % of whom never pay; who pays \
-         does so after 50 to 200 ms; held for {} ms where units are held; after the rush, people go \
-         on asking. Everything that serves is on one core, the crowd on another. Medians of {} \
+        "\n{} units, {} buyers through {} connections in the rush, {} % of which never pay. The \
+         others pay after 50 to 200 ms. Strategies with holds keep a unit for {} ms. After the rush, \
+         buyers keep coming. All servers run on one core, the buyers on another. Medians of {} \
          rounds.\n\n![strategies](strategies.svg)\n\n\
-         | strategy | told yes/s | p50 ms | p99 ms | paid | refunded | unsold | rows written | \
+         | strategy | grants/s | p50 ms | p99 ms | paid | refunded | unsold | rows written | \
          waits for disk | WAL bytes |\n|---|---|---|---|---|---|---|---|---|---|\n",
         settings.stock,
         settings.stock * settings.demand,
@@ -229,12 +229,12 @@ fn summary(settings: &Settings, rows: &[Row]) -> String {
             value(figure::WAL_BYTES),
         );
     }
-    out.push_str("\nRows, waits and bytes are the database's, a unit paid for.\n\n");
+    out.push_str("\nRows, waits and bytes are the database's, per paid unit.\n\n");
     out.push_str(&sentences(settings, &of).unwrap_or_default());
     out
 }
 
-/// Three sentences, of the figures alone. `None`: not every strategy was measured.
+/// Three sentences from the figures. `None`: not every strategy was measured.
 fn sentences(
     settings: &Settings,
     of: &dyn Fn(Which, &'static str) -> Option<f64>,
@@ -244,14 +244,13 @@ fn sentences(
     let p99_ms = |which| Some(of(which, figure::GRANTED_P99_US)? / 1e3);
     let (order, pay, ours) = (Which::OrderFirst, Which::PayFirst, Which::Stampede);
     Some(format!(
-        "- Order first: every yes waits for its turn at the stock's row and for the disk ({:.0}/s, \
-         p99 {:.1} ms), and of {stock} units {:.0} stay unsold, since nobody takes back what is not \
-         paid for.\n\
-         - Pay first: {:.0} units are paid for, but {:.0} buyers who had been told yes and had paid \
-         get their money back, and the database writes {:.1} rows a unit.\n\
-         - Held first, the order after it: {:.0} buyers/s are told yes ({:.1} times as many as with \
-         order first, p99 {:.1} ms), {:.0} of {stock} units are paid for and {:.0} payments given \
-         back, and the database waits for its disk {:.2} times a unit in place of {:.2}.\n",
+        "- Order first: every grant waits for the lock of the stock's row and for the disk ({:.0}/s, \
+         p99 {:.1} ms). Of {stock} units, {:.0} stay unsold, because unpaid units do not return.\n\
+         - Pay first: buyers paid for {:.0} units, but {:.0} buyers with a grant and a payment get a \
+         refund. The database writes {:.1} rows per unit.\n\
+         - Hold first, order afterwards: {:.0} buyers/s get a grant ({:.1} times as many as with order \
+         first, p99 {:.1} ms). Buyers pay for {:.0} of {stock} units, and {:.0} payments are refunded. \
+         The database waits for its disk {:.2} times per unit instead of {:.2}.\n",
         per_s(order)?,
         p99_ms(order)?,
         of(order, figure::UNSOLD)?,

@@ -1,5 +1,4 @@
-//! stampede itself: a unit is held in Redis, its order follows through `stampede orders`. Buyers
-//! come through HTTP, as they would.
+//! stampede: holds a unit in Redis, and the order follows through `stampede orders`. Buyers use HTTP.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,7 +11,7 @@ use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, Redis, Served};
 use crate::process::Running;
 
-/// A server and its orders' worker.
+/// A server with its orders' worker.
 pub struct Ours {
     served: Served,
     database: String,
@@ -20,8 +19,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Starts both on the servers' core, and waits until a first answer came and the worker has
-    /// made its tables.
+    /// Starts both on the servers' core. Waits for a first answer and for the worker's tables.
     pub fn start(lab: &mut Lab, redis: &Redis, database: String, sale: &str) -> Result<Self> {
         check_orders(lab)?;
         let core = lab.server_core;
@@ -79,7 +77,9 @@ impl Desk for HttpDesk {
         match (response.status, text_field(&response.body, "id")) {
             (201, Some(id)) => Ok(Some(id.to_owned())),
             (409, _) if text_field(&response.body, "code") == Some("sold_out") => Ok(None),
-            (status, _) => fail(format!("a purchase was answered {status}: {}", response.body)),
+            (status, _) => {
+                fail(format!("a purchase got an unexpected answer, {status}: {}", response.body))
+            }
         }
     }
 
@@ -88,7 +88,9 @@ impl Desk for HttpDesk {
         match response.status {
             200 => Ok(Payment::Done),
             409 if text_field(&response.body, "code") == Some("expired") => Ok(Payment::Refunded),
-            status => fail(format!("a payment was answered {status}: {}", response.body)),
+            status => {
+                fail(format!("a payment got an unexpected answer, {status}: {}", response.body))
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The rules of TechEmpower's JSON and plaintext tests, each as a check of a running server.
 //!
-//! They are those of its wiki ("Project Information Framework Tests Overview") and of its verifier
-//! (`toolset/test_types`), and ours where they leave open what HTTP asks for. What no client can see,
-//! that a response is made for its request, is read from the source.
+//! They come from its wiki ("Project Information Framework Tests Overview") and its verifier
+//! (`toolset/test_types`), with HTTP's own rules in addition. A client can't see whether a response is
+//! composed per request, so that rule reads the source.
 //!
-//! Knows the server by its address only: `bench/run techempower` and a test of the server share it.
+//! Knows only the server's address: `bench/run techempower` and a test of the server share it.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::wire::{Answer, Found, Wire};
 
-/// Requests that the plaintext test sends in one write.
+/// Requests per write of the plaintext test.
 const PIPELINED: usize = 16;
 const KEPT_REQUESTS: usize = 100;
-/// TechEmpower asks twice with this time between.
+/// Time between TechEmpower's two requests.
 const DATE_WATCH: Duration = Duration::from_secs(3);
 const DATE_POLL: Duration = Duration::from_millis(50);
-/// A date may be as old as this when its request was sent: the second may turn meanwhile.
+/// Largest age of a date when its request was sent, because the second may change meanwhile.
 const DATE_AGE_MAX_S: u64 = 1;
 
 const HANDLER: &str = include_str!("../../../src/handler.rs");
@@ -28,9 +28,9 @@ const RESPONSE: &str = include_str!("../../../src/engine/http/response.rs");
 /// One of the two tests.
 #[derive(Debug, Clone, Copy)]
 pub struct Test {
-    /// As in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
-    /// Where it asks.
+    /// Its path.
     pub path: &'static str,
     content_types: [&'static str; 3],
     accept: &'static str,
@@ -64,14 +64,14 @@ pub const TESTS: [Test; 2] = [
     },
 ];
 
-/// What was found about a rule.
+/// The finding of a rule.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The test's name.
     pub test: &'static str,
     /// The rule.
     pub rule: &'static str,
-    /// What was found: `Err` if the rule does not hold.
+    /// The finding. `Err`: the rule does not hold.
     pub found: Found<String>,
 }
 
@@ -95,7 +95,7 @@ const RULES: [Rule; 15] = [
     ("composed for each request (source)", composed),
 ];
 
-/// Checks every rule of both tests. Takes some seconds: dates must move.
+/// Checks every rule of both tests. Takes some seconds, because dates must move.
 pub fn check(address: SocketAddr) -> Vec<Finding> {
     let both = TESTS.iter().flat_map(|test| RULES.iter().map(move |rule| (test, rule)));
     let finding = |(test, &(rule, holds)): (&Test, &Rule)| Finding {
@@ -120,7 +120,7 @@ impl Test {
         Wire::connect(address)?.ask(self.request())
     }
 
-    /// `Err` unless it is the answer that this test wants.
+    /// `Err` unless the answer is this test's.
     fn judge(&self, answer: &Answer) -> Found<()> {
         if answer.line != "HTTP/1.1 200 OK" {
             return Err(answer.line.clone());
@@ -178,7 +178,7 @@ fn dated(test: &Test, wire: &mut Wire) -> Found<u64> {
     let text = answer.required("date")?;
     let time = httpdate::parse_http_date(text).map_err(|_| format!("no date: {text}"))?;
     if httpdate::fmt_http_date(time) != text {
-        return Err(format!("not as RFC 9110 wants it: {text}"));
+        return Err(format!("not in the form of RFC 9110: {text}"));
     }
     let second = seconds(time);
     match (before.saturating_sub(DATE_AGE_MAX_S)..=after).contains(&second) {
@@ -201,7 +201,7 @@ fn date_renewed(test: &Test, address: SocketAddr) -> Found<String> {
         (last, asked) = (second, asked + 1);
     }
     match last - first {
-        0 | 1 => Err(format!("moved by {} s in {DATE_WATCH:?}", last - first)),
+        0 | 1 => Err(format!("Date moved by {} s in {DATE_WATCH:?}", last - first)),
         moved => Ok(format!("{asked} answers, none stale, {moved} s on")),
     }
 }
@@ -342,16 +342,19 @@ fn unusual_requests(test: &Test, address: SocketAddr) -> Found<String> {
 fn composed(test: &Test, _: SocketAddr) -> Found<String> {
     let Test { writer, .. } = test;
     let route = if test.name == "json" { "Json" } else { "Plaintext" };
-    if !HANDLER.contains(&format!("Route::{route} => {writer}(envelope, out),")) {
+    if !HANDLER.contains(&format!("Route::{route} => {writer}(context, out),")) {
         return Err(format!("src/handler.rs does not take it straight to {writer}"));
     }
     let function = function(ANSWER, writer).ok_or_else(|| format!("there is no {writer}"))?;
-    let makes = ["serde_json::to_writer(&mut rest, &Message {", ".write(envelope, &["];
+    let makes = ["serde_json::to_writer(&mut rest, &Message {", ".write(context, &["];
     let makes = if test.name == "json" { &makes[..] } else { &makes[1..] };
     if makes.iter().any(|call| !function.contains(call)) {
-        return Err(format!("{writer} does not make it:\n{function}"));
+        return Err(format!("{writer} does not create it:\n{function}"));
     }
-    if ["Canned", "static", "OnceLock", "thread_local"].iter().any(|kept| function.contains(kept)) {
+    if ["Preencoded", "static", "OnceLock", "thread_local"]
+        .iter()
+        .any(|kept| function.contains(kept))
+    {
         return Err(format!("{writer} keeps something:\n{function}"));
     }
     // The status line, each header and the body are put together by what every response uses.

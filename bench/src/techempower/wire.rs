@@ -1,5 +1,5 @@
-//! HTTP/1.1 answers as bytes, read strictly enough to judge them: what a lenient client would forgive
-//! is an error here. Blocking, over a raw socket, for the verifier only.
+//! HTTP/1.1 answers as bytes, parsed strictly enough to judge them: an answer that a lenient client
+//! accepts can be an error here. Blocking, over a raw socket, only for the verifier.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,10 +8,10 @@ use std::time::Duration;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-/// What went wrong, or what was found to be wrong.
+/// A result whose error describes the problem.
 pub type Found<T> = Result<T, String>;
 
-/// An answer as it came.
+/// A raw answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status line.
@@ -23,7 +23,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The value of a header that may come once. `Err`: it came more than once.
+    /// The value of a header that may occur once. `Err`: it occurred more than once.
     pub fn header(&self, name: &str) -> Found<Option<&str>> {
         let mut values = self.headers.iter().filter(|(found, _)| found == name);
         let value = values.next().map(|(_, value)| &**value);
@@ -33,12 +33,12 @@ impl Answer {
         }
     }
 
-    /// The value of a header that must come.
+    /// The value of a required header.
     pub fn required(&self, name: &str) -> Found<&str> {
         self.header(name)?.ok_or_else(|| format!("no {name}"))
     }
 
-    /// How many bytes the body has. `None`: chunked.
+    /// Length of the body. `None`: chunked.
     fn length(&self) -> Found<Option<usize>> {
         match (self.header("content-length")?, self.header("transfer-encoding")?) {
             (Some(length), None) => match length.parse() {
@@ -91,10 +91,10 @@ impl Wire {
             None => loop {
                 let size = self.until(b"\r\n")?;
                 let size = usize::from_str_radix(size.trim(), 16);
-                let size = size.map_err(|_| "a chunk without its size".to_owned())?;
+                let size = size.map_err(|_| "a chunk without a size".to_owned())?;
                 answer.body.extend(self.take(size)?);
                 if self.take(2)? != b"\r\n" {
-                    return Err("a chunk without its end".into());
+                    return Err("a chunk without an end".into());
                 }
                 if size == 0 {
                     break;
@@ -121,7 +121,7 @@ impl Wire {
     pub fn end(&mut self) -> Found<()> {
         match (self.input.is_empty(), self.stream.read(&mut [0; 64])) {
             (true, Ok(0)) => Ok(()),
-            (true, Err(error)) => Err(format!("it does not close: {error}")),
+            (true, Err(error)) => Err(format!("the server does not close: {error}")),
             _ => Err("more bytes than the answer has".into()),
         }
     }
@@ -146,7 +146,7 @@ impl Wire {
 
     fn fill(&mut self) -> Found<()> {
         if self.input.len() > BUFFER_BYTES_MAX {
-            return Err("an answer without end".into());
+            return Err("an unfinished answer".into());
         }
         let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece) {

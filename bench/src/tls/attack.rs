@@ -1,4 +1,4 @@
-//! What kept connections notice of strangers that shake hands.
+//! Kept connections beside strangers that start TLS handshakes.
 
 use std::time::{Duration, Instant};
 
@@ -17,26 +17,26 @@ use crate::secure::Certificate;
 use crate::strangers::handshakes;
 use crate::tools::LoadPlan;
 
-/// Requests per second of the honest.
+/// Requests per second of the honest clients.
 const HONEST_RATE: f64 = 5_000.0;
-/// Seconds in which each of their connections is served before anything is counted: one that has just
-/// shaken hands stands behind other newcomers with its first request.
+/// Seconds for which each honest connection is served before the measurement. The first request of a
+/// new connection waits with other new ones.
 const HONEST_WARM_UP: u64 = 1;
-/// Handshakes per second that strangers begin.
+/// Handshakes per second of the strangers.
 const RATE: u32 = 5_000;
-/// Connections that strangers have at a time; those that stay half-way hold so many.
+/// Open connections of the strangers. Half-finished handshakes hold all of them.
 const CONNECTIONS: u32 = 2_000;
-/// Addresses of strangers that come from many.
+/// Number of addresses, if they come from many.
 const ADDRESSES: u32 = 200;
-/// The crowd that does nothing.
+/// Connections of the idle crowd.
 const CROWD: u32 = 19_000;
 const HOLD_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// Before the load begins beside an attack.
+/// Time between the start of the attack and the load.
 const LEAD: Duration = Duration::from_millis(500);
 const NAME: &str = "handshakes";
 
-/// Who else is there.
+/// The load beside the honest clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
     /// Nobody.
@@ -47,20 +47,20 @@ pub enum Attack {
     Many,
     /// Handshakes that stop half-way.
     Half,
-    /// Bytes that are no record.
+    /// Bytes that are no TLS record.
     Garbage,
-    /// Records that are longer than any may be.
+    /// Records beyond the limit of TLS.
     Oversized,
-    /// A crowd that has shaken hands and does nothing.
+    /// A crowd that has completed its handshakes and is idle.
     Idle,
 }
 
 impl Attack {
-    /// All that are measured in each round.
+    /// All attacks of a round.
     pub const ALL: [Self; 6] =
         [Self::None, Self::One, Self::Many, Self::Half, Self::Garbage, Self::Oversized];
 
-    /// Its scenario.
+    /// The attack's scenario.
     pub fn scenario(self) -> &'static str {
         match self {
             Self::None => scenario::NOBODY,
@@ -84,7 +84,7 @@ impl Attack {
     }
 }
 
-/// Rejections at a modest rate over kept connections while strangers shake hands.
+/// Measures rejections at a modest rate over kept connections beside this attack.
 pub fn beside(
     lab: &mut Lab,
     subject: Subject,
@@ -121,8 +121,8 @@ fn begin(lab: &mut Lab, served: &Served, attack: Attack) -> Result<Running> {
     begin_idle(lab, NAME, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Has the crowd come. Each of it has shaken hands when this returns; those who have to give way try to
-/// come back.
+/// Opens the crowd. All handshakes are complete when this returns. Connections that the server closes
+/// are reopened.
 fn hold(lab: &mut Lab, served: &Served) -> Result<Running> {
     let connections = pin::connections(CROWD)?;
     let line = words(served, Attack::Idle, ADDRESSES, connections);
@@ -133,7 +133,7 @@ fn hold(lab: &mut Lab, served: &Served) -> Result<Running> {
     while crowd.output()?.is_empty() {
         crowd.check_alive()?;
         if began.elapsed() > HOLD_DEADLINE {
-            return fail(format!("{connections} handshakes did not come to an end"));
+            return fail(format!("{connections} handshakes did not complete"));
         }
         lab.settle(POLL)?;
     }

@@ -14,21 +14,21 @@ use crate::shop;
 use crate::tools::LoadPlan;
 
 const USERS: &str = "usr";
-/// None of them comes again.
+/// Prefix of the warm-up's users, which the measurement does not use.
 const USERS_OF_WARM_UP: &str = "wrm";
 
-/// What is measured.
+/// A measured server or chain of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// The bare epoll loop over the same rustls.
     Floor,
-    /// nginx that answers from its configuration.
+    /// nginx, which answers from its configuration.
     Nginx,
-    /// Rust's usual framework over the same rustls.
+    /// axum over the same rustls.
     Axum,
-    /// nginx that ends TLS for stampede, over a Unix socket.
+    /// nginx, which terminates TLS for stampede, over a Unix socket.
     NginxBefore,
-    /// nginx that passes TLS on to stampede, with the PROXY protocol.
+    /// nginx, which passes TLS on to stampede with the PROXY protocol.
     NginxStream,
     /// stampede without TLS.
     Plain,
@@ -47,9 +47,9 @@ impl Subject {
         Self::Plain,
         Self::Stampede,
     ];
-    /// Servers that end TLS and answer.
+    /// Servers that terminate TLS and answer.
     pub const ENDS_TLS: [Self; 4] = [Self::Floor, Self::Nginx, Self::Axum, Self::Stampede];
-    /// Ways to sell.
+    /// Subjects that sell.
     pub const SELLING: [Self; 3] = [Self::NginxBefore, Self::Plain, Self::Stampede];
 
     /// Its name in every table.
@@ -77,17 +77,17 @@ impl Subject {
     }
 }
 
-/// What serves, from front to back.
+/// A chain of servers, from front to back.
 pub struct Chain {
-    /// Takes the connections.
+    /// The server that takes the connections.
     pub front: Served,
-    /// Is behind it, if anything is.
+    /// The server behind it, if any.
     behind: Option<Served>,
     /// The folder of its socket.
     _folder: Option<TempDir>,
 }
 
-/// Starts what is measured, with a sale of so many tickets.
+/// Starts the subject, with a sale of this number of tickets.
 pub fn serve(
     lab: &mut Lab,
     subject: Subject,
@@ -100,7 +100,7 @@ pub fn serve(
     let setup = Setup { cores: &cores, content, ledger, total, options, tls: Some(certificate) };
     match subject {
         Subject::NginxBefore => {
-            // A path of its own, and a short one: it must fit into an address.
+            // A short path of its own, because the address of a Unix socket is short.
             let folder = TempDir::new()?;
             let socket = format!("unix:{}", folder.path().join("socket").display());
             let options = [&["--listen", &*socket], options].concat();
@@ -128,7 +128,7 @@ pub fn serve(
 }
 
 impl Chain {
-    /// Loads it; CPU is that of all of it.
+    /// Loads the chain. CPU is that of all its servers.
     pub fn under_load(&self, lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Measured> {
         let Some(server) = &self.behind else { return under_load(lab, &self.front, plan) };
         let before = self.front.process.cpu()?;
@@ -140,7 +140,7 @@ impl Chain {
     }
 }
 
-/// A sale that is sold out.
+/// Starts the subject with a sold-out sale.
 pub fn sold_out(lab: &mut Lab, subject: Subject, certificate: &Certificate) -> Result<Chain> {
     let chain = serve(lab, subject, certificate, (Ledger::None, TOTAL_TINY), &[])?;
     chain.front.expect(Answer::SoldOut)?;
@@ -162,7 +162,7 @@ pub fn rejections(
     Ok(measured.figures())
 }
 
-/// Handshakes were such as they should be.
+/// Checks that handshakes were full or resumed as planned.
 fn check_handshakes(measured: &Measured, subject: Subject, plan: &LoadPlan<'_>) -> Result<()> {
     let (made, resumed) = (measured.load.handshakes, measured.load.resumed);
     let wanted = match plan.connection_each {
@@ -170,7 +170,7 @@ fn check_handshakes(measured: &Measured, subject: Subject, plan: &LoadPlan<'_>) 
         true => measured.load.requests,
         false => u64::from(plan.connections),
     };
-    // The first on each connection has no ticket yet.
+    // The first connection of each slot has no ticket.
     let without = u64::from(plan.connections);
     let right = if plan.resume { resumed + without >= made } else { resumed == 0 };
     if made < wanted || !right {
@@ -179,7 +179,7 @@ fn check_handshakes(measured: &Measured, subject: Subject, plan: &LoadPlan<'_>) 
     Ok(())
 }
 
-/// The floor's rejections with `wrk`'s load, and what that used.
+/// Measures the floor's rejections with `wrk`, and the CPU of `wrk`.
 pub fn rejections_by_wrk(
     lab: &mut Lab,
     certificate: &Certificate,
@@ -189,8 +189,8 @@ pub fn rejections_by_wrk(
     by_wrk(lab, &front, plan)
 }
 
-/// Every request is a purchase by a user with a key, in a sale that gives each user one ticket. What
-/// buyers were told must be in Redis.
+/// Measures purchases by users with keys in a sale with one ticket per user. Checks that Redis has
+/// sold what the buyers got.
 pub fn sales(
     lab: &mut Lab,
     subject: Subject,
@@ -211,14 +211,14 @@ pub fn sales(
     let (redis_us, _) = redis.process.cpu()?.us_since(redis_before);
     let (told, sold) = (measured.load.granted, redis.sold()? - before);
     if told != sold {
-        return fail(format!("buyers were told of {told} tickets, Redis counted {sold}"));
+        return fail(format!("buyers got {told} tickets, but Redis sold {sold}"));
     }
     let mut figures = measured.sale_figures();
     figures.push((figure::REDIS_CPU_US, redis_us / told as f64));
     Ok(figures)
 }
 
-/// Memory of idle connections that have been answered once.
+/// Measures the memory of idle connections after one answer each.
 pub fn idle(
     lab: &mut Lab,
     subject: Subject,

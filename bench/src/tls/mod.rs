@@ -1,9 +1,9 @@
-//! `tls`: what a server costs whose buyers come over TLS, beside the floor of TLS, nginx, axum, and
-//! nginx in front of stampede.
+//! `tls`: measures a server whose buyers use TLS, beside the TLS floor, nginx, axum, and nginx in
+//! front of stampede.
 //!
-//! All have one certificate, made for the run, with a key on P-256; all speak TLS 1.3 with AES-128-GCM
-//! to our load generator. `measure` is one measurement, `attack` those beside strangers, `scenario`
-//! has their names, `promises` what is promised.
+//! All use one certificate per run, with a key on P-256, and TLS 1.3 with AES-128-GCM. `measure` is
+//! one measurement, `attack` those beside strangers, `scenario` has the names and `promises` the
+//! promises.
 
 mod attack;
 mod measure;
@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use crate::error::Result;
 use crate::pin;
 use crate::process::Interrupted;
+use crate::report::ROUNDS_MIN;
 use crate::secure::Certificate;
 use crate::servers::{NGINX_STREAM, Server};
 use crate::session::{Common, Session};
@@ -29,43 +30,43 @@ use scenario::{FULL, GENERATORS, IDLE, PIPELINED, REJECTIONS, RESUMED, SALES};
 
 const CONNECTIONS: u32 = 64;
 const PIPELINE: u32 = 16;
-/// Idle connections: as many as the machines that we know let a process open.
+/// Idle connections: the number that known machines allow per process.
 const CROWD: u32 = 15_000;
-/// Rounds that take part in what takes long and hardly differs from round to round.
-const LONG_ROUNDS: u32 = 3;
+/// Rounds with the scenarios that take long and hardly vary.
+const LONG_ROUNDS: u32 = ROUNDS_MIN;
 
-/// A group of measurements that can be asked for.
+/// A group of scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Group {
     /// Rejections over 64 kept connections.
     Rejections,
-    /// Rejections with 16 requests on their way on each connection.
+    /// Rejections, 16 requests pipelined per connection.
     Pipelined,
-    /// Purchases by POST with a user and a key, from a Redis in memory.
+    /// Purchases by POST with a user and a key, from Redis in memory.
     Sales,
-    /// A connection for each rejection, with full handshakes and with such that resume.
+    /// Rejections, one connection per request, with full and with resumed handshakes.
     Connections,
-    /// Memory of 15,000 idle connections (the first three rounds).
+    /// Memory of 15,000 idle connections (the first four rounds).
     Idle,
-    /// Kept connections beside floods of handshakes.
+    /// Latency of kept connections beside floods of handshakes.
     Attacks,
-    /// The load generator against wrk.
+    /// The load generator beside wrk.
     Generators,
 }
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every server once in every scenario.
+    /// Rounds; each measures every server once per scenario.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
+    /// Seconds of load per measurement, after a second of warm-up.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// Leave out all but these.
+    /// Run only these groups.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Group>,
-    /// What every command takes.
+    /// Settings of every command.
     #[command(flatten)]
     pub common: Common,
 }
@@ -83,8 +84,8 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         run.round(round)?;
     }
     let text = format!(
-        "\nServers on core {}, nginx in front of stampede on that core, too; the load generator, \
-         Redis and strangers on core {}. TLS 1.3, a key on P-256.\n",
+        "\nServers ran on core {}, also nginx in front of stampede; the load generator, \
+         Redis and strangers ran on core {}. TLS 1.3, a key on P-256.\n",
         common.server_core, common.load_core
     );
     let what = format!("TLS, {} rounds of {} s", settings.rounds, settings.seconds);
@@ -128,7 +129,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Rejections by each of these.
+    /// Measures rejections by each of these.
     fn each(
         &mut self,
         round: u32,
@@ -214,7 +215,7 @@ fn on<'a>(load_core: &'a usize, settings: &Settings, load: &LoadPlan<'a>) -> Loa
     }
 }
 
-/// Each round starts with another one, so that none always comes after the same.
+/// Rounds rotate the order, so none always follows the same one.
 fn order<T: Copy>(round: u32, all: &[T]) -> Vec<T> {
     let mut order = all.to_vec();
     order.rotate_left((round as usize - 1) % all.len());

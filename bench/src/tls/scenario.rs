@@ -1,31 +1,31 @@
-//! Names of scenarios, as they stand in `raw.csv`.
+//! Names of scenarios, as in `raw.csv`.
 
 /// Rejections over 64 kept connections.
 pub const REJECTIONS: &str = "tls_rejections";
-/// The same with 16 requests on their way on each.
+/// Rejections over 64 kept connections, 16 requests pipelined per connection.
 pub const PIPELINED: &str = "tls_pipelined16";
-/// Purchases by POST with a user and a key; Redis in memory.
+/// Purchases by POST with a user and a key, from Redis in memory.
 pub const SALES: &str = "tls_sales";
-/// A connection for each rejection, with a full handshake.
+/// Rejections, one connection per request with a full handshake.
 pub const FULL: &str = "tls_connection_full";
-/// The same with a handshake that resumes.
+/// Rejections, one connection per request with a resumed handshake.
 pub const RESUMED: &str = "tls_connection_resumed";
 /// Memory of idle connections.
 pub const IDLE: &str = "tls_idle";
-/// What each load generator uses, and the rate that it reaches, on the floor of TLS.
+/// CPU and rate of each load generator against the TLS floor.
 pub const GENERATORS: &str = "tls_generators";
 
-/// Kept connections, and nobody else.
+/// Kept connections, without other load.
 pub const NOBODY: &str = "tls_beside_nobody";
-/// The same beside full handshakes from one address.
+/// Kept connections beside full handshakes from one address.
 pub const ONE: &str = "tls_beside_one_address";
-/// The same from many.
+/// Kept connections beside full handshakes from many addresses.
 pub const MANY: &str = "tls_beside_many_addresses";
-/// The same beside handshakes that stop half-way.
+/// Kept connections beside handshakes that stop half-way.
 pub const HALF: &str = "tls_beside_half_handshakes";
-/// The same beside bytes that are no record.
+/// Kept connections beside bytes that are no TLS record.
 pub const GARBAGE: &str = "tls_beside_garbage";
-/// The same beside records that are too long.
+/// Kept connections beside records that are too long.
 pub const OVERSIZED: &str = "tls_beside_oversized";
-/// The same beside a crowd that has shaken hands and does nothing.
+/// Kept connections beside an idle crowd with complete handshakes.
 pub const CROWD: &str = "tls_beside_idle";

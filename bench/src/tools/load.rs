@@ -1,4 +1,4 @@
-//! Our own load generator as a tool of the bench: its command line and the reading of its JSON.
+//! The bench's own load generator as a tool: its command line, and its JSON.
 
 pub use crate::load::report::{LoadReport, Percentiles};
 
@@ -7,50 +7,50 @@ use crate::error::{Because, Result, fail};
 use crate::process::CommandLine;
 use crate::servers::Programs;
 
-/// What it is to do.
+/// The settings of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadPlan<'a> {
-    /// A thread on each.
+    /// Cores, with one thread per core.
     pub cores: &'a [usize],
-    /// Connections, of all threads.
+    /// Connections of all threads together.
     pub connections: u32,
-    /// How long, unless `requests` says how many.
+    /// Duration, without `requests`.
     pub seconds: u64,
-    /// Seconds before that, of which nothing is counted.
+    /// Seconds of load before the measurement.
     pub warm_up: u64,
-    /// Requests, in place of a time.
+    /// Requests to send, instead of a duration.
     pub requests: Option<u64>,
-    /// Open loop: requests a second.
+    /// Open loop: requests per second.
     pub rate: Option<f64>,
-    /// Requests on their way on each connection.
+    /// Requests in flight per connection.
     pub pipeline: u32,
-    /// A connection for each request.
+    /// Whether each request has its own connection.
     pub connection_each: bool,
-    /// Answers that may come: `any`, or kinds with commas between them.
+    /// Expected answers: `any`, or kinds separated by commas.
     pub expect: &'a str,
-    /// Tickets that there are.
+    /// Tickets of the sale.
     pub total: Option<u64>,
-    /// What is asked for.
+    /// The target.
     pub target: &'a str,
-    /// Microseconds before a request is due from which on to poll and not to sleep.
+    /// Microseconds before a due time at which to poll instead of sleeping.
     pub spin_us: u64,
-    /// Seconds that an answer is waited for.
+    /// Deadline of an answer in seconds.
     pub answer_deadline: u64,
-    /// The server's process, whose CPU is to be read.
+    /// The server's process, whose CPU the report has.
     pub watch: Option<u32>,
-    /// Something else that one request in so many asks for.
+    /// A second target, for one in this number of requests.
     pub also: Option<(&'a str, u64)>,
-    /// Each request names another user, whose name begins with this.
+    /// Prefix of the user names. Each request names a new user.
     pub users: Option<&'a str>,
-    /// Each of them has an idempotency key.
+    /// Whether each user has an idempotency key.
     pub keys: bool,
-    /// So many sales are asked about at random.
+    /// Number of sales to choose from at random.
     pub sales: Option<u32>,
-    /// What is posted in turn with GET, with its length and in a chunk.
+    /// Text to post in turn with GET, with its length and in a chunk.
     pub and_post: Option<&'a str>,
-    /// Answers after which a connection is closed and another opened.
+    /// Answers after which the client replaces a connection.
     pub renew_after: Option<u32>,
-    /// TLS: connections resume.
+    /// TLS: whether connections resume sessions.
     pub resume: bool,
 }
 
@@ -83,8 +83,8 @@ impl Default for LoadPlan<'_> {
 }
 
 impl Programs {
-    /// The command that puts this load on a server, `host:port`, `https://host:port` or `unix:PATH`.
-    /// It prints JSON.
+    /// The command of this load on a server, `host:port`, `https://host:port` or `unix:PATH`. It
+    /// prints JSON.
     pub fn load(&self, plan: &LoadPlan<'_>, to: &str) -> CommandLine {
         let program = self.folder.join("load").to_string_lossy().into_owned();
         let cores = plan.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
@@ -144,7 +144,7 @@ impl Programs {
     }
 }
 
-/// Reads what it printed. An `Err` if any answer was not what it should be or a rule was broken.
+/// Parses its JSON. An `Err` if an answer was unexpected or a rule was broken.
 pub fn read_load(text: &str) -> Result<LoadReport> {
     let report: LoadReport = serde_json::from_str(text)
         .because(|| format!("load printed something unexpected: {text}"))?;
@@ -163,8 +163,8 @@ mod tests {
     use crate::load::settings::{Plan, Settings};
 
     #[test]
-    fn the_program_understands_its_command_line() {
-        let programs = Programs { folder: "target/release".into(), stampede: "stampede".into() };
+    fn the_load_generator_accepts_every_planned_command_line() {
+        let programs = Programs { folder: "target/shipped".into(), stampede: "stampede".into() };
         let plans = [
             LoadPlan::default(),
             LoadPlan {
@@ -189,7 +189,7 @@ mod tests {
         ];
         for plan in plans {
             let CommandLine(words) = programs.load(&plan, "127.0.0.1:80");
-            let program = words.iter().position(|word| word == "target/release/load");
+            let program = words.iter().position(|word| word == "target/shipped/load");
             let words = &words[program.expect("the program's name")..];
             let settings = Settings::try_parse_from(words).expect("legal words");
             Plan::new(&settings).expect("a legal plan");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_read_and_failures_are_seen() {
+    fn a_load_report_is_read_and_failures_are_errors() {
         let good = LoadReport { requests: 3, granted: 1, rate: Some(0.1), ..LoadReport::default() };
         let text = |report: &LoadReport| serde_json::to_string(report).expect("JSON");
         assert_eq!(read_load(&text(&good)).expect("a good run"), good);

@@ -1,10 +1,10 @@
-//! A connection's bytes between the core's buffers and what is kept with it.
+//! Moves a connection's bytes between the core's buffers and the connection.
 
 use std::mem;
 
 use crate::limits::READ_BUFFER_BYTES;
 
-/// Takes what is done with from the start of a buffer: nearly always all of it.
+/// Removes handled bytes from the start of a buffer: nearly always all of it.
 pub(super) fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
     if bytes == buffer.len() {
         buffer.clear();
@@ -13,7 +13,7 @@ pub(super) fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
     }
 }
 
-/// A buffer of the core with what was kept with a connection: mostly nothing.
+/// A buffer of the core that begins with the bytes kept with a connection: mostly none.
 #[inline]
 pub(super) fn buffer_with(kept: &mut Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     if kept.is_empty() { take() } else { refill(mem::take(kept), take) }
@@ -29,8 +29,8 @@ fn refill(mut kept: Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     buffer
 }
 
-/// Takes what is to be kept with a connection out of a buffer of the core: the buffer itself, if it
-/// is full enough.
+/// Takes the bytes to be kept with a connection out of a buffer of the core: the buffer itself, if
+/// it is full enough.
 pub(super) fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
     if buffer.len() > buffer.capacity() / 2 {
         mem::take(buffer)

@@ -1,47 +1,46 @@
-//! Where the leader leaves a connection: back in its table, lingering, or closed.
+//! What follows after serving a connection: it goes back to its table, lingers, or is closed.
 
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::state::{Connection, Phase};
-use super::table::Entry;
+use super::table::Acceptance;
 use crate::engine::core::Core;
-use crate::engine::counts::End;
-use crate::engine::gate::Token;
+use crate::engine::counts::CloseReason;
+use crate::engine::reactor::Token;
 use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
 
-/// Closes a connection whatever its state.
-pub(in crate::engine) fn close(core: &Core, token: Token, why: End) {
+/// Closes a connection in any state.
+pub(in crate::engine) fn close(core: &Core, token: Token, why: CloseReason) {
     let removed = core.connections.borrow_mut().remove(token);
     let engine = &core.engine;
     core.counts.end(match removed {
-        Some(Entry::Refused(kind)) => End::refused(kind),
+        Some(Acceptance::Refused(kind)) => CloseReason::refused(kind),
         _ => why,
     });
     match removed {
-        Some(Entry::Admitted(address)) => {
-            engine.connections.free();
+        Some(Acceptance::Admitted(address)) => {
+            engine.connections.release();
             if let Some(address) = address {
-                engine.addresses.leave(address);
+                engine.addresses.remove(address);
             }
         }
-        Some(Entry::Refused(_)) => engine.refused.free(),
+        Some(Acceptance::Refused(_)) => engine.refused.release(),
         None => {}
     }
 }
 
-/// Puts a connection back that was taken. One that can't be watched is closed.
+/// Puts a connection back that was taken. A connection that can't be watched is closed.
 pub(super) fn put_back(core: &Core, token: Token, mut connection: Box<Connection>) {
-    match connection.watch(&core.gate, token) {
+    match connection.watch(&core.reactor, token) {
         Ok(()) => core.connections.borrow_mut().put_back(token, connection),
         Err(error) => {
-            tracing::debug!(core = core.index, %error, "a connection can't be watched");
-            close(core, token, End::Internal);
+            tracing::debug!(core = core.index, %error, "can't watch a connection; closed it");
+            close(core, token, CloseReason::Internal);
         }
     }
 }
 
-/// Sends the last that a connection between two answers is told, as far as that goes at once: with TLS
-/// also that it is the last.
+/// Sends the last answer of a connection, as far as possible at once; with TLS also `close_notify`.
 pub(super) fn send_last(connection: &mut Connection, mut answer: Vec<u8>) {
     if let Some(tls) = &mut connection.tls {
         if tls.seal(&mut answer, true, Vec::new()).is_err() {
@@ -54,8 +53,8 @@ pub(super) fn send_last(connection: &mut Connection, mut answer: Vec<u8>) {
     }
 }
 
-/// Says that nothing more is coming, and waits a while for what the client still sends: to close at
-/// once could take the answer away from it.
+/// Shuts down the sending side, and reads for a while what the client still sends: closing at once
+/// could discard the answer before the client has read it.
 pub(super) fn linger(core: &Core, connection: &mut Connection) {
     let _ = shutdown(&connection.socket, Shutdown::Write);
     (connection.phase, connection.of_phase) = (Phase::Linger, 0);

@@ -1,18 +1,20 @@
-//! How far the request at the start of a connection's input has come, and where it ends.
+//! How much of the request at the start of a connection's input has arrived, and where it ends.
 
-use crate::engine::http::{CONTINUE, ChunkedDecoder, Framing, Head, Reject, Version, parse_head};
+use crate::engine::http::{
+    CONTINUE, ChunkedDecoder, Framing, Head, ParseError, Version, parse_head,
+};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 
-/// Growth of an unfinished head after which it is looked at again though no line has ended.
+/// Growth of an incomplete head after which it is parsed again though no line has ended.
 const HEAD_STEP_BYTES: usize = 512;
 
-/// How far the request at the start of the input has come.
+/// How much of the request at the start of the input has arrived.
 pub(super) enum Progress {
-    /// Its head is incomplete; this much was there when it was last looked at.
+    /// The head is incomplete; this many bytes were there when it was last parsed.
     Head { seen_bytes: usize },
-    /// Its head and body together have this many bytes.
+    /// Head and body together have this many bytes.
     Length { total_bytes: usize },
-    /// Its head has been read, its chunked body is being decoded.
+    /// The head is parsed, and the chunked body is being decoded.
     Chunked(Box<Chunked>),
 }
 
@@ -23,29 +25,29 @@ pub(super) struct Chunked {
     done: bool,
 }
 
-/// Nothing of the next request is known.
+/// Nothing is known of the next request.
 pub(super) const START: Progress = Progress::Head { seen_bytes: 0 };
 
-/// How far it is now.
+/// The result of a measurement.
 pub(super) enum Measured {
-    /// It is whole: bytes of its head and, unless it is chunked, of its body.
+    /// The request is complete: bytes of its head and, unless it is chunked, of its body.
     Whole { head_bytes: usize, body_bytes: usize },
-    /// Its head is not, and has been looked at as far as it has come.
+    /// The head is incomplete, and was parsed as far as it goes.
     Head,
-    /// Its head is, and its body is awaited from now on.
+    /// The head is complete, and the body is awaited from now on.
     BodyBegins,
-    /// Too little has come to look again.
+    /// Too little has arrived to parse again.
     AsBefore,
 }
 
-/// Finds where the request at `start` of the input ends. What has come of a chunked body is decoded
-/// and taken out of the input. `out`: for "100 Continue".
+/// Finds where the request at `start` of the input ends. The arrived part of a chunked body is
+/// decoded and removed from the input. `out`: for "100 Continue".
 pub(super) fn measure(
     progress: &mut Progress,
     input: &mut Vec<u8>,
     start: usize,
     out: &mut Vec<u8>,
-) -> Result<Measured, Reject> {
+) -> Result<Measured, ParseError> {
     let whole = |head_bytes, body_bytes| Measured::Whole { head_bytes, body_bytes };
     Ok(match progress {
         Progress::Head { seen_bytes } => {
@@ -87,14 +89,14 @@ pub(super) fn measure(
     })
 }
 
-/// A head is complete: so is the request, or its body is awaited from now on.
+/// Continues after a complete head: the request is complete too, or its body is awaited.
 fn begin_body(
     progress: &mut Progress,
     input: &mut Vec<u8>,
     start: usize,
     out: &mut Vec<u8>,
     facts: Facts,
-) -> Result<Measured, Reject> {
+) -> Result<Measured, ParseError> {
     let Facts { head_bytes, framing, wants_continue } = facts;
     match framing {
         Framing::None => return Ok(Measured::Whole { head_bytes, body_bytes: 0 }),
@@ -128,7 +130,7 @@ fn begin_body(
     Ok(Measured::BodyBegins)
 }
 
-/// What the framing of a request needs of its head, without borrowing it.
+/// What framing needs of the head, without borrowing it.
 struct Facts {
     head_bytes: usize,
     framing: Framing,
@@ -145,8 +147,8 @@ impl Facts {
     }
 }
 
-/// Decodes what has come of a chunked body and takes it out of the input.
-fn decode(chunked: &mut Chunked, input: &mut Vec<u8>, start: usize) -> Result<(), Reject> {
+/// Decodes the arrived part of a chunked body and removes it from the input.
+fn decode(chunked: &mut Chunked, input: &mut Vec<u8>, start: usize) -> Result<(), ParseError> {
     if !chunked.done {
         let body_at = start + chunked.head_bytes;
         let (consumed, done) = chunked.decoder.feed(&input[body_at..], &mut chunked.body)?;

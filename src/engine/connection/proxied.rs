@@ -1,4 +1,4 @@
-//! Connections of a balancer that says first whose they are.
+//! Connections of a proxy that begin with a PROXY header.
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -6,16 +6,16 @@ use rustix::net::{RecvFlags, recv};
 use super::ending::{close, put_back};
 use super::refusal::write_refusal;
 use super::state::{Closing, Connection, Phase};
-use super::table::Entry;
+use super::table::Acceptance;
 use crate::engine::addresses::Address;
 use crate::engine::core::Core;
-use crate::engine::counts::End;
-use crate::engine::gate::Token;
+use crate::engine::counts::CloseReason;
 use crate::engine::http::Kind;
-use crate::engine::proxy::{Proxied, read};
+use crate::engine::proxy_protocol::{Proxied, parse};
+use crate::engine::reactor::Token;
 use crate::limits::PROXY_HEADER_BYTES_MAX;
 
-/// Takes what says whose connection it is from its beginning. `None`: that is not here, or wrong.
+/// Reads the PROXY header. `None`: it is incomplete or wrong.
 #[cold]
 pub(super) fn take_header(
     core: &Core,
@@ -24,13 +24,13 @@ pub(super) fn take_header(
 ) -> Option<Box<Connection>> {
     let mut start = [0; PROXY_HEADER_BYTES_MAX];
     let found = match recv(&connection.socket, &mut start[..], RecvFlags::PEEK) {
-        Ok((count @ 1.., _)) => read(&start[..count]),
+        Ok((count @ 1.., _)) => parse(&start[..count]),
         Err(Errno::AGAIN | Errno::INTR) => Proxied::Incomplete,
         Ok(_) | Err(_) => Proxied::Wrong,
     };
     match found {
         Proxied::By { client, bytes } => {
-            // Exactly so much: what is behind it is the client's.
+            // Exactly the header: the bytes after it are the client's.
             let _ = recv(&connection.socket, &mut start[..bytes], RecvFlags::empty());
             connection.proxied = false;
             if connection.phase == Phase::Head {
@@ -45,7 +45,7 @@ pub(super) fn take_header(
                 }
                 Err(Some(_)) => {}
                 Err(None) => {
-                    close(core, token, End::AddressLimit);
+                    close(core, token, CloseReason::AddressLimit);
                     return None;
                 }
             }
@@ -61,30 +61,30 @@ pub(super) fn take_header(
             None
         }
         Proxied::Wrong => {
-            tracing::debug!(core = core.index, "a connection without the PROXY protocol");
-            close(core, token, End::Protocol);
+            tracing::debug!(core = core.index, "connection closed: no PROXY header");
+            close(core, token, CloseReason::Protocol);
             None
         }
     }
 }
 
-/// Counts a connection with its client from now on, as one that has just come. An error: it gets no
-/// place, and is told so if there is room for that.
+/// Counts a connection with its client from now on, as if it had just come. An error: it is
+/// refused, and answered if there is a permit for that.
 fn count(core: &Core, token: Token, address: Address) -> Result<(), Option<&'static Kind>> {
     let engine = &core.engine;
     let most = engine.limits.connections_per_address();
     let mut connections = core.connections.borrow_mut();
-    let Some(entry) = connections.entry_mut(token) else { return Err(None) };
-    let Entry::Admitted(None) = entry else { return Ok(()) };
-    if engine.addresses.enter(address) <= most || most == 0 {
-        *entry = Entry::Admitted(Some(address));
+    let Some(acceptance) = connections.acceptance_mut(token) else { return Err(None) };
+    let Acceptance::Admitted(None) = acceptance else { return Ok(()) };
+    if engine.addresses.add(address) <= most || most == 0 {
+        *acceptance = Acceptance::Admitted(Some(address));
         return Ok(());
     }
-    engine.addresses.leave(address);
-    if !engine.refused.take(engine.limits.refused_max()) {
+    engine.addresses.remove(address);
+    if !engine.refused.try_acquire(engine.limits.refused_max()) {
         return Err(None);
     }
-    engine.connections.free();
-    *entry = Entry::Refused(Kind::TOO_MANY_CONNECTIONS);
+    engine.connections.release();
+    *acceptance = Acceptance::Refused(Kind::TOO_MANY_CONNECTIONS);
     Err(Some(Kind::TOO_MANY_CONNECTIONS))
 }

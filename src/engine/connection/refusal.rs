@@ -1,8 +1,8 @@
-//! What a connection is told that gets no place.
+//! The answer to a connection that is not admitted.
 
-use crate::engine::http::{Envelope, HttpDate, Kind, Problem};
+use crate::engine::http::{HttpDate, Kind, Problem, ResponseContext};
 
-/// Writes it.
+/// Writes the answer.
 pub(in crate::engine) fn write_refusal(kind: &'static Kind, date: &HttpDate, out: &mut Vec<u8>) {
-    Problem::of(kind).write(&Envelope::closing(date), out);
+    Problem::of(kind).write(&ResponseContext::closing(date), out);
 }

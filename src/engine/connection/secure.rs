@@ -1,22 +1,23 @@
-//! A connection that speaks TLS: its handshake, and records in place of what is read and written.
+//! A connection with TLS: its handshake, and records in place of what is read and written.
 
 use std::mem;
 
 use super::refusal::write_refusal;
 use super::session::{Flushed, Keep, Session};
-use super::state::{Closing, Phase, Turns};
-use super::table::Entry;
+use super::state::{Closing, Phase, TurnState};
+use super::table::Acceptance;
 use crate::engine::core::Service;
 use crate::engine::tls::Broken;
 use crate::limits::READS_PER_TURN_MAX;
 
 impl<S: Service> Session<'_, S> {
-    /// Whether nothing else may be done yet.
+    /// Whether the handshake must be completed first.
     pub(super) fn must_shake_hands(&self) -> bool {
         self.connection.shakes_hands() && self.connection.closing == Closing::No
     }
 
-    /// Goes on with the handshake as far as that goes. `None`: it is over, and the connection is served.
+    /// Continues the handshake as far as possible. `None`: it is complete, and the connection is
+    /// served.
     #[cold]
     pub(super) fn shake_hands(&mut self) -> Option<Keep> {
         for _ in 0..READS_PER_TURN_MAX {
@@ -34,7 +35,7 @@ impl<S: Service> Session<'_, S> {
             }
             self.note_events();
             if !self.connection.readable {
-                self.connection.turns = Turns::AtOnce;
+                self.connection.turn_state = TurnState::AtOnce;
                 return Some(Keep::Yes);
             }
             if !self.read_records() {
@@ -44,7 +45,7 @@ impl<S: Service> Session<'_, S> {
         Some(self.yield_turn())
     }
 
-    /// The handshake is over, or has failed.
+    /// Runs after the handshake has completed or failed.
     fn after_handshake(&mut self) {
         if self.connection.closing != Closing::No {
             return;
@@ -54,11 +55,11 @@ impl<S: Service> Session<'_, S> {
         core.counts.handshakes.add(1);
         self.connection.silent = self.input.is_empty();
         if mem::take(&mut self.connection.watched) {
-            // Among the others, once it is put back.
-            core.gate.forget_newcomer(&self.connection.socket);
+            // It is watched like other connections once it is put back.
+            core.reactor.forget_handshaking(&self.connection.socket);
         }
-        let entry = core.connections.borrow_mut().entry_mut(self.token).copied();
-        if let Some(Entry::Refused(kind)) = entry {
+        let acceptance = core.connections.borrow_mut().acceptance_mut(self.token).copied();
+        if let Some(Acceptance::Refused(kind)) = acceptance {
             write_refusal(kind, &core.date.borrow(), &mut self.out);
             self.connection.closing = Closing::Linger;
         } else if let Some(tls) = &mut self.connection.tls {
@@ -66,7 +67,7 @@ impl<S: Service> Session<'_, S> {
         }
     }
 
-    /// Reads once, and opens the records. `false`: the connection is broken.
+    /// Reads once, and decrypts the records. `false`: the connection is broken.
     pub(super) fn read_records(&mut self) -> bool {
         let core = self.leader.core;
         let mut records = core.take_records();
@@ -87,7 +88,7 @@ impl<S: Service> Session<'_, S> {
         alive
     }
 
-    /// Opens what has come. `false`: this server speaks no TLS.
+    /// Decrypts the received records. `false`: this server has no TLS settings.
     fn open(&mut self, records: &mut [u8]) -> bool {
         if self.connection.tls.is_none() {
             self.connection.tls = self.leader.core.begin_tls();
@@ -98,7 +99,7 @@ impl<S: Service> Session<'_, S> {
             self.input = self.leader.core.take_input();
         }
         if let Err(Broken) = tls.open(records, &mut self.input, &mut self.out) {
-            // An alert says why, and the client is to see it.
+            // An alert has the reason, and the client should get it.
             self.connection.closing = Closing::Linger;
         }
         if tls.has_ended() {
@@ -107,7 +108,7 @@ impl<S: Service> Session<'_, S> {
         true
     }
 
-    /// Writes the records that are there, and makes one of what is to be said.
+    /// Writes the records that are there, after encrypting pending answers.
     #[inline(never)]
     pub(super) fn flush_records(&mut self) -> Flushed {
         let tls = self.connection.tls.as_mut();
@@ -124,7 +125,7 @@ impl<S: Service> Session<'_, S> {
         flushed
     }
 
-    /// Says that nothing more follows, if the client hears it.
+    /// Sends `close_notify`, if the client still reads.
     pub(super) fn say_goodbye(&mut self) {
         if self.connection.secure {
             self.connection.closing = Closing::Now;
@@ -132,13 +133,13 @@ impl<S: Service> Session<'_, S> {
         }
     }
 
-    /// Makes records of the answers that are to be written. `false`: the connection is broken.
+    /// Encrypts pending answers into records. `false`: the connection is broken.
     fn seal(&mut self) -> bool {
         let Some(tls) = &mut self.connection.tls else { return true };
         if tls.is_handshaking() {
             return true;
         }
-        // What waits for its answer has one to come.
+        // A waiting request still gets its answer.
         let last =
             self.connection.closing != Closing::No && self.connection.phase != Phase::Waiting;
         let core = self.leader.core;

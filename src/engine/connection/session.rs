@@ -1,5 +1,5 @@
-//! A connection that is served: read, serve, write, until there is nothing more to read or no room
-//! to write.
+//! Serves a connection: reads, serves and writes until there is nothing more to read or no room to
+//! write.
 
 use std::mem;
 
@@ -10,26 +10,26 @@ use rustix::net::{SendFlags, send};
 use super::buffers::{buffer_with, take_front, take_kept};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
-use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
+use super::state::{Closing, Connection, Phase, TurnState, queued_bytes};
 use super::turn::Turn;
 use crate::engine::core::{Action, Leader, Service};
-use crate::engine::counts::End;
-use crate::engine::gate::Token;
-use crate::engine::http::{Framing, Head, Problem, Reject, parse_head, write_request_id};
-use crate::engine::manner::Manner;
+use crate::engine::counts::CloseReason;
+use crate::engine::http::{Framing, Head, ParseError, Problem, parse_head, write_request_id};
+use crate::engine::reactor::Token;
+use crate::engine::response_options::ResponseOptions;
 use crate::engine::settings::Limits;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
 };
 
-/// Whether the connection lives on.
+/// Whether the connection stays open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     Yes,
     No,
 }
 
-/// How far a flush came.
+/// The result of a flush.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flushed {
     All,
@@ -37,17 +37,17 @@ pub(super) enum Flushed {
     Broken,
 }
 
-/// How the next request was dealt with.
+/// The result of serving the next request.
 enum Served {
-    /// Its answer, or several, are in the out-buffer.
+    /// The answer, or several answers, are in the out-buffer.
     Answered,
-    /// It is not whole yet.
+    /// The request is incomplete.
     Incomplete,
-    /// It waits.
+    /// The request waits.
     Waits,
 }
 
-/// A connection that is served.
+/// A connection that is being served.
 pub(super) struct Session<'a, S: Service> {
     pub(super) leader: &'a Leader<S>,
     pub(super) token: Token,
@@ -55,12 +55,12 @@ pub(super) struct Session<'a, S: Service> {
     pub(super) input: Vec<u8>,
     pub(super) out: Vec<u8>,
     turn: Turn,
-    /// How many it has had served.
+    /// Requests served in this session.
     requests: u64,
 }
 
 impl<'a, S: Service> Session<'a, S> {
-    /// Takes a connection with what is kept with it, and buffers of the core.
+    /// Takes a connection with its kept bytes, and buffers of the core.
     pub(super) fn new(
         leader: &'a Leader<S>,
         token: Token,
@@ -69,21 +69,21 @@ impl<'a, S: Service> Session<'a, S> {
         let core = leader.core;
         let input = buffer_with(&mut connection.input, || core.take_input());
         let out = buffer_with(&mut connection.output, || core.take_buffer());
-        let at_once = connection.turns == Turns::AtOnce;
+        let at_once = connection.turn_state == TurnState::AtOnce;
         let turn = if at_once { Turn::PROMPT } else { Turn::DEFERRED };
         Self { leader, token, connection, input, out, turn, requests: 0 }
     }
 
-    /// Serves the connection as far as that goes, and puts it back or closes it.
+    /// Serves the connection as far as possible, and puts it back or closes it.
     pub(super) fn run(mut self) {
         let keep = self.drive();
         self.end(keep);
     }
 
-    /// Goes on with its request, which waited, and then with the connection.
+    /// Resumes the request that waited, and then continues with the connection.
     pub(super) fn resume(mut self, waiting: S::Waiting) {
         let core = self.leader.core;
-        let keep = match self.leader.service.go_on(core, self.token, waiting, &mut self.out) {
+        let keep = match self.leader.service.resume(core, self.token, waiting, &mut self.out) {
             Action::Wait(waiting) => {
                 self.connection.of_phase = self.leader.keep(waiting);
                 Keep::Yes
@@ -99,9 +99,9 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Reads, serves and writes until there is nothing more to read or no room to write.
     fn drive(&mut self) -> Keep {
-        if S::WANTS_PEER {
+        if S::WANTS_PEER_ADDRESS {
             let peer = rustix::net::getpeername(&self.connection.socket).ok().flatten();
-            self.leader.core.peer.set(peer.and_then(|peer| peer.try_into().ok()));
+            self.leader.core.peer_address.set(peer.and_then(|peer| peer.try_into().ok()));
         }
         if self.must_shake_hands()
             && let Some(keep) = self.shake_hands()
@@ -145,7 +145,7 @@ impl<'a, S: Service> Session<'a, S> {
             self.note_events();
             if !self.connection.readable {
                 if !self.turn.was_long() {
-                    self.connection.turns = Turns::AtOnce;
+                    self.connection.turn_state = TurnState::AtOnce;
                 }
                 return Keep::Yes;
             }
@@ -159,31 +159,35 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// There is more to do, but others wait too: the core comes back to this connection.
+    /// Ends the turn, since other connections wait: this one gets another turn later.
     pub(super) fn yield_turn(&mut self) -> Keep {
-        self.connection.turns = Turns::Waiting;
-        self.leader.core.gate.defer(self.token);
+        self.connection.turn_state = TurnState::Waiting;
+        self.leader.core.reactor.defer(self.token);
         Keep::Yes
     }
 
-    /// There may be more to do, but not before the next tick.
+    /// Ends the turn until the next tick.
     fn rest(&mut self) -> Keep {
-        self.connection.turns = Turns::Waiting;
-        self.leader.core.gate.rest(self.token);
+        self.connection.turn_state = TurnState::Waiting;
+        self.leader.core.reactor.defer_until_tick(self.token);
         Keep::Yes
     }
 
-    /// Gives the buffers back, and the connection to its table.
+    /// Returns the buffers, and puts the connection back or closes it.
     fn end(mut self, keep: Keep) {
         let core = self.leader.core;
         self.note_events();
         core.counts.requests.add(self.requests);
         if keep == Keep::No {
             if self.connection.phase == Phase::Waiting {
-                self.leader.give_up(self.connection.of_phase);
+                self.leader.cancel(self.connection.of_phase);
             }
             let answered = self.connection.closing != Closing::No;
-            close(core, self.token, if answered { End::Answered } else { End::Client });
+            close(
+                core,
+                self.token,
+                if answered { CloseReason::Answered } else { CloseReason::Client },
+            );
         } else {
             if !self.input.is_empty() {
                 self.connection.input = take_kept(&mut self.input);
@@ -211,7 +215,7 @@ impl<'a, S: Service> Session<'a, S> {
         self.connection.of_phase = queued_bytes(&self.connection.socket);
     }
 
-    /// After the client has taken everything: what it was doing before it stopped taking.
+    /// After the client has read everything: returns to the phase before it stopped reading.
     fn resume_phase(&mut self) {
         if self.connection.phase == Phase::Write {
             let limits = self.limits();
@@ -225,7 +229,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Takes over what events brought while the leader had the connection.
+    /// Takes over the events that came while the leader had the connection.
     pub(super) fn note_events(&mut self) {
         let noted = self.leader.core.connections.borrow_mut().take_noted(self.token);
         self.connection.note(noted);
@@ -239,8 +243,8 @@ impl<'a, S: Service> Session<'a, S> {
         if self.input.capacity() == 0 {
             self.input = self.leader.core.take_input();
         }
-        // No more than belongs to the request, or fits where its head would: what is read behind one
-        // that waits is kept with the connection.
+        // No more than the rest of the request, or a buffer that fits a head: bytes after a waiting
+        // request are kept with the connection.
         let wanted = match &self.connection.progress {
             Progress::Head { .. } => READ_BUFFER_BYTES,
             Progress::Length { total_bytes } => *total_bytes,
@@ -258,7 +262,7 @@ impl<'a, S: Service> Session<'a, S> {
         alive
     }
 
-    /// Writes what there is to write: often nothing.
+    /// Writes pending answers: often there are none.
     #[inline]
     fn flush(&mut self) -> Flushed {
         if self.out.is_empty() {
@@ -267,7 +271,8 @@ impl<'a, S: Service> Session<'a, S> {
         if self.connection.secure { self.flush_records() } else { self.write_out().0 }
     }
 
-    /// Writes what there is: how far that came, and how many bytes. Inlined where every answer comes by.
+    /// Writes pending answers. Returns how far that went, and the number of bytes. Inlined, since
+    /// every answer passes here.
     #[inline(always)]
     pub(super) fn write_out(&mut self) -> (Flushed, usize) {
         let mut written = 0;
@@ -290,8 +295,8 @@ impl<'a, S: Service> Session<'a, S> {
         (flushed, written)
     }
 
-    /// Serves the requests that are complete, in order. `true`: there is something to write, then
-    /// it goes on.
+    /// Serves the complete requests in order. `true`: there is something to write before
+    /// continuing.
     fn serve_input(&mut self) -> bool {
         let mut start = 0;
         while self.connection.closing == Closing::No
@@ -317,8 +322,8 @@ impl<'a, S: Service> Session<'a, S> {
         !self.out.is_empty() || self.connection.closing != Closing::No
     }
 
-    /// Serves the next request, or several, and moves `start` behind what is served.
-    fn serve_next(&mut self, start: &mut usize) -> Result<Served, Reject> {
+    /// Serves the next request, or several, and moves `start` past them.
+    fn serve_next(&mut self, start: &mut usize) -> Result<Served, ParseError> {
         let action = match self.handle_whole(start)? {
             Some(action) => action,
             None => match self.handle_measured(start)? {
@@ -337,7 +342,7 @@ impl<'a, S: Service> Session<'a, S> {
         Ok(Served::Answered)
     }
 
-    /// Keeps a request that waits with its connection. No deadline runs meanwhile.
+    /// Keeps a waiting request with its connection. No deadline runs meanwhile.
     fn suspend(&mut self, waiting: S::Waiting) {
         let connection = &mut self.connection;
         connection.phase = Phase::Waiting;
@@ -345,10 +350,10 @@ impl<'a, S: Service> Session<'a, S> {
         connection.deadline_ms = u64::MAX;
     }
 
-    /// A request is answered; what has been read of the next begins at `start`.
+    /// Runs after an answer; the next request begins at `start` of the input.
     fn after_answer(&mut self, start: usize) {
         if self.leader.core.leaving() {
-            // The client doesn't know yet, and may be sending the next one.
+            // The client doesn't know yet, and may be sending the next request.
             self.connection.closing = Closing::Linger;
         } else if self.connection.closing == Closing::Now {
             self.note_events();
@@ -359,11 +364,14 @@ impl<'a, S: Service> Session<'a, S> {
         self.set_phase(Phase::Idle, self.limits().idle_timeout_ms());
     }
 
-    /// The common case: requests that are whole in what has been read and not chunked, up to one that
-    /// waits or is the last. Heads are looked at once, and one that repeats the one before it byte by
-    /// byte, as they do where a client pipelines, not even that. `None`: the next one is no such
-    /// request.
-    fn handle_whole(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
+    /// The common case: serves requests that are complete in the input and not chunked, up to one
+    /// that waits or is the last. Each head is parsed once. A head that repeats the one before it
+    /// byte by byte, as in a pipeline, is not parsed at all. `None`: the next request is not of
+    /// this kind.
+    fn handle_whole(
+        &mut self,
+        start: &mut usize,
+    ) -> Result<Option<Action<S::Waiting>>, ParseError> {
         if !matches!(self.connection.progress, Progress::Head { seen_bytes: 0 }) {
             return Ok(None);
         }
@@ -377,7 +385,8 @@ impl<'a, S: Service> Session<'a, S> {
         {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
-                known = parse_head(rest)?.filter(|head| head.declined(secure).is_none());
+                known =
+                    parse_head(rest)?.filter(|head| head.problem_before_routing(secure).is_none());
             }
             let Some(head) = &known else { break };
             let behind = &rest[head.bytes.len()..];
@@ -408,8 +417,8 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Where the request at `start` ends: bytes of its head and, unless it is chunked, of its body.
-    /// `None`: not yet.
-    fn measure(&mut self, start: usize) -> Result<Option<(usize, usize)>, Reject> {
+    /// `None`: not known yet.
+    fn measure(&mut self, start: usize) -> Result<Option<(usize, usize)>, ParseError> {
         let progress = &mut self.connection.progress;
         match progress::measure(progress, &mut self.input, start, &mut self.out)? {
             Measured::Whole { head_bytes, body_bytes } => {
@@ -424,8 +433,11 @@ impl<'a, S: Service> Session<'a, S> {
         Ok(None)
     }
 
-    /// Every other case: what is needed of the request is found out step by step.
-    fn handle_measured(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
+    /// Serves a request of any other kind; its framing is determined step by step.
+    fn handle_measured(
+        &mut self,
+        start: &mut usize,
+    ) -> Result<Option<Action<S::Waiting>>, ParseError> {
         let Some((head_bytes, body_bytes)) = self.measure(*start)? else { return Ok(None) };
         let progress = mem::replace(&mut self.connection.progress, START);
         let request = &self.input[*start..*start + head_bytes + body_bytes];
@@ -441,9 +453,9 @@ impl<'a, S: Service> Session<'a, S> {
         self.turn.count();
         let core = self.leader.core;
         self.requests += 1;
-        if let Some(kind) = head.declined(self.connection.secure) {
-            let (manner, answer_at) = (Manner::of(core, &head), self.out.len());
-            Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
+        if let Some(kind) = head.problem_before_routing(self.connection.secure) {
+            let (options, answer_at) = (ResponseOptions::of(core, &head), self.out.len());
+            Problem::of(kind).write(&options.context(&core.date.borrow()), &mut self.out);
             if let Some(trace) = head.trace() {
                 write_request_id(trace.request_id(), answer_at, &mut self.out);
             }
@@ -452,9 +464,9 @@ impl<'a, S: Service> Session<'a, S> {
         Ok(Some(self.leader.service.serve(core, self.token, &head, body, &mut self.out)))
     }
 
-    /// Reads and forgets what a client still sends after its connection was answered for good. No more
-    /// than one turn in a tick: a client that sends without end is held up by its own system, and costs
-    /// us hardly anything for as long as it has a place.
+    /// Reads and discards what a client still sends after its last answer, at most one turn per
+    /// tick. A client that sends without end is slowed down by its own system, and costs hardly
+    /// anything while it has a connection.
     fn discard(&mut self) -> Keep {
         let mut scratch = self.leader.core.take_buffer();
         let mut reads = 0;

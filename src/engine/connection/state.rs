@@ -1,4 +1,4 @@
-//! What is kept of a connection while nobody serves it.
+//! The state of a connection that is not being served.
 
 use std::io;
 use std::mem;
@@ -9,24 +9,24 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::progress::{Progress, START};
-use crate::engine::gate::{Gate, Readiness, Token};
+use crate::engine::reactor::{Reactor, Readiness, Token};
 use crate::engine::tls::Tls;
 use crate::limits::{DRAIN_CLIENT_MS, DRAIN_NEWCOMER_MS, TAKEN_BYTES_PER_S_MIN};
 
-/// How a connection begins.
+/// What comes before the first request of a connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Beginning {
-    /// With a TLS handshake.
+pub struct Preamble {
+    /// A TLS handshake.
     pub secure: bool,
-    /// With whose it is, before all else.
+    /// A PROXY header, before all else.
     pub proxied: bool,
 }
 
-/// What a connection is doing between two events; decides its deadline.
+/// What a connection is doing between two events; it determines the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Idle,
-    /// It has begun its handshake.
+    /// The handshake has begun.
     Handshake,
     Head,
     Body,
@@ -36,59 +36,59 @@ pub(super) enum Phase {
     Waiting,
 }
 
-/// When a connection is served that something has come for.
+/// When a connection with an event is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turns {
-    /// In the round of events in which it comes.
+pub(super) enum TurnState {
+    /// In the round in which the event comes.
     AtOnce,
-    /// After the others: it has asked for more at a time than is given at once.
+    /// After the others: it had more to do than one turn allows.
     Later,
-    /// It has had its turn, or something has come for it, and it waits for its turn.
+    /// It has had its turn, or has an event, and waits for its turn.
     Waiting,
 }
 
-/// In place of a step of the wheel.
-pub(super) const NOT_FILED: u32 = u32::MAX;
+/// In place of a step of the wheel: not scheduled.
+pub(super) const UNSCHEDULED: u32 = u32::MAX;
 
-/// What is kept of a connection while nobody serves it.
+/// The state of a connection that is not being served.
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
-    /// From the first byte on, if it is one that speaks TLS.
+    /// The TLS state, from the first byte on.
     pub(super) tls: Option<Box<Tls>>,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
     pub(super) progress: Progress,
     pub(super) phase: Phase,
     pub(super) deadline_ms: u64,
-    /// When the table looks at it, at the latest: before or soon after its deadline.
-    pub(super) filed_step: u32,
-    /// The gate tells of it.
+    /// The step at which the table checks it, at the latest: before or soon after its deadline.
+    pub(super) scheduled_step: u32,
+    /// The reactor watches it.
     pub(super) watched: bool,
     pub(super) readable: bool,
     pub(super) hung_up: bool,
     pub(super) ended: bool,
     /// It has never sent a byte, or nothing since its handshake.
     pub(super) silent: bool,
-    /// Something other than its first request is to come first.
-    pub(super) begins: bool,
-    /// It speaks TLS.
+    /// Something must come before its first request.
+    pub(super) awaits_preamble: bool,
+    /// It uses TLS.
     pub(super) secure: bool,
-    /// It begins with whose it is, and has not said so yet.
+    /// It begins with a PROXY header that has not been read yet.
     pub(super) proxied: bool,
-    pub(super) turns: Turns,
+    pub(super) turn_state: TurnState,
     pub(super) closing: Closing,
-    /// Of a phase. [`Phase::Linger`]: bytes that were discarded. [`Phase::Write`]: bytes that the
-    /// system would hold for the client had it taken none since that was last noted.
-    /// [`Phase::Waiting`]: its record.
+    /// Depends on the phase. [`Phase::Linger`]: number of discarded bytes. [`Phase::Write`]: bytes
+    /// that the system would hold for the client if it had read none since that was last noted.
+    /// [`Phase::Waiting`]: the index of its record.
     pub(super) of_phase: u32,
 }
 
-// What an idle connection costs, beside its place in the table.
+// The memory of an idle connection, besides its slot in the table.
 const _: () = assert!(size_of::<Connection>() <= 104);
 
 impl Connection {
-    /// One that has just been accepted.
-    pub(super) fn new(socket: OwnedFd, begins: Beginning, deadline_ms: u64) -> Self {
+    /// A connection that has just been accepted.
+    pub(super) fn new(socket: OwnedFd, preamble: Preamble, deadline_ms: u64) -> Self {
         Self {
             socket,
             tls: None,
@@ -97,26 +97,26 @@ impl Connection {
             progress: START,
             phase: Phase::Idle,
             deadline_ms,
-            filed_step: NOT_FILED,
+            scheduled_step: UNSCHEDULED,
             watched: false,
             readable: true,
             hung_up: false,
             ended: false,
             silent: true,
-            begins: begins.secure || begins.proxied,
-            secure: begins.secure,
-            proxied: begins.proxied,
-            turns: Turns::AtOnce,
+            awaits_preamble: preamble.secure || preamble.proxied,
+            secure: preamble.secure,
+            proxied: preamble.proxied,
+            turn_state: TurnState::AtOnce,
             closing: Closing::No,
             of_phase: 0,
         }
     }
 
-    /// In which order it gives way to others, and since when, if it does at all: see
-    /// `Connections::next_to_give_way`. Later deadlines began later.
+    /// Its rank and time for being closed to make room, or `None` if it must not be: see
+    /// `Connections::next_to_evict`. A later deadline means that it began later.
     pub(super) fn rank(&self, fresh_from_ms: u64) -> Option<(u8, u64)> {
-        // One that lingers has its answer, however long it waits for its next turn.
-        if !self.watched || self.turns == Turns::Waiting && self.phase != Phase::Linger {
+        // A lingering connection has its answer, however long it waits for its next turn.
+        if !self.watched || self.turn_state == TurnState::Waiting && self.phase != Phase::Linger {
             return None;
         }
         let rank = match self.phase {
@@ -140,7 +140,7 @@ impl Connection {
                 self.readable = false;
             }
             // Less than there was room for: that was all, and more will be a new edge, unless the
-            // edge that tells of the end has come already.
+            // edge for the end has come already.
             Ok((count, _)) => {
                 self.silent = false;
                 if count < room {
@@ -154,39 +154,39 @@ impl Connection {
         true
     }
 
-    /// How much there is to be read: 1 for any, 0 once the client has closed.
+    /// Whether there are bytes to read: 1 if there are any, 0 once the client has closed.
     pub(super) fn peek(&self) -> rustix::io::Result<usize> {
         recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK).map(|(count, _)| count)
     }
 
-    /// Whether the client has sent something that has not been read yet.
+    /// Whether the client has sent bytes that have not been read yet.
     pub(super) fn has_unread(&self) -> bool {
         matches!(self.peek(), Ok(1..))
     }
 
-    /// Whether its handshake is not over.
+    /// Whether its handshake is incomplete.
     pub(super) fn shakes_hands(&self) -> bool {
         self.secure && self.tls.as_ref().is_none_or(|tls| tls.is_handshaking())
     }
 
-    /// Sees to it that the gate tells of it from now on, also of what is there by now.
-    pub(super) fn watch(&mut self, gate: &Gate, token: Token) -> io::Result<()> {
+    /// Lets the reactor watch it from now on. Events that are already there are reported too.
+    pub(super) fn watch(&mut self, reactor: &Reactor, token: Token) -> io::Result<()> {
         if !self.watched {
             match self.shakes_hands() {
-                true => gate.watch_newcomer(&self.socket, token)?,
-                false => gate.watch_connection(&self.socket, token)?,
+                true => reactor.watch_handshaking(&self.socket, token)?,
+                false => reactor.watch_connection(&self.socket, token)?,
             }
             self.watched = true;
         }
         Ok(())
     }
 
-    /// Leaves the client no more time than a drain has, which began then. What it has sent already is
-    /// looked for before an idle one is closed; the first request of one that is new is on its way.
+    /// Limits its remaining time to that of a drain. Before an idle connection is closed, unread
+    /// input is looked for. The first request of a new connection is probably on its way.
     pub(super) fn hurry(&mut self, drain: Drain) {
         let Drain { began_ms, idle_timeout_ms } = drain;
         let latest_ms = match self.phase {
-            // Told before.
+            // It was limited before.
             Phase::Idle if self.silent && self.deadline_ms <= began_ms + DRAIN_NEWCOMER_MS => {
                 return;
             }
@@ -213,7 +213,7 @@ impl Connection {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
     pub(super) began_ms: u64,
-    /// Time that a connection had when it came.
+    /// The idle time-out that applied when the connection came.
     pub(super) idle_timeout_ms: u64,
 }
 
@@ -221,15 +221,15 @@ pub(super) struct Drain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     No,
-    /// The client has nothing more to say.
+    /// The client has nothing more to send.
     Now,
-    /// The client may still be sending: closing at once could take our answer away from it.
+    /// The client may still be sending: closing at once could discard our answer before it is read.
     Linger,
 }
 
-/// Whether the client has taken enough of its answers in the time since that was last noted. The
-/// system tells of room to write only when there is much of it: of a client that takes its answers
-/// slowly nothing may be heard for longer than the deadline.
+/// Whether the client has read enough of its answers since that was last noted. The system reports
+/// room to write only when there is much of it, so a slow reader may cause no event for longer than
+/// the deadline.
 pub(super) fn has_taken_enough(connection: &mut Connection, time_ms: u64) -> bool {
     let left = queued_bytes(&connection.socket);
     let before = mem::replace(&mut connection.of_phase, left);

@@ -1,52 +1,54 @@
-//! A core's table of connections. A place is used again, so a connection is named by its place and
-//! by how often that was used before.
+//! A core's table of connections. Slots are reused, so a connection is named by its slot and by the
+//! number of earlier uses of that slot.
 
 use std::cmp::Reverse;
 use std::mem;
 
-use super::state::{Connection, Drain, NOT_FILED};
+use super::state::{Connection, Drain, UNSCHEDULED};
 use super::wheel::{self, Wheel};
 use crate::engine::addresses::{Address, Addresses};
-use crate::engine::gate::{Readiness, Token};
 use crate::engine::http::Kind;
+use crate::engine::reactor::{Readiness, Token};
 use crate::limits::{IDLE_CONNECTION_BYTES, TICK_INTERVAL_MS};
 
-/// Connections that are found at a time to give way: to look for them takes a look at all.
-const GIVE_WAY_FOUND_MAX: usize = 256;
+/// Connections to close that are collected per search: a search scans the whole table.
+const EVICTIONS_FOUND_MAX: usize = 256;
 
-enum Place {
+enum SlotState {
     Free,
     /// Between two events.
-    Waiting(Box<Connection>),
-    /// With the leader. What happened meanwhile.
+    Parked(Box<Connection>),
+    /// The leader has it. Collects the events that come meanwhile.
     Served(Readiness),
 }
 
 struct Slot {
     generation: u32,
-    entry: Entry,
-    place: Place,
+    acceptance: Acceptance,
+    state: SlotState,
 }
 
-/// A place: here, in the wheel, and among those that are free.
-const PLACE_BYTES: usize = size_of::<Slot>() + wheel::PLACE_BYTES + size_of::<u32>();
-// While a table grows it is there twice, once with double the room.
-const _: () = assert!(size_of::<Connection>() + 3 * PLACE_BYTES <= IDLE_CONNECTION_BYTES);
+/// Memory per slot: here, in the wheel, and in the list of free slots.
+const SLOT_BYTES: usize = size_of::<Slot>() + wheel::SLOT_BYTES + size_of::<u32>();
+// While the table grows it exists twice, once with double the room.
+const _: () = assert!(size_of::<Connection>() + 3 * SLOT_BYTES <= IDLE_CONNECTION_BYTES);
 
-/// How a connection has come in.
+/// Whether a connection was admitted.
 #[derive(Debug, Clone, Copy)]
-pub enum Entry {
-    /// It is one of those that the server may have. With the address that it is counted with.
+pub enum Acceptance {
+    /// It counts against the maximum, and against that of this address.
     Admitted(Option<Address>),
-    /// It is not, and is told so.
+    /// It was refused, and is open only to receive its answer.
     Refused(&'static Kind),
 }
 
 impl Slot {
-    /// In which order it gives way to others, if its connection is one of this address.
+    /// The rank for being closed to make room, if its connection is one of this address.
     fn rank(&self, address: Address, fresh_from_ms: u64) -> Option<(u8, u64)> {
-        match (&self.entry, &self.place) {
-            (Entry::Admitted(Some(from)), Place::Waiting(connection)) if *from == address => {
+        match (&self.acceptance, &self.state) {
+            (Acceptance::Admitted(Some(from)), SlotState::Parked(connection))
+                if *from == address =>
+            {
                 connection.rank(fresh_from_ms)
             }
             _ => None,
@@ -59,31 +61,31 @@ impl Slot {
 pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// When to look at which. A deadline that moves away, as with each request, moves nothing here:
-    /// the connection is looked at too early, once, and filed again.
+    /// When to check which connection. A deadline that moves away, as with each request, changes
+    /// nothing here: the connection is checked too early once, and scheduled again.
     wheel: Wheel,
-    /// Since when clients are hurried.
+    /// The drain, once it has begun.
     drain: Option<Drain>,
-    giving: Giving,
+    evictions: EvictionQueue,
 }
 
-/// Who gives way next, when places run out.
+/// Connections that are closed next, when connections run out.
 #[derive(Default)]
-struct Giving {
-    /// Whose connections they are.
+struct EvictionQueue {
+    /// Their address.
     address: Option<Address>,
-    /// The next one is the last. All of one kind.
+    /// All of one rank. The next one is at the end.
     tokens: Vec<Token>,
     /// They are silent.
     silent: bool,
-    /// The tick at which they were found.
+    /// The tick of the search that found them.
     found_at_step: Option<u64>,
-    /// The tick at which nobody was.
+    /// The tick of the last search that found none.
     none_at_step: Option<u64>,
 }
 
 impl Connections {
-    /// Connections open on this core.
+    /// Number of open connections of this core.
     pub fn count(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -91,46 +93,46 @@ impl Connections {
     /// Bytes of input and answers that are kept with all connections.
     #[cfg(test)]
     pub(in crate::engine) fn kept_bytes(&self) -> usize {
-        let kept = |slot: &Slot| match &slot.place {
-            Place::Waiting(connection) => {
+        let kept = |slot: &Slot| match &slot.state {
+            SlotState::Parked(connection) => {
                 connection.input.capacity() + connection.output.capacity()
             }
-            Place::Free | Place::Served(_) => 0,
+            SlotState::Free | SlotState::Served(_) => 0,
         };
         self.slots.iter().map(kept).sum()
     }
 
-    /// The next connection that is between two events and past its deadline. Looks at so many at
-    /// the most, and counts them down.
+    /// The next connection that is between two events and past its deadline. `looks` bounds the
+    /// number of connections to check, and is counted down.
     pub(super) fn next_overdue(&mut self, now_ms: u64, looks: &mut usize) -> Option<Token> {
         let step = now_ms / TICK_INTERVAL_MS;
         while *looks > 0 {
             *looks -= 1;
             let index = self.wheel.take_due(step)?;
-            let Slot { generation, place, .. } = &mut self.slots[index as usize];
-            match place {
-                Place::Free => debug_assert!(false, "a free place is filed"),
-                // It has its deadline when the leader puts it back.
-                Place::Served(_) => _ = self.wheel.file(index, step + 1),
-                Place::Waiting(connection) => {
-                    connection.filed_step = NOT_FILED;
+            let Slot { generation, state, .. } = &mut self.slots[index as usize];
+            match state {
+                SlotState::Free => debug_assert!(false, "a free slot is scheduled"),
+                // It gets its deadline when the leader puts it back.
+                SlotState::Served(_) => _ = self.wheel.schedule(index, step + 1),
+                SlotState::Parked(connection) => {
+                    connection.scheduled_step = UNSCHEDULED;
                     if connection.deadline_ms <= now_ms {
                         return Some(Token { index, generation: *generation });
                     }
-                    file(&mut self.wheel, index, connection);
+                    schedule(&mut self.wheel, index, connection);
                 }
             }
         }
         None
     }
 
-    /// From now on no client has more time than a drain leaves it.
+    /// Limits the remaining time of all clients to that of the drain.
     pub(super) fn begin_drain(&mut self, drain: Drain) {
         self.drain = Some(drain);
         for (index, slot) in (0..).zip(&mut self.slots) {
-            if let Place::Waiting(connection) = &mut slot.place {
+            if let SlotState::Parked(connection) = &mut slot.state {
                 connection.hurry(drain);
-                file(&mut self.wheel, index, connection);
+                schedule(&mut self.wheel, index, connection);
             }
         }
     }
@@ -142,68 +144,69 @@ impl Connections {
         }
         let slot = self.slots.get_mut(token.index as usize);
         if let Some(slot) = slot.filter(|slot| slot.generation == token.generation) {
-            file(&mut self.wheel, token.index, &mut connection);
-            slot.place = Place::Waiting(connection);
+            schedule(&mut self.wheel, token.index, &mut connection);
+            slot.state = SlotState::Parked(connection);
         }
     }
 
-    /// Takes what happened to a connection since the leader took it.
+    /// Takes the events of a connection that came since the leader took it.
     pub(super) fn take_noted(&mut self, token: Token) -> Readiness {
         match self.slot(token) {
-            Some(Slot { place: Place::Served(noted), .. }) => mem::take(noted),
+            Some(Slot { state: SlotState::Served(noted), .. }) => mem::take(noted),
             _ => Readiness::default(),
         }
     }
 
-    /// Whose connections give way: those of the address that has most. It goes on to be that one
-    /// until it has a sixteenth less than another, so that of several with about as many not each
-    /// in turn is looked for.
-    pub(super) fn who_gives_way(&self, addresses: &Addresses) -> Option<Address> {
+    /// The address whose connections are closed to make room: the one with most. It stays the same
+    /// until it has a sixteenth less than another address. So among addresses with about as many,
+    /// the search is not repeated for each in turn.
+    pub(super) fn address_to_evict(&self, addresses: &Addresses) -> Option<Address> {
         let (top, most) = addresses.top().filter(|(_, most)| *most > 1)?;
         let enough = (most - most / 16).max(2);
         let stays = |address: &Address| addresses.count(*address) >= enough;
-        Some(self.giving.address.filter(stays).unwrap_or(top))
+        Some(self.evictions.address.filter(stays).unwrap_or(top))
     }
 
-    /// The connection of this address that gives way next. Silent ones do first, then those that are
-    /// between two requests, then those that have begun one, then those that don't take their
-    /// answers, and last those that have only just come; of each kind those first that have been so
-    /// for longest. One that is being served is none of them, nor is one that waits for its turn or
-    /// has not been looked at yet. Silent ones whose deadline is later than `fresh_from_ms` have only
-    /// just come.
-    pub(super) fn next_to_give_way(
+    /// The next connection of this address to be closed to make room.
+    ///
+    /// The order: silent ones; idle ones between two requests; those with a request begun; those
+    /// that don't read their answers; and last those that have just come. Within each rank, the one
+    /// that has been so for longest. Connections that are being served, that wait for their turn or
+    /// that were never read are left out. A silent connection with a deadline later than
+    /// `fresh_from_ms` counts as just come.
+    pub(super) fn next_to_evict(
         &mut self,
         address: Address,
         now_ms: u64,
         fresh_from_ms: u64,
     ) -> Option<Token> {
-        if self.giving.address != Some(address) {
-            self.giving = Giving { address: Some(address), ..Giving::default() };
+        if self.evictions.address != Some(address) {
+            self.evictions = EvictionQueue { address: Some(address), ..EvictionQueue::default() };
         }
         let step = now_ms / TICK_INTERVAL_MS;
-        if !self.giving.silent && self.giving.found_at_step != Some(step) {
+        if !self.evictions.silent && self.evictions.found_at_step != Some(step) {
             // By now there may be silent ones.
-            self.giving.tokens.clear();
+            self.evictions.tokens.clear();
         }
         loop {
-            while let Some(token) = self.giving.tokens.pop() {
+            while let Some(token) = self.evictions.tokens.pop() {
                 if self.slot(token).is_some_and(|slot| slot.rank(address, fresh_from_ms).is_some())
                 {
                     return Some(token);
                 }
             }
-            if self.giving.none_at_step == Some(step) {
+            if self.evictions.none_at_step == Some(step) {
                 return None;
             }
-            self.find_who_gives_way(address, fresh_from_ms);
-            self.giving.found_at_step = Some(step);
-            if self.giving.tokens.is_empty() {
-                self.giving.none_at_step = Some(step);
+            self.find_evictions(address, fresh_from_ms);
+            self.evictions.found_at_step = Some(step);
+            if self.evictions.tokens.is_empty() {
+                self.evictions.none_at_step = Some(step);
             }
         }
     }
 
-    fn find_who_gives_way(&mut self, address: Address, fresh_from_ms: u64) {
+    fn find_evictions(&mut self, address: Address, fresh_from_ms: u64) {
         let mut found: Vec<_> = (0..)
             .zip(&self.slots)
             .filter_map(|(index, slot)| {
@@ -215,13 +218,13 @@ impl Connections {
             .collect();
         let kind = found.iter().map(|((kind, _), _)| *kind).min();
         found.retain(|((of, _), _)| Some(*of) == kind);
-        self.giving.silent = kind == Some(0);
-        if found.len() > GIVE_WAY_FOUND_MAX {
-            found.select_nth_unstable_by_key(GIVE_WAY_FOUND_MAX, |(rank, _)| *rank);
-            found.truncate(GIVE_WAY_FOUND_MAX);
+        self.evictions.silent = kind == Some(0);
+        if found.len() > EVICTIONS_FOUND_MAX {
+            found.select_nth_unstable_by_key(EVICTIONS_FOUND_MAX, |(rank, _)| *rank);
+            found.truncate(EVICTIONS_FOUND_MAX);
         }
         found.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
-        self.giving.tokens = found.into_iter().map(|(_, token)| token).collect();
+        self.evictions.tokens = found.into_iter().map(|(_, token)| token).collect();
     }
 
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
@@ -229,67 +232,68 @@ impl Connections {
         (slot.generation == token.generation).then_some(slot)
     }
 
-    /// How a connection has come in.
-    pub(in crate::engine) fn entry_mut(&mut self, token: Token) -> Option<&mut Entry> {
-        self.slot(token).map(|slot| &mut slot.entry)
+    /// Whether a connection was admitted.
+    pub(in crate::engine) fn acceptance_mut(&mut self, token: Token) -> Option<&mut Acceptance> {
+        self.slot(token).map(|slot| &mut slot.acceptance)
     }
 
-    /// Gives a connection a place.
-    pub(super) fn insert(&mut self, connection: Box<Connection>, entry: Entry) -> Token {
+    /// Adds a connection.
+    pub(super) fn insert(&mut self, connection: Box<Connection>, acceptance: Acceptance) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry, place: Place::Free });
-            self.wheel.add_place();
+            self.slots.push(Slot { generation: 0, acceptance, state: SlotState::Free });
+            self.wheel.add_slot();
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
-        slot.entry = entry;
-        slot.place = Place::Waiting(connection);
+        slot.acceptance = acceptance;
+        slot.state = SlotState::Parked(connection);
         Token { index, generation: slot.generation }
     }
 
-    /// Takes a connection to serve it. `None`: it is gone, or the leader has it, who is told.
+    /// Takes a connection to serve it. `None`: it is gone, or the leader has it; then the event is
+    /// noted.
     pub(super) fn take(&mut self, token: Token, readiness: Readiness) -> Option<Box<Connection>> {
         let slot = self.slot(token)?;
-        match &mut slot.place {
-            Place::Free => None,
-            Place::Served(noted) => {
+        match &mut slot.state {
+            SlotState::Free => None,
+            SlotState::Served(noted) => {
                 noted.readable |= readiness.readable;
                 noted.hung_up |= readiness.hung_up;
                 noted.broken |= readiness.broken;
                 None
             }
-            Place::Waiting(_) => {
-                match mem::replace(&mut slot.place, Place::Served(Readiness::default())) {
-                    Place::Waiting(connection) => Some(connection),
+            SlotState::Parked(_) => {
+                match mem::replace(&mut slot.state, SlotState::Served(Readiness::default())) {
+                    SlotState::Parked(connection) => Some(connection),
                     _ => None,
                 }
             }
         }
     }
 
-    /// Frees the place of a connection. Returns how it had come in.
-    pub(super) fn remove(&mut self, token: Token) -> Option<Entry> {
+    /// Removes a connection. Returns whether it was admitted.
+    pub(super) fn remove(&mut self, token: Token) -> Option<Acceptance> {
         let slot = self.slot(token)?;
-        slot.place = Place::Free;
+        slot.state = SlotState::Free;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
-        let entry = slot.entry;
-        self.wheel.forget(token.index);
+        let acceptance = slot.acceptance;
+        self.wheel.unschedule(token.index);
         self.free.push(token.index);
-        Some(entry)
+        Some(acceptance)
     }
 }
 
-/// Sees to it that a connection is looked at once its deadline has passed.
+/// Schedules the check of a connection for its deadline.
 #[inline]
-fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
-    // The common case: it will be looked at before, and then filed again.
-    if u64::from(connection.filed_step) * TICK_INTERVAL_MS <= connection.deadline_ms {
+fn schedule(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
+    // The common case: it is checked earlier, and then scheduled again.
+    if u64::from(connection.scheduled_step) * TICK_INTERVAL_MS <= connection.deadline_ms {
         return;
     }
-    // After seven years every step is the last one: each tick then looks at each connection.
-    let step = connection.deadline_ms.div_ceil(TICK_INTERVAL_MS).min(u64::from(NOT_FILED) - 1);
-    if u64::from(connection.filed_step) > step {
-        connection.filed_step = wheel.file(index, step) as u32;
+    // After seven years every step is the last one: each tick then checks each connection.
+    let step = connection.deadline_ms.div_ceil(TICK_INTERVAL_MS).min(u64::from(UNSCHEDULED) - 1);
+    if u64::from(connection.scheduled_step) > step {
+        connection.scheduled_step = wheel.schedule(index, step) as u32;
     }
 }
 
@@ -298,15 +302,15 @@ mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
-    use crate::engine::connection::state::{Beginning, Phase, Turns};
+    use crate::engine::connection::state::{Phase, Preamble, TurnState};
     use crate::limits::{DRAIN_CLIENT_MS, DRAIN_NEWCOMER_MS};
 
     const IDLE_MS: u64 = 75_000;
-    const OURS: Entry = Entry::Admitted(None);
+    const OURS: Acceptance = Acceptance::Admitted(None);
 
     fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
         let socket = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor");
-        let mut connection = Box::new(Connection::new(socket, Beginning::default(), deadline_ms));
+        let mut connection = Box::new(Connection::new(socket, Preamble::default(), deadline_ms));
         connection.phase = phase;
         connection
     }
@@ -331,18 +335,18 @@ mod tests {
         table.put_back(token, taken);
     }
 
-    /// Those that are past their deadline, and how many were looked at.
+    /// Connections that are past their deadline, and how many were checked.
     fn overdue(table: &mut Connections, now_ms: u64) -> (Vec<Token>, usize) {
         let mut looks = 1_000_000;
         let found: Vec<Token> =
             std::iter::from_fn(|| table.next_overdue(now_ms, &mut looks)).collect();
         found.iter().for_each(|token| _ = table.remove(*token));
-        // The last look finds nobody.
+        // The last check finds none.
         (found, 999_999 - looks)
     }
 
     #[test]
-    fn only_what_is_due_is_looked_at() {
+    fn only_due_connections_are_checked() {
         let (mut table, tokens) = table(&[Phase::Idle; 100]);
         serve(&mut table, tokens[7], Phase::Head, 10_000);
         serve(&mut table, tokens[8], Phase::Head, 10_020);
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_moves_away_with_each_request_costs_one_look() {
+    fn a_deadline_moved_by_each_request_is_checked_once() {
         let (mut table, tokens) = table(&[Phase::Idle; 2]);
         for now_ms in (0..70_000).step_by(100) {
             serve(&mut table, tokens[0], Phase::Idle, now_ms + IDLE_MS);
@@ -366,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_counted_down_and_the_rest_is_looked_at_next_time() {
+    fn checks_are_bounded_and_the_rest_follow_next_time() {
         let (mut table, _) = table(&[Phase::Idle; 10]);
         let mut looks = 4;
         let found: Vec<Token> =
@@ -376,20 +380,20 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_worker_has_is_looked_at_when_it_is_back() {
+    fn a_taken_connection_is_checked_when_put_back() {
         let (mut table, tokens) = table(&[Phase::Idle]);
         let taken = table.take(tokens[0], Readiness::default()).expect("it is there");
         assert_eq!(overdue(&mut table, IDLE_MS), (vec![], 1));
         table.put_back(tokens[0], taken);
         assert_eq!(overdue(&mut table, IDLE_MS + TICK_INTERVAL_MS), (tokens.clone(), 1));
-        // Nobody else gets its look.
+        // Its successor is not checked early.
         let successor = table.insert(connection(Phase::Idle, 2 * IDLE_MS), OURS);
         assert_eq!(successor.index, tokens[0].index);
         assert_eq!(overdue(&mut table, 3 * IDLE_MS), (vec![], 0));
     }
 
     #[test]
-    fn a_drain_leaves_clients_little_time() {
+    fn a_drain_shortens_the_time_of_clients() {
         let phases =
             [Phase::Idle, Phase::Head, Phase::Body, Phase::Write, Phase::Linger, Phase::Waiting];
         let (mut table, tokens) = table(&phases);
@@ -408,20 +412,20 @@ mod tests {
         let mut hurried = overdue(&mut table, 1_000 + DRAIN_CLIENT_MS).0;
         hurried.sort_by_key(|token| token.index);
         assert_eq!(hurried, tokens[1..4]);
-        // These have their own time.
+        // Connections in these phases keep their own deadlines.
         let mut last = overdue(&mut table, IDLE_MS).0;
         last.sort_by_key(|token| token.index);
         assert_eq!(last, tokens[4..]);
     }
 
-    /// Connections of an address with how each is, and what is found of them.
-    fn giving(kinds: &[(Phase, bool, u64)]) -> (Connections, Vec<Token>, Address) {
+    /// Connections of an address in these states, and their tokens.
+    fn eviction_candidates(kinds: &[(Phase, bool, u64)]) -> (Connections, Vec<Token>, Address) {
         let address = Address::of([10, 0, 0, 1].into());
         let mut table = Connections::default();
         let mut add = |(phase, silent, deadline_ms): &(Phase, bool, u64), address| {
             let mut connection = connection(*phase, *deadline_ms);
             (connection.silent, connection.watched) = (*silent, true);
-            table.insert(connection, Entry::Admitted(address))
+            table.insert(connection, Acceptance::Admitted(address))
         };
         add(&(Phase::Idle, true, 0), Some(Address::of([10, 0, 0, 2].into())));
         add(&(Phase::Idle, true, 0), None);
@@ -430,8 +434,8 @@ mod tests {
     }
 
     #[test]
-    fn silent_ones_give_way_first_and_of_each_kind_the_oldest() {
-        let (mut table, tokens, address) = giving(&[
+    fn silent_connections_are_evicted_first_the_oldest_first() {
+        let (mut table, tokens, address) = eviction_candidates(&[
             (Phase::Write, false, 1),
             (Phase::Idle, true, 51),
             (Phase::Idle, false, 20),
@@ -442,60 +446,56 @@ mod tests {
             (Phase::Head, false, 4),
         ]);
         let mut found = Vec::new();
-        while let Some(token) = table.next_to_give_way(address, 0, 50) {
+        while let Some(token) = table.next_to_evict(address, 0, 50) {
             found.push(tokens.iter().position(|of| *of == token).expect("of this address"));
             table.remove(token);
         }
         assert_eq!(found, [6, 3, 5, 2, 4, 7, 0, 1]);
-        // Until the next tick nobody is looked for in vain again.
-        let late = table.insert(connection(Phase::Idle, 5), Entry::Admitted(Some(address)));
+        // After a search without a result, the next search is in the next tick.
+        let late = table.insert(connection(Phase::Idle, 5), Acceptance::Admitted(Some(address)));
         if let Some(mut taken) = table.take(late, Readiness::default()) {
             taken.watched = true;
             table.put_back(late, taken);
         }
-        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS - 1, 50), None);
-        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS, 50), Some(late));
+        assert_eq!(table.next_to_evict(address, TICK_INTERVAL_MS - 1, 50), None);
+        assert_eq!(table.next_to_evict(address, TICK_INTERVAL_MS, 50), Some(late));
     }
 
     #[test]
-    fn who_is_served_or_was_never_looked_at_does_not_give_way() {
+    fn served_or_unwatched_connections_are_not_evicted() {
         let (mut table, tokens, address) =
-            giving(&[(Phase::Idle, true, 1), (Phase::Idle, true, 2)]);
-        table.insert(connection(Phase::Idle, 0), Entry::Admitted(Some(address)));
+            eviction_candidates(&[(Phase::Idle, true, 1), (Phase::Idle, true, 2)]);
+        table.insert(connection(Phase::Idle, 0), Acceptance::Admitted(Some(address)));
         let served = table.take(tokens[0], Readiness::default()).expect("it is there");
-        assert_eq!(table.next_to_give_way(address, 0, 50), Some(tokens[1]));
+        assert_eq!(table.next_to_evict(address, 0, 50), Some(tokens[1]));
         table.remove(tokens[1]);
-        assert_eq!(table.next_to_give_way(address, 0, 50), None);
+        assert_eq!(table.next_to_evict(address, 0, 50), None);
         table.put_back(tokens[0], served);
         let mut asked = table.take(tokens[0], Readiness::default()).expect("it is there");
-        asked.turns = Turns::Waiting;
+        asked.turn_state = TurnState::Waiting;
         table.put_back(tokens[0], asked);
-        assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
+        assert_eq!(table.next_to_evict(address, 1_000, 50), None, "it waits for its turn");
         let mut answered = table.take(tokens[0], Readiness::default()).expect("it is there");
         answered.phase = Phase::Linger;
         table.put_back(tokens[0], answered);
-        assert_eq!(
-            table.next_to_give_way(address, 2_000, 50),
-            Some(tokens[0]),
-            "it has its answer"
-        );
+        assert_eq!(table.next_to_evict(address, 2_000, 50), Some(tokens[0]), "it has its answer");
     }
 
     #[test]
-    fn one_address_gives_way_until_it_has_clearly_less_than_another() {
+    fn an_address_is_evicted_until_clearly_below_another() {
         let addresses = Addresses::default();
         let [large, small] = [1, 2].map(|number| Address::of([10, 0, 0, number].into()));
-        (0..100).for_each(|_| _ = addresses.enter(large));
-        (0..98).for_each(|_| _ = addresses.enter(small));
-        let (mut table, ..) = giving(&[]);
-        assert_eq!(table.who_gives_way(&addresses), Some(large));
-        table.giving.address = Some(large);
-        (0..8).for_each(|_| addresses.leave(large));
-        assert_eq!(table.who_gives_way(&addresses), Some(large), "92 to 98");
-        addresses.leave(large);
-        assert_eq!(table.who_gives_way(&addresses), Some(small), "91 to 98");
+        (0..100).for_each(|_| _ = addresses.add(large));
+        (0..98).for_each(|_| _ = addresses.add(small));
+        let (mut table, ..) = eviction_candidates(&[]);
+        assert_eq!(table.address_to_evict(&addresses), Some(large));
+        table.evictions.address = Some(large);
+        (0..8).for_each(|_| addresses.remove(large));
+        assert_eq!(table.address_to_evict(&addresses), Some(large), "92 to 98");
+        addresses.remove(large);
+        assert_eq!(table.address_to_evict(&addresses), Some(small), "91 to 98");
         let alone = Addresses::default();
-        alone.enter(small);
-        assert_eq!(table.who_gives_way(&alone), None, "who has one keeps it");
+        alone.add(small);
+        assert_eq!(table.address_to_evict(&alone), None, "who has one keeps it");
     }
 }

@@ -1,4 +1,4 @@
-//! How much of its core a connection has at a time.
+//! The share of its core that a connection gets at a time.
 
 use std::time::{Duration, Instant};
 
@@ -6,41 +6,41 @@ use crate::limits::{REQUESTS_AT_ONCE_MAX, REQUESTS_PER_TURN_MAX, TURN_TIME_US};
 
 /// Requests of a turn after which the time is read.
 const REQUESTS_PER_CLOCK_READ: u32 = 8;
-/// Time after which a turn ends, from the first few requests on.
+/// Maximum length of a turn, after the first few requests.
 const TURN_TIME: Duration = Duration::from_micros(TURN_TIME_US);
 
-/// What a connection may still have of its core at a time.
+/// What is left of a connection's turn.
 pub(super) struct Turn {
-    /// Requests before the time is read next. None: its turn is over.
+    /// Requests until the time is read next. 0: the turn is over.
     left: u32,
     /// Requests after that.
     more: u32,
-    /// When it was read first.
+    /// When the time was first read.
     since: Option<Instant>,
 }
 
 impl Turn {
-    /// That of a connection that something has come for.
+    /// The turn of a connection that has an event.
     pub(super) const PROMPT: Self = Self { left: REQUESTS_AT_ONCE_MAX, more: 0, since: None };
-    /// That of one that others were served before.
+    /// The turn of a connection that has waited for others.
     pub(super) const DEFERRED: Self = Self {
         left: REQUESTS_AT_ONCE_MAX,
         more: REQUESTS_PER_TURN_MAX - REQUESTS_AT_ONCE_MAX,
         since: None,
     };
 
-    /// It is given one more request.
+    /// Counts one more request.
     #[inline]
     pub(super) fn count(&mut self) {
         self.left -= 1;
         if self.left == 0 && self.more > 0 {
-            self.go_on();
+            self.extend();
         }
     }
 
-    /// Goes on if there is time left.
+    /// Continues if there is time left.
     #[cold]
-    fn go_on(&mut self) {
+    fn extend(&mut self) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         if now.duration_since(since) < TURN_TIME {
@@ -54,7 +54,7 @@ impl Turn {
         self.left == 0
     }
 
-    /// It was longer than one that is given at once.
+    /// Whether it was longer than the turn of an event.
     #[inline]
     pub(super) fn was_long(&self) -> bool {
         self.since.is_some()

@@ -1,23 +1,23 @@
-//! What a request shows of itself in `Authorization` (RFC 6750, section 2.1).
+//! The bearer credential of a request in `Authorization` (RFC 6750, section 2.1).
 
-use super::head::{Head, Oddities};
+use super::head::{Head, RareFlags};
 
 /// The credential of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bearer<'a> {
     /// There is no `Authorization`.
     None,
-    /// There is one, and it is not one bearer token: another scheme, no token, or two headers.
+    /// There is one, but it is not one bearer token: another scheme, no token, or two headers.
     Unusable,
-    /// A bearer token, which nobody has looked at yet.
+    /// A bearer token, not verified yet.
     Token(&'a [u8]),
 }
 
 impl<'a> Head<'a> {
-    /// The credential that the request shows.
+    /// The credential of the request.
     #[inline]
     pub fn bearer(&self) -> Bearer<'a> {
-        if self.oddities.has(Oddities::AUTHORIZED) { self.shown() } else { Bearer::None }
+        if self.rare.has(RareFlags::AUTHORIZED) { self.shown() } else { Bearer::None }
     }
 
     #[cold]
@@ -30,7 +30,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The token in `Bearer TOKEN`; the scheme's case does not matter.
+/// The token in `Bearer TOKEN`; the scheme is case-insensitive.
 pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     let token = token.trim_ascii();
@@ -43,7 +43,7 @@ mod tests {
     use crate::engine::http::parse_head;
 
     #[test]
-    fn a_request_shows_one_bearer_token_or_nothing_of_use() {
+    fn only_a_single_bearer_token_is_usable() {
         let shown = |headers: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
             let head: &'static str = head.leak();

@@ -1,16 +1,16 @@
-//! Takes a chunked body apart (RFC 9112, section 7.1), piece by piece as it arrives.
+//! Decodes a chunked body (RFC 9112, section 7.1), piece by piece as it arrives.
 //!
-//! Strict where two readers could differ: lines end with CRLF, sizes are plain hexadecimal, and
-//! extensions are what the grammar says (section 7.1.1), so that no other reader finds the end of the
-//! line elsewhere. Extensions and trailers mean nothing to us: they are checked for form, bounded and
-//! dropped. One byte at a time outside the data, so that the outcome can't depend on how the input was
-//! cut.
+//! The decoder is strict where two readers could differ. Lines end with CRLF, sizes are plain
+//! hexadecimal, and extensions follow the grammar (section 7.1.1), so that no other reader finds
+//! the end of the line elsewhere. Extensions and trailers have no meaning here: they are checked
+//! for form, bounded and dropped. Outside the data it reads one byte at a time, so that the outcome
+//! can't depend on how the input was cut.
 
 use super::head::is_token_byte;
-use super::problem::{Kind, Reject};
+use super::problem::{Kind, ParseError};
 use crate::limits::{BODY_BYTES_MAX, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_MAX};
 
-/// What the next byte is.
+/// What the next byte must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
     /// The first digit of a size.
@@ -31,7 +31,7 @@ enum Expect {
     Token,
     /// The rest of a value in quotes.
     Quoted,
-    /// What a backslash in quotes stands before.
+    /// The character after a backslash in quotes.
     QuotedPair,
     /// What follows a value in quotes.
     ValueEnd,
@@ -53,7 +53,7 @@ enum Expect {
     TrailerLf,
     /// The very last LF.
     LastLf,
-    /// Nothing: the body is complete.
+    /// Nothing more: the body is complete.
     Nothing,
 }
 
@@ -61,7 +61,7 @@ enum Expect {
 #[derive(Debug, Clone)]
 pub struct ChunkedDecoder {
     expect: Expect,
-    /// Bytes of data that the chunk still has.
+    /// Bytes of data left in the chunk.
     chunk_bytes: usize,
     body_bytes: usize,
     line_bytes: usize,
@@ -86,10 +86,10 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes from `input` what belongs to the body and appends the data to `out`, at most
-    /// [`BODY_BYTES_MAX`] in all. Returns how many bytes of the input it took, and whether the body
-    /// is complete; if it is not, it took them all. After an error the decoder must not be used.
-    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Reject> {
+    /// Consumes the bytes of `input` that belong to the body and appends the data to `out`, at most
+    /// [`BODY_BYTES_MAX`] in all. Returns the number of consumed bytes, and whether the body is
+    /// complete; if it is not, all bytes are consumed. After an error the decoder must not be used.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), ParseError> {
         let mut taken = 0;
         while self.expect != Expect::Nothing {
             if self.expect == Expect::Data {
@@ -110,19 +110,19 @@ impl ChunkedDecoder {
         Ok((taken, self.expect == Expect::Nothing))
     }
 
-    fn count(&mut self) -> Result<(), Reject> {
+    fn count(&mut self) -> Result<(), ParseError> {
         self.line_bytes += 1;
         self.overhead_bytes += 1;
         if self.line_bytes > CHUNK_LINE_BYTES_MAX {
-            return Err(Reject::bad("a line of the chunked body is too long"));
+            return Err(ParseError::bad("a line of the chunked body is too long"));
         }
         if self.overhead_bytes > CHUNK_OVERHEAD_BYTES_MAX {
-            return Err(Reject::bad("the chunked body has too much framing"));
+            return Err(ParseError::bad("the chunked body has too much framing"));
         }
         Ok(())
     }
 
-    fn framing_byte(&mut self, byte: u8) -> Result<Expect, Reject> {
+    fn framing_byte(&mut self, byte: u8) -> Result<Expect, ParseError> {
         let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
         let is_blank = matches!(byte, b' ' | b'\t');
         Ok(match (self.expect, byte) {
@@ -174,16 +174,16 @@ impl ChunkedDecoder {
                 Expect::Trailer
             }
             (Expect::LastLf, b'\n') => Expect::Nothing,
-            _ => return Err(Reject::bad("the chunked body is malformed")),
+            _ => return Err(ParseError::bad("the chunked body is malformed")),
         })
     }
 
-    /// The size is refused as soon as it is too large, so it can't overflow.
-    fn digit(&mut self, byte: u8) -> Result<Expect, Reject> {
+    /// A size is rejected as soon as it is too large, so it can't overflow.
+    fn digit(&mut self, byte: u8) -> Result<Expect, ParseError> {
         let digit = (byte as char).to_digit(16).unwrap_or_default() as usize;
         self.chunk_bytes = self.chunk_bytes * 16 + digit;
         if self.body_bytes + self.chunk_bytes > BODY_BYTES_MAX {
-            return Err(Reject::of(Kind::CONTENT_TOO_LARGE));
+            return Err(ParseError::of(Kind::CONTENT_TOO_LARGE));
         }
         Ok(Expect::SizeRest)
     }
@@ -195,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The data, the bytes taken, and whether it is complete.
-    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Reject> {
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), ParseError> {
         let (mut decoder, mut out, mut taken) = (ChunkedDecoder::new(), Vec::new(), 0);
         for piece in pieces {
             let (bytes, complete) = decoder.feed(piece, &mut out)?;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_well_formed() {
+    fn well_formed_chunks_are_decoded() {
         for (input, data) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_be_read_in_two_ways() {
+    fn ambiguous_chunks_are_refused() {
         for input in [
             "\r\n",
             "\n",
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded() {
+    fn chunked_bodies_are_bounded() {
         let code = |input: &str| decode(&[input.as_bytes()]).map_err(|reject| reject.kind);
         let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
         let full = chunk(BODY_BYTES_MAX) + "0\r\n\r\n";
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(code(&"1\r\nx\r\n".repeat(BODY_BYTES_MAX)), Err(Kind::BAD_REQUEST));
     }
 
-    /// Bytes that often mean something to the decoder.
+    /// Bytes that often have a meaning for the decoder.
     fn framing_like() -> impl Strategy<Value = Vec<u8>> {
         let pieces = prop::sample::select(vec![
             "0",
@@ -350,7 +350,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_make_no_difference(
+        fn splitting_the_input_changes_nothing(
             input in prop_oneof![framing_like(), prop::collection::vec(any::<u8>(), 0..64)],
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
@@ -367,7 +367,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_encoded_comes_back(
+        fn encoded_chunks_round_trip(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..20),
         ) {
             let mut input = Vec::new();

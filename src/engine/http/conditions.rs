@@ -1,22 +1,23 @@
-//! Conditions of requests (RFC 9110, section 13), where nothing has an entity tag or a time of its last
+//! Conditional requests (RFC 9110, section 13), for resources without entity tags and times of
 //! change.
 //!
-//! So an `If-Match` with tags is never met, an `If-None-Match` with tags always, and `*` asks whether
-//! there is a representation. `If-Modified-Since`, `If-Unmodified-Since` and `If-Range` must be ignored
-//! without a time of change (sections 13.1.3 to 13.1.5), `Range` may be (section 14.2), and are.
+//! So an `If-Match` with tags is never met, an `If-None-Match` with tags always, and `*` asks
+//! whether there is a representation. `If-Modified-Since`, `If-Unmodified-Since` and `If-Range`
+//! must be ignored without a time of change (sections 13.1.3 to 13.1.5), `Range` may be (section
+//! 14.2); all are ignored.
 
-use super::head::{Head, Method, Oddities};
+use super::head::{Head, Method, RareFlags};
 use super::status::Status;
 
 impl Head<'_> {
-    /// What must be answered in place of a success, with nothing done: 412, or 304 where only to look
-    /// was asked. `None`: the conditions are met, if there are any. `has_representation`: there is
-    /// something to be shown at the path.
+    /// The status that replaces a success, with nothing done, if a condition is not met: 412, or
+    /// 304 for a request that only reads. `None`: all conditions are met. `has_representation`: the
+    /// path has something to show.
     ///
-    /// Who is answered something else than a success anyway is answered that (section 13.2.1).
+    /// A request that would not be a success gets its normal answer (section 13.2.1).
     #[inline]
-    pub fn unmet(&self, has_representation: bool) -> Option<Status> {
-        if self.oddities.has(Oddities::CONDITIONAL) {
+    pub fn unmet_precondition(&self, has_representation: bool) -> Option<Status> {
+        if self.rare.has(RareFlags::CONDITIONAL) {
             self.look_at_conditions(has_representation)
         } else {
             None
@@ -45,7 +46,7 @@ mod tests {
     use crate::engine::http::parse_head;
 
     #[test]
-    fn conditions_without_validators() {
+    fn preconditions_are_judged_without_validators() {
         let failed = Some(Status::PreconditionFailed);
         let same = Some(Status::NotModified);
         for (method, headers, shown, not_shown) in [
@@ -70,7 +71,7 @@ mod tests {
         ] {
             let input = format!("{method} / HTTP/1.0\r\n{headers}\r\n");
             let head = parse_head(input.as_bytes()).unwrap().unwrap();
-            let got = (head.unmet(true), head.unmet(false));
+            let got = (head.unmet_precondition(true), head.unmet_precondition(false));
             assert_eq!(got, (shown, not_shown), "{method} {headers}");
         }
     }

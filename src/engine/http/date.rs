@@ -1,4 +1,4 @@
-//! The `Date` header's text, made once a second.
+//! The text of the `Date` header, made once per second.
 
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,7 +17,7 @@ pub struct HttpDate {
 }
 
 impl HttpDate {
-    /// The date of this second since 1970.
+    /// The date at this second since 1970.
     pub fn new(unix_s: u64) -> Self {
         Self { unix_s, text: format(unix_s) }
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_and_follows_the_second() {
+    fn the_date_is_formatted_and_follows_the_second() {
         let mut date = HttpDate::new(784_111_777);
         assert_eq!(date.text(), b"Sun, 06 Nov 1994 08:49:37 GMT");
         date.update(784_111_777);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn no_clock_makes_it_panic() {
+    fn an_extreme_clock_does_not_panic() {
         assert_eq!(HttpDate::new(u64::MAX).text(), b"Fri, 31 Dec 9999 23:59:59 GMT");
         assert_eq!(HttpDate::new(1_709_164_800).text(), b"Thu, 29 Feb 2024 00:00:00 GMT");
     }

@@ -1,17 +1,17 @@
-//! A request's head: what it says, and the rules for each header field that means something to us.
+//! A request's head, and the rules for each header field that has a meaning here.
 //!
-//! Whatever could be framed in two ways is refused (RFC 9112, sections 6.3 and 11.2). Both readers,
-//! `plain` and `request`, put their heads together from what stands here.
+//! Ambiguous framing is rejected (RFC 9112, sections 6.3 and 11.2). Both parsers, `fast_path` and
+//! `request`, build their heads with the functions of this file.
 
-use super::problem::{Kind, Reject};
+use super::problem::{Kind, ParseError};
 use crate::limits::BODY_BYTES_MAX;
 use crate::trace::Trace;
 
-/// The header that names a request, in it and in its answer.
+/// The header that names a request, in the request and in its answer.
 pub const REQUEST_ID: &str = "X-Request-Id";
 
-/// A method. CONNECT is none of them: [`parse_head`](super::parse_head) refuses it with 501 and closes,
-/// since what would follow it is no HTTP.
+/// A method. CONNECT is not among them: [`parse_head`](super::parse_head) answers it with 501 and
+/// closes, since the bytes after it would not be HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -24,12 +24,12 @@ pub enum Method {
     Patch,
     Query,
     Trace,
-    /// One that nobody knows here: see [`Head::declined`].
+    /// An unknown method: see [`Head::problem_before_routing`].
     Other,
 }
 
 impl Method {
-    /// Its name. Empty: it is not known here.
+    /// The name. Empty for an unknown method.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -46,7 +46,7 @@ impl Method {
     }
 }
 
-/// The version the client speaks.
+/// The version of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// HTTP/1.0.
@@ -60,13 +60,13 @@ pub enum Version {
 pub enum Framing {
     /// There is no body.
     None,
-    /// It has so many bytes: 1 to [`BODY_BYTES_MAX`].
+    /// A body of this many bytes: 1 to [`BODY_BYTES_MAX`].
     Length(u64),
-    /// It says so itself: see [`ChunkedDecoder`](super::ChunkedDecoder).
+    /// A chunked body: see [`ChunkedDecoder`](super::ChunkedDecoder).
     Chunked,
 }
 
-/// A request's head, borrowed from the input. Values are as sent, without the blanks around them.
+/// A request's head, borrowed from the input. Values are as sent, without surrounding blanks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
     /// The method.
@@ -83,29 +83,29 @@ pub struct Head<'a> {
     pub framing: Framing,
     /// There is a body, and the client waits for [`CONTINUE`](super::CONTINUE) before it sends it.
     pub expect_continue: bool,
-    /// `X-User-Id`. Any bytes but control characters.
+    /// `X-User-Id`. Any bytes except control characters.
     pub user: Option<&'a [u8]>,
-    /// `Idempotency-Key`. Any bytes but control characters.
+    /// `Idempotency-Key`. Any bytes except control characters.
     pub idempotency_key: Option<&'a [u8]>,
     /// `Content-Type`.
     pub content_type: Option<&'a [u8]>,
-    /// What is seldom so.
-    pub oddities: Oddities,
-    /// The head as it came, with the empty lines before it and the one that ends it: the body, or
-    /// the next request, starts behind it.
+    /// Rare properties.
+    pub rare: RareFlags,
+    /// The head as it came, including the empty lines before it and the one that ends it. The body,
+    /// or the next request, starts after it.
     pub bytes: &'a [u8],
 }
 
-/// What is seldom so of a request, in one byte: most have none, which then costs nothing to ask.
+/// Rare properties of a request, in one byte. Most requests have none, and checking that is cheap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Oddities(u8);
+pub struct RareFlags(u8);
 
-impl Oddities {
-    /// There is an `If-Match` or `If-None-Match`: see [`Head::unmet`].
+impl RareFlags {
+    /// There is an `If-Match` or `If-None-Match`: see [`Head::unmet_precondition`].
     pub(super) const CONDITIONAL: Self = Self(1);
-    /// `Content-Encoding` names a coding: the body is not what its type says.
+    /// `Content-Encoding` names a coding: the body is encoded.
     pub(super) const ENCODED: Self = Self(2);
-    /// The target is for an encrypted connection.
+    /// The target is an `https://` URI.
     pub(super) const MISDIRECTED: Self = Self(4);
     /// There is an `X-Request-Id` or a `traceparent`: see [`Head::trace`].
     pub(super) const TRACED: Self = Self(8);
@@ -126,47 +126,47 @@ impl Oddities {
 }
 
 impl<'a> Head<'a> {
-    /// What is answered whatever the path is, on a connection that is `secure` or not. Where the request
-    /// ends is known, so that the connection stays open.
+    /// The problem that is answered for any path, on a connection that is `secure` or not. The end
+    /// of the request is known, so the connection stays open.
     #[inline]
-    pub fn declined(&self, secure: bool) -> Option<&'static Kind> {
+    pub fn problem_before_routing(&self, secure: bool) -> Option<&'static Kind> {
         if self.method == Method::Other {
             return Some(Kind::NOT_IMPLEMENTED);
         }
-        let misdirected = !secure && self.oddities.has(Oddities::MISDIRECTED);
+        let misdirected = !secure && self.rare.has(RareFlags::MISDIRECTED);
         misdirected.then_some(Kind::MISDIRECTED_REQUEST)
     }
 
-    /// Whether it has conditions, says how it is to be found again, or comes from a web page: if not,
-    /// none of [`unmet`](Self::unmet), [`trace`](Self::trace) and [`origin`](Self::origin) needs to be
-    /// asked.
+    /// Whether any of [`unmet_precondition`](Self::unmet_precondition), [`trace`](Self::trace) and
+    /// [`origin`](Self::origin) may return something: there are conditions, a request id or trace,
+    /// or an `Origin`.
     #[inline]
-    pub fn asks_more(&self) -> bool {
-        self.oddities.has(Oddities::CONDITIONAL.and(Oddities::TRACED).and(Oddities::OF_A_PAGE))
+    pub fn has_rare_headers(&self) -> bool {
+        self.rare.has(RareFlags::CONDITIONAL.and(RareFlags::TRACED).and(RareFlags::OF_A_PAGE))
     }
 
-    /// The origin of the web page that sends the request, if one does. Several are none.
+    /// The `Origin` of the web page that sends the request. `None` as well if there are several.
     pub fn origin(&self) -> Option<&'a [u8]> {
-        if !self.oddities.has(Oddities::OF_A_PAGE) {
+        if !self.rare.has(RareFlags::OF_A_PAGE) {
             return None;
         }
         let mut values = self.values("origin");
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Whether the client says how its request is to be found again.
+    /// Whether the request has an `X-Request-Id` or a `traceparent`.
     pub(super) fn is_traced(&self) -> bool {
-        self.oddities.has(Oddities::TRACED)
+        self.rare.has(RareFlags::TRACED)
     }
 
-    /// What it says, if that is of use.
+    /// The request id and trace, if they are valid.
     pub fn trace(&self) -> Option<Trace> {
         let values = |name| self.values(name);
         self.is_traced().then(|| Trace::read(values(REQUEST_ID), values("traceparent")))?
     }
 
-    /// All values of a header field, as sent, without the blanks around them: for those that are
-    /// seldom asked for.
+    /// All values of a header field, as sent, without surrounding blanks. It scans the head: for
+    /// rarely used fields.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let lines = memchr::memmem::find_iter(self.bytes, b"\r\n").map(|end| end + 2);
         lines.filter_map(move |start| {
@@ -177,8 +177,8 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// Host and port of a target in absolute-form, which count in place of the header `Host` (RFC 9112,
-    /// section 3.2.2).
+    /// Host and port of a target in absolute-form, which take precedence over the header `Host`
+    /// (RFC 9112, section 3.2.2).
     pub fn target_host(&self) -> Option<&'a [u8]> {
         let target = self.bytes.split(|&b| b == b' ').nth(1)?;
         let at =
@@ -187,16 +187,16 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What a request line says.
+/// The parts of a request line.
 pub(super) struct RequestLine<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) version: Version,
-    pub(super) oddities: Oddities,
+    pub(super) rare: RareFlags,
 }
 
-/// The header fields that mean something to us, each seen at most once.
+/// The header fields that have a meaning here, each seen at most once.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     host: Option<&'a [u8]>,
@@ -208,25 +208,25 @@ pub(super) struct Fields<'a> {
     user: Option<&'a [u8]>,
     idempotency_key: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
-    oddities: Oddities,
+    rare: RareFlags,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes one header line. The lengths tell the names that we know apart. `plainly` says whether
-    /// only a colon and at most one space stand between name and value.
+    /// Takes one header line. The length of the name selects the candidates. `plainly_spaced`
+    /// returns whether only a colon and at most one space are between name and value.
     #[inline]
     pub(super) fn take(
         &mut self,
         name: &[u8],
         value: &'a [u8],
-        plainly: impl FnOnce() -> bool,
-    ) -> Result<(), Reject> {
+        plainly_spaced: impl FnOnce() -> bool,
+    ) -> Result<(), ParseError> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             4 if is("host") => {
                 once(&mut self.host, value, "more than one Host")?;
                 if !is_host(value) {
-                    return Err(Reject::bad("the Host is not valid"));
+                    return Err(ParseError::bad("the Host is not valid"));
                 }
             }
             10 if is("connection") => self.connection(value),
@@ -234,16 +234,16 @@ impl<'a> Fields<'a> {
                 once(&mut self.content_length, value, "more than one Content-Length")?;
             }
             17 if is("transfer-encoding") => {
-                if !plainly() {
-                    return Err(Reject::bad("odd blanks around Transfer-Encoding"));
+                if !plainly_spaced() {
+                    return Err(ParseError::bad("unusual whitespace around Transfer-Encoding"));
                 }
                 once(&mut self.transfer_encoding, value, "more than one Transfer-Encoding")?;
             }
-            6 if is("origin") => self.oddities = self.oddities.and(Oddities::OF_A_PAGE),
+            6 if is("origin") => self.rare = self.rare.and(RareFlags::OF_A_PAGE),
             6 if is("expect") => {
                 for expectation in elements(value) {
                     if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Reject::of(Kind::EXPECTATION_FAILED));
+                        return Err(ParseError::of(Kind::EXPECTATION_FAILED));
                     }
                     self.expect_continue = true;
                 }
@@ -255,25 +255,25 @@ impl<'a> Fields<'a> {
             12 if is("content-type") => {
                 once(&mut self.content_type, value, "more than one Content-Type")?;
             }
-            11 if is("traceparent") => self.oddities = self.oddities.and(Oddities::TRACED),
-            12 if is(REQUEST_ID) => self.oddities = self.oddities.and(Oddities::TRACED),
+            11 if is("traceparent") => self.rare = self.rare.and(RareFlags::TRACED),
+            12 if is(REQUEST_ID) => self.rare = self.rare.and(RareFlags::TRACED),
             16 if is("content-encoding") && names_a_coding(value) => {
-                self.oddities = self.oddities.and(Oddities::ENCODED);
+                self.rare = self.rare.and(RareFlags::ENCODED);
             }
-            8 if is("if-match") => self.oddities = self.oddities.and(Oddities::CONDITIONAL),
+            8 if is("if-match") => self.rare = self.rare.and(RareFlags::CONDITIONAL),
             13 if is("if-none-match") => {
-                self.oddities = self.oddities.and(Oddities::CONDITIONAL);
+                self.rare = self.rare.and(RareFlags::CONDITIONAL);
             }
             13 if is("authorization") => {
-                self.oddities = self.oddities.and(Oddities::AUTHORIZED);
+                self.rare = self.rare.and(RareFlags::AUTHORIZED);
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// The head of this request line and these header lines, which give it this framing.
-    // Inlined, so that it is made where it stays: it is large, and copying it shows.
+    /// The head of this request line and these header lines, with this framing.
+    // Inlined, so that it is built in place: it is large, and copying it is measurable.
     #[inline(always)]
     pub(super) fn into_head(
         self,
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
         framing: Framing,
         bytes: &'a [u8],
     ) -> Head<'a> {
-        let RequestLine { method, path, query, version, oddities } = line;
+        let RequestLine { method, path, query, version, rare } = line;
         let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
         Head {
             method,
@@ -294,7 +294,7 @@ impl<'a> Fields<'a> {
             user: self.user,
             idempotency_key: self.idempotency_key,
             content_type: self.content_type,
-            oddities: oddities.and(self.oddities),
+            rare: rare.and(self.rare),
             bytes,
         }
     }
@@ -308,20 +308,20 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where the body ends, if the header lines go together.
+    /// The framing, or an error if the header lines contradict each other.
     #[inline]
-    pub(super) fn framing(&self, version: Version) -> Result<Framing, Reject> {
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, ParseError> {
         if self.host.is_none() && version == Version::Http11 {
-            return Err(Reject::bad("HTTP/1.1 needs a Host header"));
+            return Err(ParseError::bad("HTTP/1.1 needs a Host header"));
         }
         match (self.transfer_encoding, self.content_length) {
             (None, None) => Ok(Framing::None),
             (None, Some(length)) => parse_length(length),
-            (Some(_), Some(_)) => Err(Reject::bad(
+            (Some(_), Some(_)) => Err(ParseError::bad(
                 "both Transfer-Encoding and Content-Length: where the body ends is ambiguous",
             )),
             (Some(_), None) if version == Version::Http10 => {
-                Err(Reject::bad("HTTP/1.0 has no Transfer-Encoding"))
+                Err(ParseError::bad("HTTP/1.0 has no Transfer-Encoding"))
             }
             (Some(codings), None) => parse_codings(codings).map(|()| Framing::Chunked),
         }
@@ -333,41 +333,42 @@ fn once<'a>(
     field: &mut Option<&'a [u8]>,
     value: &'a [u8],
     twice: &'static str,
-) -> Result<(), Reject> {
+) -> Result<(), ParseError> {
     match field.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Reject::bad(twice)),
+        Some(_) => Err(ParseError::bad(twice)),
     }
 }
 
-/// The elements of a list, without those that are empty (RFC 9110, section 5.6.1.2).
+/// The elements of a list, without empty ones (RFC 9110, section 5.6.1.2).
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
-/// Whether a `Content-Encoding` says that the body is not as it is.
+/// Whether a `Content-Encoding` names a coding other than `identity`.
 fn names_a_coding(value: &[u8]) -> bool {
     elements(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
-/// `1*DIGIT`, and no more than we take.
-fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
+/// `1*DIGIT`, and no more than [`BODY_BYTES_MAX`].
+fn parse_length(value: &[u8]) -> Result<Framing, ParseError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Reject::bad("Content-Length is not a number"));
+        return Err(ParseError::bad("Content-Length is not a number"));
     }
     let length =
         value.iter().fold(0u64, |n, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
     match length {
         0 => Ok(Framing::None),
-        _ if length > BODY_BYTES_MAX as u64 => Err(Reject::of(Kind::CONTENT_TOO_LARGE)),
+        _ if length > BODY_BYTES_MAX as u64 => Err(ParseError::of(Kind::CONTENT_TOO_LARGE)),
         _ => Ok(Framing::Length(length)),
     }
 }
 
-/// Exactly `chunked`. Not even an empty element beside it is ignored, as elsewhere: two readers that
-/// find other last codings frame in two ways. A list of proper coding names that has no `chunked`, or
-/// has it last, is one that we don't know; anything else can't be framed.
-fn parse_codings(value: &[u8]) -> Result<(), Reject> {
+/// Accepts exactly `chunked`. Unlike in other lists, not even an empty element beside it is
+/// ignored: two readers that find different last codings frame differently. A list of valid coding
+/// names without `chunked`, or with it last, is an unknown coding (501); anything else can't be
+/// framed (400).
+fn parse_codings(value: &[u8]) -> Result<(), ParseError> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
@@ -375,10 +376,10 @@ fn parse_codings(value: &[u8]) -> Result<(), Reject> {
     let mut earlier = codings.clone().skip(1);
     let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     if codings.any(|coding| !is_token(coding)) || earlier.any(chunked) {
-        return Err(Reject::bad("Transfer-Encoding is not `chunked`"));
+        return Err(ParseError::bad("Transfer-Encoding is not `chunked`"));
     }
-    let detail = "the only transfer coding known here is chunked";
-    Err(Reject { kind: Kind::NOT_IMPLEMENTED, detail })
+    let detail = "the only supported transfer coding is chunked";
+    Err(ParseError { kind: Kind::NOT_IMPLEMENTED, detail })
 }
 
 fn is_token(text: &[u8]) -> bool {

@@ -1,15 +1,15 @@
-//! What a body is made of (RFC 9110, sections 8.3 and 8.4), where JSON is read.
+//! The media type of a body (RFC 9110, sections 8.3 and 8.4), for requests with JSON.
 
-use super::head::{Head, Oddities};
+use super::head::{Head, RareFlags};
 use super::problem::{Kind, Problem, Remedy};
 use super::response::JSON;
 
-/// What a request says its body is.
+/// The media type that a request declares for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Media {
-    /// `application/json`, as it is.
+    /// `application/json`, not encoded.
     Json,
-    /// Something in a content coding.
+    /// Any type with a content coding.
     Encoded,
     /// Another type, or none.
     #[default]
@@ -17,17 +17,17 @@ pub enum Media {
 }
 
 impl Media {
-    /// What this head says.
+    /// The type that this head declares.
     #[inline]
     pub fn of(head: &Head<'_>) -> Self {
         match head.content_type {
-            _ if head.oddities.has(Oddities::ENCODED) => Self::Encoded,
+            _ if head.rare.has(RareFlags::ENCODED) => Self::Encoded,
             Some(content_type) if is_json(content_type) => Self::Json,
             _ => Self::Other,
         }
     }
 
-    /// `Ok` for JSON; else 415, with what would be right (RFC 9110, section 15.5.16).
+    /// `Ok` for JSON; otherwise 415, with the accepted type (RFC 9110, section 15.5.16).
     pub fn check_json(self) -> Result<(), Problem> {
         let problem = Problem::of(Kind::UNSUPPORTED_MEDIA_TYPE);
         match self {
@@ -52,7 +52,7 @@ mod tests {
     use crate::engine::http::parse_head;
 
     #[test]
-    fn only_json_is_taken() {
+    fn only_json_is_accepted() {
         for (headers, media) in [
             ("Content-Type: application/json", Media::Json),
             ("Content-Type: Application/JSON", Media::Json),

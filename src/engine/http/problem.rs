@@ -1,5 +1,5 @@
-//! How it is said that something went wrong: problem details (RFC 9457) of a [`Kind`], and the kinds
-//! that HTTP itself has. What is served has kinds of its own.
+//! Error answers: problem details (RFC 9457) of a [`Kind`], and the kinds that HTTP itself has. The
+//! service has further kinds.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::status::Status;
 
-/// A kind of problem: what is the same each time.
+/// A kind of problem: the parts that are the same each time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The stable code that clients match on, in snake case.
@@ -17,14 +17,14 @@ pub struct Kind {
     pub status: Status,
     /// A sentence for people.
     pub detail: &'static str,
-    /// What `Retry-After` says, in seconds.
+    /// The value of `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
 }
 
 macro_rules! kinds {
     ($($name:ident = $code:literal $status:ident $detail:literal,)*) => {
         impl Kind {
-            /// The kinds that HTTP itself has.
+            /// The kinds of HTTP itself.
             pub const ALL: &'static [&'static Self] = &[$(Self::$name,)*];
             $(
                 #[doc = $detail]
@@ -35,64 +35,64 @@ macro_rules! kinds {
 }
 
 kinds! {
-    BAD_REQUEST = "bad_request" BadRequest "The request can't be understood.",
-    UNAUTHORIZED = "unauthorized" Unauthorized "The request must say who asks.",
+    BAD_REQUEST = "bad_request" BadRequest "The request is malformed.",
+    UNAUTHORIZED = "unauthorized" Unauthorized "The request needs a credential.",
     FORBIDDEN = "forbidden" Forbidden "The request is not allowed here.",
-    NOT_FOUND = "not_found" NotFound "There is nothing here.",
-    METHOD_NOT_ALLOWED = "method_not_allowed" MethodNotAllowed "The path does not take this method; Allow lists those it takes.",
+    NOT_FOUND = "not_found" NotFound "There is nothing at this path.",
+    METHOD_NOT_ALLOWED = "method_not_allowed" MethodNotAllowed "The path does not support this method; the header Allow lists those it supports.",
     REQUEST_TIMEOUT = "request_timeout" RequestTimeout "The request did not arrive in time.",
-    PRECONDITION_FAILED = "precondition_failed" PreconditionFailed "A condition of the request is not met; nothing was done. There are no entity tags here.",
+    PRECONDITION_FAILED = "precondition_failed" PreconditionFailed "A precondition of the request is not met; nothing was done. Resources have no entity tags.",
     CONTENT_TOO_LARGE = "content_too_large" ContentTooLarge "The body is longer than 16 KiB.",
     URI_TOO_LONG = "uri_too_long" UriTooLong "The request line is longer than 4 KiB.",
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type" UnsupportedMediaType "The body must be application/json.",
-    EXPECTATION_FAILED = "expectation_failed" ExpectationFailed "The only expectation that is met is 100-continue.",
-    MISDIRECTED_REQUEST = "misdirected_request" MisdirectedRequest "This connection is not encrypted: nothing is answered here for an https:// target.",
+    EXPECTATION_FAILED = "expectation_failed" ExpectationFailed "The only supported expectation is 100-continue.",
+    MISDIRECTED_REQUEST = "misdirected_request" MisdirectedRequest "The target is https://, but this connection is not encrypted.",
     INVALID = "invalid" UnprocessableContent "A value is not valid.",
     HEAD_TOO_LARGE = "head_too_large" HeadTooLarge "The head is longer than 8 KiB or has more than 64 header lines.",
     INTERNAL = "internal" InternalServerError "The server failed; the request may or may not have had an effect.",
-    NOT_IMPLEMENTED = "not_implemented" NotImplemented "The method or transfer coding is not known here.",
-    VERSION_NOT_SUPPORTED = "version_not_supported" VersionNotSupported "Only HTTP/1.1 and HTTP/1.0 are spoken here.",
+    NOT_IMPLEMENTED = "not_implemented" NotImplemented "The method or transfer coding is not supported.",
+    VERSION_NOT_SUPPORTED = "version_not_supported" VersionNotSupported "Only HTTP/1.1 and HTTP/1.0 are supported.",
 }
 
 impl Kind {
-    /// No place is left for one more connection.
+    /// The server has the maximum number of connections.
     pub const BUSY: &'static Self = &Self::new(
         "busy",
         Status::ServiceUnavailable,
-        "The server has as many connections as it may have.",
+        "The server has reached its maximum number of connections.",
     )
     .retry_after_s(1);
 
-    /// Nor for one more of this client's.
+    /// The client's address has the maximum number of connections.
     pub const TOO_MANY_CONNECTIONS: &'static Self = &Self::new(
         "busy",
         Status::ServiceUnavailable,
-        "The address has as many connections as one may have.",
+        "This address has reached its maximum number of connections.",
     )
     .retry_after_s(1);
 
-    /// A kind that says nothing of when to come back.
+    /// A kind without `Retry-After`.
     pub const fn new(code: &'static str, status: Status, detail: &'static str) -> Self {
         Self { code, status, detail, retry_after_s: None }
     }
 
-    /// The same with a time to come back.
+    /// The same with `Retry-After`.
     pub const fn retry_after_s(self, seconds: u32) -> Self {
         Self { retry_after_s: Some(seconds), ..self }
     }
 }
 
-/// Why a request was refused before it was routed. The rest of the connection's input has no known
-/// meaning any more: after the answer it is closed, always.
+/// Why a request was rejected before routing. The rest of the connection's input has no known
+/// meaning after it, so the connection is always closed after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reject {
+pub struct ParseError {
     /// The kind.
     pub kind: &'static Kind,
-    /// What exactly, for people.
+    /// The reason, for people.
     pub detail: &'static str,
 }
 
-impl Reject {
+impl ParseError {
     /// 400 with this sentence.
     pub(super) const fn bad(detail: &'static str) -> Self {
         Self { kind: Kind::BAD_REQUEST, detail }
@@ -104,35 +104,35 @@ impl Reject {
     }
 }
 
-/// A header that says what would be right. A status has one at most.
+/// A header that names what would be accepted. A response has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// `Allow`: the methods that the path takes (405, and 204 to OPTIONS).
+    /// `Allow`: the methods of the path (405, and 204 to OPTIONS).
     Allow(&'static str),
-    /// `WWW-Authenticate`: how the client may say who it is (401).
+    /// `WWW-Authenticate`: how the client can authenticate (401).
     Authenticate(&'static str),
-    /// `Accept`: the media type that is read (415).
+    /// `Accept`: the accepted media type (415).
     Accept(&'static str),
-    /// `Accept-Encoding`: the codings that are read (415).
+    /// `Accept-Encoding`: the accepted codings (415).
     AcceptEncoding(&'static str),
 }
 
-/// Characters of a client's text that a problem repeats: a response stays bounded.
+/// Maximum number of characters of a client's text in a problem, so that a response stays bounded.
 const FIELD_CHARS_MAX: usize = 64;
 
-/// Problem details (RFC 9457). The type is `about:blank`, so the title is the status' own phrase;
-/// what clients match on is the kind's code.
+/// Problem details (RFC 9457). The type is `about:blank`, so the title is the reason phrase of the
+/// status. Clients match on the kind's code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// The kind.
     pub kind: &'static Kind,
-    /// What exactly, for people.
+    /// The reason, for people.
     pub detail: Cow<'static, str>,
-    /// The input that is wrong: a member of the body, a header or a parameter.
+    /// The wrong input: a member of the body, a header or a parameter.
     pub field: Option<Cow<'static, str>>,
-    /// When to come back, in place of the kind's own time.
+    /// `Retry-After` in place of the kind's own value.
     pub retry_after_s: Option<u32>,
-    /// What would be right.
+    /// What would be accepted.
     pub remedy: Option<Remedy>,
     /// More members, for instance `opens_at`.
     pub members: Vec<(&'static str, Value)>,
@@ -157,20 +157,20 @@ impl Problem {
         Self { detail: detail.into(), ..Self::of(kind) }
     }
 
-    /// 422 for this field. A long name, which can only be a client's, is cut.
+    /// 422 for this field. A long name, which can only be a client's, is truncated.
     pub fn invalid(
         field: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { field: Some(shown(field.into())), ..Self::new(Kind::INVALID, detail) }
+        Self { field: Some(truncated(field.into())), ..Self::new(Kind::INVALID, detail) }
     }
 
-    /// 405 with the methods that would be allowed.
+    /// 405 with the allowed methods.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         Self::of(Kind::METHOD_NOT_ALLOWED).with_remedy(Remedy::Allow(allow))
     }
 
-    /// Says what would be right.
+    /// Adds what would be accepted.
     pub fn with_remedy(self, remedy: Remedy) -> Self {
         Self { remedy: Some(remedy), ..self }
     }
@@ -182,16 +182,16 @@ impl Problem {
     }
 }
 
-/// A client's name for something, as far as it is repeated.
-pub fn shown(name: Cow<'_, str>) -> Cow<'_, str> {
+/// Truncates a name that a client sent.
+pub fn truncated(name: Cow<'_, str>) -> Cow<'_, str> {
     match name.char_indices().nth(FIELD_CHARS_MAX) {
         Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
         None => name,
     }
 }
 
-impl From<Reject> for Problem {
-    fn from(reject: Reject) -> Self {
+impl From<ParseError> for Problem {
+    fn from(reject: ParseError) -> Self {
         Self::new(reject.kind, reject.detail)
     }
 }

@@ -1,10 +1,10 @@
-//! What is taken, what is refused, and with which status.
+//! Which requests are accepted, which are rejected, and with which status.
 
 use proptest::prelude::*;
 
+use super::fast_path::parse_fast;
 use super::head::*;
-use super::plain::read_plain;
-use super::problem::{Kind, Reject};
+use super::problem::{Kind, ParseError};
 use super::request::*;
 use crate::limits::*;
 
@@ -29,7 +29,7 @@ fn with(headers: &str) -> String {
 }
 
 #[test]
-fn reads_a_head() {
+fn a_head_is_parsed() {
     let input = "POST /v1/sales/ticket/reservations?x=%20&y HTTP/1.1\r\nHost: shop.example:8080\r\nX-USER-ID: \t u 1 \t\r\n\
         idempotency-key: \"k\"\r\nContent-Type: application/json\r\ncontent-length: 17\r\nAccept:\r\n\r\n{\"user\":\"u\"}";
     assert_eq!(
@@ -45,14 +45,14 @@ fn reads_a_head() {
             user: Some(b"u 1"),
             idempotency_key: Some(b"\"k\""),
             content_type: Some(b"application/json"),
-            oddities: Oddities::default(),
+            rare: RareFlags::default(),
             bytes: &input.as_bytes()[..input.find("\r\n\r\n").unwrap() + 4],
         }
     );
 }
 
 #[test]
-fn methods() {
+fn methods_are_parsed() {
     for (name, method) in [
         ("GET", Method::Get),
         ("HEAD", Method::Head),
@@ -70,12 +70,12 @@ fn methods() {
         let input = format!("{unknown} /a?b HTTP/1.0\r\nContent-Length: 5\r\n\r\n");
         let head = head(&input);
         assert_eq!(
-            (head.method, head.declined(false)),
+            (head.method, head.problem_before_routing(false)),
             (Method::Other, Some(Kind::NOT_IMPLEMENTED))
         );
         assert_eq!((head.path, head.framing), ("/a", Framing::Length(5)), "{unknown}");
     }
-    // What would follow these is no HTTP/1.1.
+    // The bytes after these are not HTTP/1.1.
     for other in ["PRI", "CONNECT"] {
         assert_eq!(code(format!("{other} / HTTP/1.0\r\n\r\n")), Kind::NOT_IMPLEMENTED);
     }
@@ -87,7 +87,7 @@ fn methods() {
 }
 
 #[test]
-fn versions() {
+fn versions_are_parsed() {
     let line = |version: &str| format!("GET / {version}\r\nHost: a\r\n\r\n");
     assert_eq!(head(&line("HTTP/1.1")).version, Version::Http11);
     assert_eq!(head(&line("HTTP/1.0")).version, Version::Http10);
@@ -140,7 +140,7 @@ fn versions() {
 }
 
 #[test]
-fn targets() {
+fn targets_are_parsed() {
     for (line, path, query) in [
         ("GET /", "/", None),
         ("GET /a/b?c=d?e", "/a/b", Some("c=d?e")),
@@ -192,8 +192,12 @@ fn targets() {
     }
     for secure in ["https://a", "HTTPS://a:443/b?c", "https://[::1]:80/"] {
         let input = format!("GET {secure} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(head(&input).declined(false), Some(Kind::MISDIRECTED_REQUEST), "{secure}");
-        assert_eq!(head(&input).declined(true), None, "{secure}");
+        assert_eq!(
+            head(&input).problem_before_routing(false),
+            Some(Kind::MISDIRECTED_REQUEST),
+            "{secure}"
+        );
+        assert_eq!(head(&input).problem_before_routing(true), None, "{secure}");
     }
     for (target, host) in [
         ("/", None),
@@ -211,7 +215,7 @@ fn targets() {
 }
 
 #[test]
-fn hosts() {
+fn hosts_are_checked() {
     let line = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     for good in [
         "a",
@@ -270,7 +274,7 @@ fn hosts() {
 }
 
 #[test]
-fn persistence() {
+fn persistence_follows_version_and_connection_header() {
     for (version, headers, keep_alive) in [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
@@ -294,7 +298,7 @@ fn persistence() {
 }
 
 #[test]
-fn framings() {
+fn framings_are_parsed() {
     for (headers, framing) in [
         ("X: y", Framing::None),
         ("Content-Length: 0", Framing::None),
@@ -393,7 +397,7 @@ fn smuggling_is_refused() {
         "X: y\n\rTransfer-Encoding: chunked",
         "X: y\r\r\nTransfer-Encoding: chunked",
         ": chunked",
-        // Lines that are folded or end in something else
+        // Folded lines, and lines with other ends
         "X: y\r\n z",
         "X: y\r\n\tz",
         "X: y\r\n \r\nZ: z",
@@ -406,7 +410,7 @@ fn smuggling_is_refused() {
         "X(: y",
         "Content-Length : 5",
         "Content_Length: 5\r\n Content-Length: 6",
-        // What must be there once
+        // Headers that must not be repeated
         "X-User-Id: a\r\nx-user-id: a",
         "Idempotency-Key: a\r\nIdempotency-Key: b",
         "Content-Type: application/json\r\nContent-Type: text/plain",
@@ -433,23 +437,23 @@ fn smuggling_is_refused() {
     ] {
         assert_eq!(code(whole), Kind::BAD_REQUEST, "{whole:?}");
     }
-    // Harmless: no reader takes these for framing.
+    // Harmless: no parser takes these for framing.
     for headers in ["Transfer_Encoding: chunked", "X-Transfer-Encoding: chunked", "TE: trailers"] {
         assert_eq!(head(&with(headers)).framing, Framing::None);
     }
-    // Blanks after the value are as legal as they are dull.
+    // Blanks after the value are legal.
     assert_eq!(head(&with("Transfer-Encoding: chunked \t")).framing, Framing::Chunked);
 }
 
 #[test]
-fn expectations() {
+fn expectations_are_parsed() {
     let input = with("Expect: 100-Continue\r\nContent-Length: 5");
     assert!(head(&input).expect_continue);
     assert!(head(&with("Expect: 100-continue\r\nTransfer-Encoding: chunked")).expect_continue);
     assert!(!head(&with("Expect: 100-continue")).expect_continue, "nothing is waited for");
     let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     assert!(!head(old).expect_continue, "RFC 9110, section 10.1.1");
-    // Elements of a list that are empty are none (RFC 9110, section 5.6.1.2).
+    // Empty elements of a list are ignored (RFC 9110, section 5.6.1.2).
     for list in ["100-continue,", ", ,100-CONTINUE\t,", "100-continue, 100-continue"] {
         let input = with(&format!("Expect: {list}\r\nContent-Length: 5"));
         assert!(head(&input).expect_continue, "{list}");
@@ -464,7 +468,7 @@ fn expectations() {
 }
 
 #[test]
-fn empty_lines_come_before_a_request() {
+fn a_few_empty_lines_before_a_request_are_ignored() {
     let request = "GET / HTTP/1.0\r\n\r\n";
     for lines in 0..=EMPTY_LINES_MAX {
         let input = "\r\n".repeat(lines) + request;
@@ -513,9 +517,10 @@ fn heads_are_bounded() {
     assert_eq!(code(many(HEADERS_MAX + 1)), Kind::HEAD_TOO_LARGE);
 }
 
-/// `httparse` has several implementations and picks by processor: each byte at several places.
+/// `httparse` has several implementations and chooses by processor: so each byte at several
+/// positions.
 #[test]
-fn every_byte_in_every_place() {
+fn every_byte_is_judged_at_every_position() {
     for at in 0..70 {
         for byte in 0..=u8::MAX {
             let mut text = [b'a'; 70];
@@ -534,9 +539,9 @@ fn every_byte_in_every_place() {
     }
 }
 
-/// That a plain head means what any head means is asserted in `parse_head`, so by every test here.
+/// `parse_head` asserts for every test here that both parsers agree on plain heads.
 #[test]
-fn what_clients_send_is_plain() {
+fn the_fast_parser_reads_usual_heads_only() {
     let end = "Host: 127.0.0.1:3005\r\n\r\n";
     for (line, headers) in [
         ("GET /buy/ticket HTTP/1.1", ""),
@@ -550,9 +555,9 @@ fn what_clients_send_is_plain() {
         ("GET / HTTP/1.1", "X-Request-Id: a-1\r\ntraceparent: 00-1\r\ntracestate: a=b\r\n"),
     ] {
         let input = format!("{line}\r\n{headers}{end}");
-        assert_eq!(read_plain(input.as_bytes()), Some(head(&input)), "{input}");
+        assert_eq!(parse_fast(input.as_bytes()), Some(head(&input)), "{input}");
         for end in 0..input.len() {
-            assert_eq!(read_plain(&input.as_bytes()[..end]), None, "{input} {end}");
+            assert_eq!(parse_fast(&input.as_bytes()[..end]), None, "{input} {end}");
         }
     }
     for odd in [
@@ -564,24 +569,24 @@ fn what_clients_send_is_plain() {
         "GET / HTTP/1.1\r\nHost: a \r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX: a\tb\r\n\r\n",
     ] {
-        assert_eq!(read_plain(odd.as_bytes()), None, "{odd}");
+        assert_eq!(parse_fast(odd.as_bytes()), None, "{odd}");
         assert!(parse_head(odd.as_bytes()).unwrap().is_some(), "{odd}");
     }
     for bad in ["GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\nHost: a\r\n\r\n"] {
-        assert_eq!(read_plain(bad.as_bytes()), None, "{bad}");
+        assert_eq!(parse_fast(bad.as_bytes()), None, "{bad}");
         assert_eq!(code(bad), Kind::BAD_REQUEST);
     }
 }
 
-/// What comes of the input when it arrives byte by byte.
-fn byte_by_byte(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
+/// The result when the input arrives byte by byte.
+fn byte_by_byte(input: &[u8]) -> Result<Option<Head<'_>>, ParseError> {
     (0..=input.len())
         .map(|end| parse_head(&input[..end]))
         .find(|got| *got != Ok(None))
         .unwrap_or(Ok(None))
 }
 
-/// Texts that often mean something to the parser.
+/// Texts that often have a meaning for the parser.
 fn head_like() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
         "GET ",
@@ -638,15 +643,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn cuts_make_no_difference(
+    fn a_head_is_parsed_alike_however_it_arrives(
         input in prop_oneof![4 => head_like(), 1 => prop::collection::vec(any::<u8>(), 0..100)],
     ) {
-        // A head that is taken is taken only once it is whole, and what is refused is refused the
-        // same, however it arrives.
+        // A head is accepted only when it is complete, and a rejection is the same however the head
+        // arrives.
         prop_assert_eq!(byte_by_byte(&input), parse_head(&input));
         if let Ok(Some(head)) = parse_head(&input) {
             prop_assert!(head.bytes.ends_with(b"\r\n\r\n"));
-            let _ = (head.unmet(true), head.target_host());
+            let _ = (head.unmet_precondition(true), head.target_host());
         }
     }
 
@@ -686,7 +691,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_request_is_called_is_found_in_any_head() {
+fn request_ids_and_traceparents_are_found() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let told = |headers: &str| {
         let input = format!("GET / HTTP/1.0\r\n{headers}\r\n");

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::date::{DATE_BYTES, HttpDate};
 use super::head::{Head, Method, REQUEST_ID, Version};
-use super::problem::{Kind, Problem, Reject, Remedy};
+use super::problem::{Kind, ParseError, Problem, Remedy};
 use super::request::asks_for_head;
 use super::status::Status;
 
@@ -14,21 +14,23 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const SERVER: &str = "stampede";
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What becomes of the connection after the response, and how it is said (RFC 9112, section 9.3).
+/// Whether the connection stays open after the response, and the header for that (RFC 9112, section
+/// 9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// HTTP/1.1: stays open, which needs no word.
+    /// HTTP/1.1: stays open; no header.
     KeepAlive,
-    /// HTTP/1.0 that asked for it: stays open, and says so.
+    /// HTTP/1.0 with keep-alive: stays open, with a header.
     KeepAliveHttp10,
     /// Closes.
     Close,
 }
 
 impl Persistence {
-    /// What the client asked for.
+    /// As the client asked.
     #[inline]
     pub fn of(head: &Head<'_>) -> Self {
         match (head.keep_alive, head.version) {
@@ -40,7 +42,7 @@ impl Persistence {
 }
 
 impl Persistence {
-    /// The end of a head, in which it stands last.
+    /// The end of a head, with the `Connection` header as its last line.
     const fn end_of_head(self) -> &'static [u8] {
         match self {
             Self::KeepAlive => b"\r\n\r\n",
@@ -50,30 +52,30 @@ impl Persistence {
     }
 }
 
-/// What a response takes from its request and its second rather than from its contents.
+/// What a response takes from its request and the current second, apart from its contents.
 #[derive(Debug, Clone, Copy)]
-pub struct Envelope<'a> {
-    /// The second.
+pub struct ResponseContext<'a> {
+    /// The date of the current second.
     pub date: &'a HttpDate,
-    /// What becomes of the connection.
+    /// Whether the connection stays open.
     pub persistence: Persistence,
-    /// The request was HEAD: the body is counted and left out.
+    /// The request was HEAD: the body is counted in `Content-Length` and left out.
     pub head_only: bool,
-    /// A condition of the request is not met: what is answered in place of any success, 304 or 412.
-    pub instead: Option<Status>,
+    /// A precondition is not met: 304 or 412 in place of any success.
+    pub status_override: Option<Status>,
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> ResponseContext<'a> {
     /// For the answer to this request.
     #[inline]
     pub fn of(head: &Head<'_>, date: &'a HttpDate) -> Self {
         let head_only = head.method == Method::Head;
-        Self { date, persistence: Persistence::of(head), head_only, instead: None }
+        Self { date, persistence: Persistence::of(head), head_only, status_override: None }
     }
 
     /// For an answer after which the connection closes.
     pub fn closing(date: &'a HttpDate) -> Self {
-        Self { date, persistence: Persistence::Close, head_only: false, instead: None }
+        Self { date, persistence: Persistence::Close, head_only: false, status_override: None }
     }
 
     /// The same, but the connection closes.
@@ -82,21 +84,21 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A response's head, apart from what the [`Envelope`] says.
+/// A response's head, apart from the [`ResponseContext`].
 #[derive(Debug, Clone, Copy)]
 pub struct Response<'a> {
     /// Status line.
     pub status: Status,
     /// `Content-Type`. `None` only with no body.
     pub content_type: Option<&'static str>,
-    /// What would be right.
+    /// What would be accepted.
     pub remedy: Option<Remedy>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
     /// `Location`, in pieces: visible ASCII.
     pub location: Option<&'a [&'a str]>,
-    /// `Cache-Control: no-store`: true now, maybe not in a second. A cache that kept a "sold out"
-    /// would go on telling it after stock came back.
+    /// `Cache-Control: no-store`, for answers that may be out of date after a second. A cached
+    /// "sold out" would still be shown after stock came back.
     pub no_store: bool,
 }
 
@@ -113,27 +115,27 @@ impl Response<'_> {
         }
     }
 
-    /// Appends the response. The body comes in parts, so that nobody has to join them first.
-    pub fn write(&self, envelope: &Envelope<'_>, body: &[&[u8]], out: &mut Vec<u8>) {
-        if let Some(status) = envelope.instead
+    /// Appends the response. The body comes in parts, so that callers need not join them.
+    pub fn write(&self, context: &ResponseContext<'_>, body: &[&[u8]], out: &mut Vec<u8>) {
+        if let Some(status) = context.status_override
             && self.status.is_success()
         {
-            return write_unmet(status, envelope, out);
+            return write_unmet(status, context, out);
         }
         let body_bytes: usize = body.iter().map(|part| part.len()).sum();
         out.reserve(384 + body_bytes);
-        self.write_head(envelope, body_bytes, out);
-        if !envelope.head_only && self.status.has_body() {
+        self.write_head(context, body_bytes, out);
+        if !context.head_only && self.status.has_body() {
             body.iter().for_each(|part| out.extend_from_slice(part));
         }
     }
 
     #[inline]
-    fn write_head(&self, envelope: &Envelope<'_>, body_bytes: usize, out: &mut Vec<u8>) {
+    fn write_head(&self, context: &ResponseContext<'_>, body_bytes: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.status.line().as_bytes());
         header(out, "\r\nServer: ", SERVER);
         out.extend_from_slice(b"\r\nDate: ");
-        out.extend_from_slice(envelope.date.text());
+        out.extend_from_slice(context.date.text());
         if let Some(content_type) = self.content_type {
             header(out, "\r\nContent-Type: ", content_type);
         }
@@ -162,18 +164,18 @@ impl Response<'_> {
         if self.no_store {
             out.extend_from_slice(b"\r\nCache-Control: no-store");
         }
-        out.extend_from_slice(envelope.persistence.end_of_head());
+        out.extend_from_slice(context.persistence.end_of_head());
     }
 }
 
-/// Says that a condition is not met (RFC 9110, section 13.2.1): nothing was done, nothing is shown.
+/// Answers that a precondition is not met (RFC 9110, section 13.2.1): nothing was done or shown.
 #[cold]
-fn write_unmet(status: Status, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let envelope = Envelope { instead: None, ..*envelope };
+fn write_unmet(status: Status, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    let context = ResponseContext { status_override: None, ..*context };
     if status == Status::NotModified {
-        Response { content_type: None, ..Response::new(status, JSON) }.write(&envelope, &[], out);
+        Response { content_type: None, ..Response::new(status, JSON) }.write(&context, &[], out);
     } else {
-        Problem::of(Kind::PRECONDITION_FAILED).write(&envelope, out);
+        Problem::of(Kind::PRECONDITION_FAILED).write(&context, out);
     }
 }
 
@@ -184,8 +186,8 @@ fn header(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 impl Problem {
-    /// The head of the response that tells it: `application/problem+json`, with `Retry-After` and what
-    /// would be right as needed.
+    /// The head of its response: `application/problem+json`, with `Retry-After` and the remedy if
+    /// there are any.
     pub fn response(&self) -> Response<'static> {
         Response {
             remedy: self.remedy,
@@ -195,22 +197,23 @@ impl Problem {
     }
 
     /// Appends the problem.
-    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        self.response().write(envelope, &[&json_bytes(self)], out);
+    pub fn write(&self, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+        self.response().write(context, &[&json_bytes(self)], out);
     }
 }
 
-impl Reject {
-    /// Appends the problem; it says `Connection: close`, and the connection must. `input` starts with
-    /// what is refused, or with what has come of it: the answer to HEAD has no body (RFC 9110, section
-    /// 9.3.2).
+impl ParseError {
+    /// Appends the problem with `Connection: close`; the caller must close the connection. `input`
+    /// starts with the received part of the rejected request: the answer to HEAD has no body (RFC
+    /// 9110, section 9.3.2).
     pub fn write(self, input: &[u8], date: &HttpDate, out: &mut Vec<u8>) {
         let head_only = asks_for_head(input);
-        Problem::from(self).write(&Envelope { head_only, ..Envelope::closing(date) }, out);
+        Problem::from(self)
+            .write(&ResponseContext { head_only, ..ResponseContext::closing(date) }, out);
     }
 }
 
-/// A value as JSON. Every type that we write has string keys and no failing `Serialize`.
+/// A value as JSON. All types that are written have string keys and a `Serialize` that can't fail.
 pub fn json_bytes(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     let written = serde_json::to_writer(&mut bytes, value);
@@ -218,55 +221,56 @@ pub fn json_bytes(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Appends a 200 with this JSON, never to be cached.
-pub fn write_json(value: &impl Serialize, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    write_json_bytes(&json_bytes(value), envelope, out);
+/// Appends a 200 with this JSON, with `no-store`.
+pub fn write_json(value: &impl Serialize, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    write_json_bytes(&json_bytes(value), context, out);
 }
 
-/// The same with JSON that has been written before.
-pub fn write_json_bytes(json: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    Response::new(Status::Ok, JSON).write(envelope, &[json], out);
+/// The same with JSON that was encoded before.
+pub fn write_json_bytes(json: &[u8], context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+    Response::new(Status::Ok, JSON).write(context, &[json], out);
 }
 
 /// Appends the answer to OPTIONS: 204 with `Allow`.
-pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+pub fn write_options(allow: &'static str, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
     let response = Response {
         remedy: Some(Remedy::Allow(allow)),
         content_type: None,
         no_store: false,
         ..Response::new(Status::NoContent, JSON)
     };
-    response.write(envelope, &[], out);
+    response.write(context, &[], out);
 }
 
-/// Puts a header into the response that begins at `start` of what was written: first of all headers.
-fn put_header(name: &str, value: &str, start: usize, out: &mut Vec<u8>) -> Option<()> {
-    debug_assert!(value.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
+/// Inserts a header into the response that begins at `start`, before all other headers.
+pub(super) fn put_header(name: &str, value: &str, start: usize, out: &mut Vec<u8>) -> Option<()> {
+    debug_assert!(value.bytes().all(|b| matches!(b, b' '..=b'~')), "no header is ever split");
     let line_end = start + memchr::memchr(b'\r', out.get(start..)?)?;
     let line = ["\r\n", name, ": ", value].concat();
     out.splice(line_end..line_end, line.into_bytes());
     Some(())
 }
 
-/// Puts `Idempotency-Replayed: true` into the response that begins at `start`: it is the answer to a
+/// Inserts `Idempotency-Replayed: true` into the response that begins at `start`: it answers a
 /// request that was carried out before.
 #[cold]
 pub fn write_replayed(start: usize, out: &mut Vec<u8>) {
     put_header("Idempotency-Replayed", "true", start, out);
 }
 
-/// What a page may read beside the body and the headers that every page may.
+/// Response headers that a page may read, besides those that every page may.
 const EXPOSED: &str = "Idempotency-Replayed,Location,Retry-After,WWW-Authenticate,X-Request-Id";
-/// What a page may send beside what every page may.
+/// Request headers that a page may send, besides those that every page may.
 const ASKED: &str = "Authorization,Content-Type,Idempotency-Key,X-Request-Id,traceparent";
-/// How long a browser may remember what a page may send, in seconds: what most keep at the most.
+/// How long a browser may cache the result of a preflight, in seconds: the maximum of most
+/// browsers.
 const ASKED_AGE_S: &str = "7200";
 
-/// Lets a page of this origin read the response that begins at `start` (Fetch, section 3.3). `asks`: it
-/// asks first whether it may send a request, with these methods.
+/// Lets a page of this origin read the response that begins at `start` (Fetch, section 3.3).
+/// `asks`: the response answers a preflight; these methods are allowed.
 #[cold]
 pub fn write_cross_origin(origin: &str, asks: Option<&str>, start: usize, out: &mut Vec<u8>) {
-    // The last one comes first.
+    // Each header is inserted first, so the last one written comes first.
     if let Some(methods) = asks {
         let methods: String = methods.split(' ').collect();
         put_header("Access-Control-Max-Age", ASKED_AGE_S, start, out);
@@ -281,9 +285,8 @@ pub fn write_cross_origin(origin: &str, asks: Option<&str>, start: usize, out: &
     put_header("Access-Control-Allow-Origin", origin, start, out);
 }
 
-/// Puts `X-Request-Id` into the response that begins at `start` of what was written, and gives its
-/// status. It is put in afterwards, so that responses without it, which are nearly all, are written as if
-/// there were none.
+/// Inserts `X-Request-Id` into the response that begins at `start`, and returns its status. It is
+/// inserted afterwards, so that responses without it, which are nearly all, cost nothing more.
 #[cold]
 pub fn write_request_id(id: Option<&str>, start: usize, out: &mut Vec<u8>) -> Option<u16> {
     let response = out.get(start..)?;
@@ -295,23 +298,24 @@ pub fn write_request_id(id: Option<&str>, start: usize, out: &mut Vec<u8>) -> Op
     Some(status)
 }
 
-/// A whole response, encoded once and written often. Only what the [`Envelope`] says changes.
+/// A whole response that is encoded once and written often. Only the [`ResponseContext`] varies.
 #[derive(Debug, Clone)]
-pub struct Canned {
+pub struct Preencoded {
     bytes: Box<[u8]>,
     date_at: usize,
-    /// Bytes of the head as it is for a connection that stays open.
+    /// Length of the head for a connection that stays open.
     head_bytes: usize,
 }
 
-impl Canned {
-    /// Keeps what `write` appends for an envelope that it is given.
-    pub fn new(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>)) -> Self {
+impl Preencoded {
+    /// Keeps what `write` appends for the given context.
+    pub fn new(write: impl FnOnce(&ResponseContext<'_>, &mut Vec<u8>)) -> Self {
         let date = HttpDate::new(0);
         let persistence = Persistence::KeepAlive;
-        let envelope = Envelope { date: &date, persistence, head_only: false, instead: None };
+        let context =
+            ResponseContext { date: &date, persistence, head_only: false, status_override: None };
         let mut bytes = Vec::new();
-        write(&envelope, &mut bytes);
+        write(&context, &mut bytes);
         let find = |what: &[u8]| memchr::memmem::find(&bytes, what).expect("a whole response");
         let date_at = find(b"\r\nDate: ") + b"\r\nDate: ".len();
         let head_bytes = find(b"\r\n\r\n") + 4;
@@ -321,25 +325,28 @@ impl Canned {
 
     /// This problem.
     pub fn problem(problem: &Problem) -> Self {
-        Self::new(|envelope, out| problem.write(envelope, out))
+        Self::new(|context, out| problem.write(context, out))
     }
 
     /// Appends the response.
     #[inline]
-    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        debug_assert_eq!(envelope.instead, None, "what is asked under a condition is not canned");
+    pub fn write(&self, context: &ResponseContext<'_>, out: &mut Vec<u8>) {
+        debug_assert_eq!(
+            context.status_override, None,
+            "what is asked under a condition is not canned"
+        );
         let date_at = out.len() + self.date_at;
-        if envelope.persistence == Persistence::KeepAlive && !envelope.head_only {
+        if context.persistence == Persistence::KeepAlive && !context.head_only {
             out.extend_from_slice(&self.bytes);
         } else {
             let (head, body) = self.bytes.split_at(self.head_bytes);
             out.extend_from_slice(&head[..head.len() - Persistence::KeepAlive.end_of_head().len()]);
-            out.extend_from_slice(envelope.persistence.end_of_head());
-            if !envelope.head_only {
+            out.extend_from_slice(context.persistence.end_of_head());
+            if !context.head_only {
                 out.extend_from_slice(body);
             }
         }
-        out[date_at..date_at + DATE_BYTES].copy_from_slice(envelope.date.text());
+        out[date_at..date_at + DATE_BYTES].copy_from_slice(context.date.text());
     }
 }
 

@@ -1,8 +1,8 @@
-//! The statuses that we answer with (RFC 9110, section 15), each with its code and reason phrase.
+//! The statuses that are used here (RFC 9110, section 15), each with its code and reason phrase.
 
 macro_rules! statuses {
     ($($name:ident = $code:literal $reason:literal,)*) => {
-        /// The statuses that we answer with.
+        /// The statuses that are used here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u16)]
         pub enum Status {
@@ -22,7 +22,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Whether what was asked was done.
+            /// Whether it is a 2xx status.
             #[inline]
             pub const fn is_success(self) -> bool {
                 matches!(self.code(), 200..300)

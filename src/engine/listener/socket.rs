@@ -1,4 +1,4 @@
-//! Sockets that listen, bound once for each core.
+//! Listening sockets, bound once per core.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,20 +11,20 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
-/// Connections the kernel may hold for us before we accept them (the kernel's own
+/// Connections that the kernel may queue before we accept them (the kernel's own
 /// `net.core.somaxconn` may be lower).
 pub(super) const BACKLOG: i32 = 65_535;
 
-/// Whether a socket for all IPv6 addresses of the machine takes IPv4, too.
+/// Whether a socket for all IPv6 addresses of the machine accepts IPv4 as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Families {
-    /// It does: an IPv4 client has an address such as `::ffff:10.0.0.1` there.
+    /// Yes: an IPv4 client then has an address such as `::ffff:10.0.0.1`.
     Both,
-    /// It does not: another socket may have the port there.
+    /// No: another socket may have the port for IPv4.
     One,
 }
 
-/// Binds an address once for each core. Port 0 takes a free one, the same for all.
+/// Binds an address once per core. Port 0 takes a free one, the same for all.
 ///
 /// # Errors
 /// The address is in use (also by another server that shares ports), or can't be bound.
@@ -33,8 +33,8 @@ pub fn bind_all(
     families: Families,
     cores: usize,
 ) -> io::Result<(SocketAddr, Vec<Listener>)> {
-    // Sharing a port between sockets would also share it with another server of the same user
-    // without a word, so first see whether it can be had alone.
+    // Sharing a port between sockets would also share it silently with another server of the same
+    // user. So first bind it without sharing, to see that it is free.
     let alone = bound(address, families, false)?;
     listen(&alone, if cores == 1 { BACKLOG } else { 1 })?;
     let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
@@ -66,16 +66,17 @@ fn bound(address: SocketAddr, families: Families, shared: bool) -> io::Result<Ow
     Ok(socket)
 }
 
-/// Takes over listening sockets that somebody else has bound, for so many cores. Where there are fewer
-/// than cores, each is accepted from by one core and what comes is given to all in turn.
+/// Adopts listening sockets that another process has bound, for this number of cores. If there are
+/// fewer sockets than cores, one core accepts from each socket and hands its connections to all
+/// cores in turn.
 ///
 /// # Errors
-/// One of them is no socket that listens.
+/// One of them is not a listening socket.
 pub fn adopt_all(sockets: Vec<OwnedFd>, cores: usize) -> io::Result<Vec<Listener>> {
     let spread = sockets.len() < cores;
     let adopt = |socket: OwnedFd| {
         fcntl_setfl(&socket, fcntl_getfl(&socket)? | OFlags::NONBLOCK)?;
-        // As long as ours are, and as quick to answer.
+        // With the same backlog as our own sockets.
         listen(&socket, BACKLOG)?;
         let _ = set_tcp_nodelay(&socket, true);
         Ok(Listener { spread, kept: true, ..Listener::new(socket) })
@@ -85,28 +86,29 @@ pub fn adopt_all(sockets: Vec<OwnedFd>, cores: usize) -> io::Result<Vec<Listener
 
 /// A listening socket, for the core that accepts on it.
 pub struct Listener {
-    /// Who else has it could give it to another process.
+    /// Shared, so that it can be given to another process.
     pub(super) socket: Arc<OwnedFd>,
-    /// Whether what it accepts belongs to all cores in turn.
+    /// Whether its connections are handed to all cores in turn.
     pub(super) spread: bool,
-    /// Whether what it accepts speaks TLS.
+    /// Whether its connections use TLS.
     pub(super) secure: bool,
-    /// Whether it goes on to listen when this process has ended: somebody else has it, too.
+    /// Whether it continues to listen after this process has ended, since another process has it
+    /// too.
     pub(super) kept: bool,
 }
 
 impl Listener {
-    /// One that is this process' own.
+    /// A socket of this process alone.
     pub(super) fn new(socket: OwnedFd) -> Self {
         Self { socket: Arc::new(socket), spread: false, secure: false, kept: false }
     }
 
-    /// Its socket, to be given to another process. It listens until nobody has it any more.
+    /// The socket, to be given to another process. It listens until the last owner closes it.
     pub fn socket(&self) -> Arc<OwnedFd> {
         self.socket.clone()
     }
 
-    /// The same for clients that speak TLS, with the settings of [`Engine::set_tls`].
+    /// The same for clients that use TLS, with the settings of [`Engine::set_tls`].
     ///
     /// [`Engine::set_tls`]: crate::engine::core::Engine::set_tls
     pub fn secure(self) -> Self {

@@ -1,18 +1,17 @@
-//! A Unix socket and its file: made, taken over from a server that was killed, removed in the end.
+//! A Unix socket and its file: created, replaced if a killed server left it, removed at the end.
 //!
-//! A Unix socket has no `SO_REUSEPORT`: there is one queue of connections, whoever watches it. Were
-//! it watched by all cores, all would wake for each connection and chance would decide, since
-//! `EPOLLEXCLUSIVE` does nothing for an epoll instance inside another, as a gate is (we tried: of 50
-//! connections, four got 0, 9, 18 and 23); and where it works, one gets them all. A proxy keeps few
-//! connections open, so shares must be even: one core accepts, and gives them out in turn, which is
-//! a wake-up a connection.
+//! A Unix socket has no `SO_REUSEPORT`: it has one queue of connections, whichever cores watch it.
+//! If all cores watched it, all would wake for each connection, and chance would decide:
+//! `EPOLLEXCLUSIVE` has no effect for an epoll instance inside another, as a reactor is (in a
+//! trial, four cores got 0, 9, 18 and 23 of 50 connections). Where `EPOLLEXCLUSIVE` works, one core
+//! gets all connections. A proxy keeps few connections open, so the shares must be even. Therefore
+//! one core accepts and hands them out in turn, at the cost of one wake-up per connection.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{Mode, fchmod};
@@ -22,33 +21,32 @@ use rustix::net::{
 };
 
 use super::socket::{BACKLOG, Listener};
+use crate::file_lock;
 
 /// The mode of a socket's file, before the umask: its owner and group may connect.
 const MODE: u32 = 0o660;
-/// No file has this number.
+/// The identity of no file.
 const NOT_OURS: (u64, u64) = (0, 0);
-/// How often the folder's lock is tried for.
-const LOCK_TRIES: u32 = 200;
-/// The pause between two of these.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Time to wait for the lock of the folder, which another server holds while it binds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The file of a Unix socket that is ours. Removed when dropped, which must be before the socket is
-/// closed: from then on another server may have taken it over.
+/// The file of our Unix socket. It is removed when dropped, which must be before the socket is
+/// closed: from then on another server may have replaced it.
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
 
 impl SocketFile {
-    /// That of a socket which we, or another process of ours, have bound.
+    /// The file of a socket that we, or another process of ours, have bound.
     ///
     /// # Errors
-    /// It is not there.
+    /// The file does not exist.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
 
-    /// Leaves it to another process.
+    /// Leaves the file to another process.
     pub fn leave(mut self) {
         self.identity = NOT_OURS;
     }
@@ -56,11 +54,12 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have put another there. Ours keeps its number while its socket is open.
+        // Another process may have put another file there. Ours keeps its inode while its socket is
+        // open.
         if identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the socket can't be removed");
+            tracing::warn!(path = %self.path.display(), %error, "can't remove the Unix socket");
         }
     }
 }
@@ -70,18 +69,20 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Binds a Unix socket. Its file is for its owner and group, less the umask.
+/// Binds a Unix socket. Its file is accessible for its owner and group, less the umask.
 ///
 /// # Errors
-/// `AddrInUse` if another server listens there; `AlreadyExists` if there is something that is no
+/// `AddrInUse` if another server listens there; `AlreadyExists` if there is a file that is not a
 /// socket; or it can't be bound.
 pub fn bind_unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     let address = SocketAddrUnix::new(path)?;
-    // Of two servers that find the same old file, the second must not remove the first one's new one.
+    // If two servers find the same stale file, the second one must not remove the new file of the
+    // first.
     let _lock = lock_folder(path)?;
     clear(path, &address)?;
     let socket = stream_socket()?;
-    // What a socket has before it is bound, its file will have: nobody gets in meanwhile.
+    // The file takes the mode that the socket has before it is bound: nobody can connect in
+    // between.
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     bind(&socket, &address)?;
     let file = SocketFile::of(path)?;
@@ -94,7 +95,7 @@ fn stream_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Removes a socket that nobody has any more.
+/// Removes a socket file that no process listens on.
 fn clear(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -107,11 +108,11 @@ fn clear(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     }
     match connect(&stream_socket()?, address) {
         Err(Errno::CONNREFUSED) => {
-            tracing::info!(path = %path.display(), "took over the socket of a server that is gone");
+            tracing::info!(path = %path.display(), "replaced the Unix socket of a server that is gone");
             fs::remove_file(path)
         }
         Err(Errno::NOENT) => Ok(()),
-        // Somebody has it, if with a full queue, or it is of another kind.
+        // A process listens, perhaps with a full queue, or the socket is of another kind.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(Errno::ADDRINUSE.into()),
         Err(error) => Err(error.into()),
     }
@@ -124,15 +125,14 @@ fn lock_folder(path: &Path) -> io::Result<File> {
         _ => Path::new("."),
     };
     let folder = File::open(folder)?;
-    for _ in 0..LOCK_TRIES {
-        match folder.try_lock() {
-            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-            // There are file systems that know no locks.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(folder),
+    match file_lock::lock(&folder, LOCK_PATIENCE) {
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+        Err(TryLockError::WouldBlock) => {
+            let reason = "another program keeps a lock on its folder";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, reason))
         }
     }
-    let told = "another program keeps a lock on its folder";
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, told))
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_there_while_it_is_ours() {
+    fn a_socket_file_exists_while_it_is_bound() {
         let (_folder, path) = place();
         let (listener, file) = bind_unix(&path).unwrap();
         let found = fs::symlink_metadata(&path).unwrap();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_left_is_taken_over() {
+    fn a_stale_socket_file_is_taken_over() {
         let (_folder, path) = place();
         drop(UnixListener::bind(&path).unwrap());
         let (_listener, _file) = bind_unix(&path).unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_anothers_is_left_alone() {
+    fn files_and_sockets_of_others_are_left_alone() {
         let (folder, path) = place();
         let other = UnixListener::bind(&path).unwrap();
         assert_eq!(refused(&path), io::ErrorKind::AddrInUse);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn anothers_in_its_place_is_not_removed() {
+    fn a_foreign_socket_in_its_place_is_not_removed() {
         let (_folder, path) = place();
         let (_listener, file) = bind_unix(&path).unwrap();
         fs::remove_file(&path).unwrap();

@@ -1,15 +1,16 @@
-//! The audit of a sale: its rows counted anew and compared with everything that is kept beside them.
+//! The audit of a sale: counts its rows anew and compares them with everything that is kept beside
+//! them.
 //!
 //! The ledger must not stop for it. So the rows are copied in steps of a millisecond, then those
 //! that changed meanwhile, and so on until few are left; the last step takes these and everything
-//! else at one point in time. What is compared is then compared here, on the copy.
+//! else at one point in time. The comparison runs on the copy.
 //!
-//! All that could differ is made from the rows when the ledger starts: a difference is a fault of
-//! the program or of the memory, and a restart repairs it.
+//! All compared data is built from the rows when the ledger starts: a difference is a fault of the
+//! program or of the memory, and a restart repairs it.
 
 use std::collections::{HashMap, HashSet};
 
-use super::state::State;
+use super::state::LedgerState;
 use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Check, EXAMPLES_MAX, Relation, SaleAudit};
@@ -18,33 +19,34 @@ use crate::sale::{ReservationId, Row, SaleId, SaleView, Status, TypeUnits, count
 
 /// Rows that one step copies.
 const STEP_ROWS_MAX: usize = 8192;
-/// Rows that one step looks at.
+/// Rows that one step reads.
 const STEP_LOOKS_MAX: usize = 100_000;
 /// Rows left at which the last step takes them all.
 const LAST_STEP_ROWS: usize = 2 * STEP_ROWS_MAX;
-/// Rounds after which it does so however many are left: the sale is faster than the audit.
+/// Rounds after which the last step begins however many rows are left: the sale is faster than the
+/// audit.
 const ROUNDS_MAX: usize = 10;
 
-/// A way to have a look at a store.
-pub(super) trait Ask {
-    /// Looks and gives what was found.
-    fn ask<T: Send + 'static>(
+/// Access to a store.
+pub(super) trait StoreQuery {
+    /// Runs a query on the store and returns its result.
+    fn query<T: Send + 'static>(
         &mut self,
         look: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Result<T, LedgerError>;
 }
 
-/// Takes note of how far a database is. What the reader of changes has said since is not forgotten.
-pub(super) fn orders_have(ask: &mut impl Ask, version: u64) -> Result<(), LedgerError> {
-    ask.ask(move |store| {
+/// Sets the position of a database. A later position from the reader of changes is kept.
+pub(super) fn orders_have(ask: &mut impl StoreQuery, version: u64) -> Result<(), LedgerError> {
+    ask.query(move |store| {
         let known = store.orders_position().unwrap_or(0);
         store.set_orders_position(known.max(version));
     })
 }
 
 /// Every sale, in the order of their ids.
-pub(super) fn sales(ask: &mut impl Ask) -> Result<Vec<SaleId>, LedgerError> {
-    let mut sales = ask.ask(|store| {
+pub(super) fn sales(ask: &mut impl StoreQuery) -> Result<Vec<SaleId>, LedgerError> {
+    let mut sales = ask.query(|store| {
         let state = store.state_for_reading()?;
         Ok::<_, LedgerError>(state.sales.iter().map(|(id, _)| id.detached()).collect::<Vec<_>>())
     })??;
@@ -52,40 +54,49 @@ pub(super) fn sales(ask: &mut impl Ask) -> Result<Vec<SaleId>, LedgerError> {
     Ok(sales)
 }
 
-/// Up to where orders of a sale that is not there may be those of one that was removed: the ledger
-/// loses no sale alone, so one that was made in a version that it has come to was removed.
-pub(super) fn removed_at(ask: &mut impl Ask, id: &SaleId) -> Result<Option<u64>, LedgerError> {
+/// The version up to which orders of a missing sale may belong to a removed one: the ledger never
+/// loses a single sale, so a sale of a version that it has reached was removed.
+pub(super) fn removed_at(
+    ask: &mut impl StoreQuery,
+    id: &SaleId,
+) -> Result<Option<u64>, LedgerError> {
     let id = id.detached();
-    ask.ask(move |store| {
+    ask.query(move |store| {
         let version = store.version();
         let state = store.state_for_reading()?;
         Ok(state.sales.number(&id).is_none().then_some(version))
     })?
 }
 
-/// The versions that no record has.
-pub(super) fn gaps(ask: &mut impl Ask) -> Result<Gaps, LedgerError> {
-    ask.ask(|store| Ok(store.state_for_reading()?.gaps.clone()))?
+/// The versions without a record.
+pub(super) fn gaps(ask: &mut impl StoreQuery) -> Result<Gaps, LedgerError> {
+    ask.query(|store| Ok(store.state_for_reading()?.gaps.clone()))?
 }
 
 /// Where a sale was moved to.
-pub(super) fn moved_to(ask: &mut impl Ask, id: &SaleId) -> Result<Option<String>, LedgerError> {
+pub(super) fn moved_to(
+    ask: &mut impl StoreQuery,
+    id: &SaleId,
+) -> Result<Option<String>, LedgerError> {
     let id = id.detached();
-    ask.ask(move |store| {
+    ask.query(move |store| {
         let to = store.state_for_reading()?.departed.to(&id).map(str::to_owned);
         Ok(to)
     })?
 }
 
-/// Compares everything there is of a sale.
-pub(super) fn audit(ask: &mut impl Ask, id: &SaleId) -> Result<Option<SaleAudit>, LedgerError> {
+/// Compares everything that the ledger has of a sale.
+pub(super) fn audit(
+    ask: &mut impl StoreQuery,
+    id: &SaleId,
+) -> Result<Option<SaleAudit>, LedgerError> {
     let own_id = id.detached();
-    let number = ask.ask(move |store| {
+    let number = ask.query(move |store| {
         let state = store.state_for_reading()?;
         Ok::<_, LedgerError>(state.sales.number(&own_id))
     })??;
     let Some(number) = number else { return Ok(None) };
-    let mut copy = Copy { number, rows: Vec::new(), lost: HashSet::new() };
+    let mut copy = RowsCopy { number, rows: Vec::new(), lost: HashSet::new() };
     let mut after = 0;
     for _ in 0..ROUNDS_MAX {
         let Some((version, copied)) = copy.round(ask, after)? else { return Ok(None) };
@@ -98,23 +109,23 @@ pub(super) fn audit(ask: &mut impl Ask, id: &SaleId) -> Result<Option<SaleAudit>
     Ok(Some(copy.compare(id, last)))
 }
 
-/// A sale's rows, as far as they are copied.
-struct Copy {
+/// The copied rows of a sale.
+struct RowsCopy {
     number: u32,
     rows: Vec<Row>,
-    /// Those that their id or claim does not lead to.
+    /// Rows that their id or claim does not lead to.
     lost: HashSet<usize>,
 }
 
 /// Rows with their numbers, and whether they are found.
-type Part = Vec<(usize, Row, bool)>;
+type CopiedRows = Vec<(usize, Row, bool)>;
 
-/// What is taken at one point in time.
-struct Last {
-    part: Part,
+/// The data that is read at one point in time.
+struct FinalStep {
+    part: CopiedRows,
     view: SaleView,
     users: Users,
-    /// How many reservations were made for each.
+    /// The number of reservations made for each.
     made: Users,
     deadlines: Vec<u32>,
     version: u64,
@@ -122,11 +133,11 @@ struct Last {
     has_orders: bool,
 }
 
-/// A number for every user, copied with two allocations and no hashing: the ledger waits for it.
+/// A number per user, copied with two allocations and without hashing: the ledger waits for it.
 #[derive(Default)]
 struct Users {
     names: String,
-    /// Bytes of the name, the number.
+    /// Bytes of the name, and the number.
     numbers: Vec<(u8, u32)>,
 }
 
@@ -151,18 +162,18 @@ impl Users {
     }
 }
 
-impl Copy {
-    /// Copies what has changed after a version. Gives the last version before it began, and how many
-    /// rows it copied. `None`: the sale was removed.
+impl RowsCopy {
+    /// Copies the rows that changed after a version. Returns the last version before it began, and
+    /// the number of copied rows. `None`: the sale was removed.
     fn round(
         &mut self,
-        ask: &mut impl Ask,
+        ask: &mut impl StoreQuery,
         after: u64,
     ) -> Result<Option<(u64, usize)>, LedgerError> {
         let (mut from, mut began_at, mut copied) = (0, None, 0);
         loop {
             let number = self.number;
-            let step = ask.ask(move |store| {
+            let step = ask.query(move |store| {
                 let version = store.version();
                 let state = store.state_for_reading()?;
                 let part = changed(state, number, after, from, STEP_ROWS_MAX, STEP_LOOKS_MAX);
@@ -179,9 +190,13 @@ impl Copy {
         }
     }
 
-    fn last_step(&self, ask: &mut impl Ask, after: u64) -> Result<Option<Last>, LedgerError> {
+    fn last_step(
+        &self,
+        ask: &mut impl StoreQuery,
+        after: u64,
+    ) -> Result<Option<FinalStep>, LedgerError> {
         let number = self.number;
-        ask.ask(move |store| {
+        ask.query(move |store| {
             let version = store.version();
             let undelivered_from = store.orders_position().map(|position| position + 1);
             let has_orders = undelivered_from.is_some() && store.orders_have_rows();
@@ -190,7 +205,7 @@ impl Copy {
                 return Ok(None);
             };
             let Some((_, machine)) = state.sales.get(number) else { return Ok(None) };
-            Ok(Some(Last {
+            Ok(Some(FinalStep {
                 part,
                 view: SaleView { now_ms: state.now_ms, ..machine.view() },
                 users: Users::of(machine.units_by_user()),
@@ -203,7 +218,7 @@ impl Copy {
         })?
     }
 
-    fn take(&mut self, part: Part) {
+    fn take(&mut self, part: CopiedRows) {
         for (number, row, is_found) in part {
             if is_found {
                 self.lost.remove(&number);
@@ -219,7 +234,7 @@ impl Copy {
         }
     }
 
-    fn compare(mut self, id: &SaleId, mut last: Last) -> SaleAudit {
+    fn compare(mut self, id: &SaleId, mut last: FinalStep) -> SaleAudit {
         self.take(std::mem::take(&mut last.part));
         let units = |status: Status| -> u64 {
             let rows = self.rows.iter().filter(|row| row.status == status);
@@ -245,18 +260,18 @@ impl Copy {
         }
         for check in checks.iter_mut().filter(|check| check.differences > 0) {
             check.examples.truncate(EXAMPLES_MAX - 1);
-            check.examples.push("a restart of the ledger makes it anew".into());
+            check.examples.push("a restart of the ledger rebuilds it".into());
         }
         let (mut rows, id) = (self.rows, id.detached());
         rows.sort_unstable_by_key(|row| row.id);
         let reservations = rows.into_iter().map(|row| row.to_change(&id)).collect();
-        let Last { view, version, undelivered_from, has_orders, .. } = last;
+        let FinalStep { view, version, undelivered_from, has_orders, .. } = last;
         SaleAudit {
             view,
             checks,
             reservations,
             version,
-            told_from: 0,
+            streamed_from: 0,
             undelivered_from,
             has_orders,
         }
@@ -308,7 +323,8 @@ impl Copy {
         list("deadlines", count, count - missing.len(), missing)
     }
 
-    /// Compares a number for each user with what `of` gives of each row. Nobody is counted with none.
+    /// Compares a number per user with the sum of `of` over the rows. A user without any is not
+    /// counted.
     fn users(
         &self,
         name: &'static str,
@@ -334,16 +350,16 @@ impl Copy {
     }
 }
 
-/// Up to `max` rows that changed after a version, from row `from` on, looking at `looks_max` at the
-/// most, and from where there may be more. `None`: there is no such sale.
+/// At most `max` rows that changed after a version, from row `from` on, reading at most
+/// `looks_max`, and the row from which there may be more. `None`: there is no such sale.
 fn changed(
-    state: &State,
+    state: &LedgerState,
     number: u32,
     after: u64,
     from: usize,
     max: usize,
     looks_max: usize,
-) -> Option<(Part, Option<usize>)> {
+) -> Option<(CopiedRows, Option<usize>)> {
     let (_, machine) = state.sales.get(number)?;
     let rows = machine.rows();
     let mut part = Vec::new();

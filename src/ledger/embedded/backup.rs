@@ -1,15 +1,16 @@
-//! A backup: a copy of a ledger's files as they stand at one record, while a server sells from them.
+//! A backup: a copy of a ledger's files as of one record, taken while a server may be selling from
+//! them.
 //!
-//! A record is durable before anything in it is answered, and is written in one piece behind the one
-//! before it. So whoever reads the files up to any whole record has a state that the ledger was in,
-//! and whoever begins to read now has everything that was answered before. No server is asked, none
-//! must run, and none waits: what it writes meanwhile is simply behind the end of the copy.
+//! A record is durable before anything in it is answered, and is written in one piece after the one
+//! before it. So a reader of the files up to any complete record has a state that the ledger was
+//! in, and everything that was answered before the reading began. The copy does not ask, need or
+//! delay a server: records written meanwhile are simply after the end of the copy.
 //!
-//! What changes under a reader is the set of files: a fold takes journals away. All of them are open
-//! before the first is read, and what is open stays. If one is gone before that, or what was read does
-//! not fit together, the copy begins anew.
+//! Only the set of files changes under a reader: a compaction removes journals. All files are
+//! opened before the first is read, and an open file stays readable. If one is gone before that, or
+//! if the files do not fit together, the copy begins again.
 //!
-//! Every record is checked on the way, and what is in it is counted.
+//! Every record is checked on the way, and its contents are counted.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use super::background::lower_priority;
+use super::data_dir::{Contents, MARKER, contents, has_ledger, read_marker};
+use super::data_dir::{journal_path, snapshot_path};
 use super::disk::{self, FOLDER_MODE};
-use super::fold::lower_priority;
-use super::folder::{Contents, MARKER, contents, has_ledger, read_marker};
-use super::folder::{journal_path, snapshot_path};
 use super::journal::next_generation;
 use super::manifest::{FileEntry, MANIFEST, Manifest};
 use super::marker::Marker;
@@ -32,24 +33,24 @@ use super::tally::Tally;
 use crate::clock::wall_ms;
 use crate::limits::{BACKUP_ATTEMPTS_MAX, BACKUP_DIRTY_BYTES_MAX};
 
-/// Records that were begun while the end of the journal was looked at, and are taken along.
+/// Records that were being written when the end of the journal was read, and are copied too.
 const LATE_RECORDS_MAX: u32 = 3;
 
-/// Looks at files of which one is missing, after which it is missing for good.
+/// The number of attempts after which a missing file counts as missing for good.
 const LOOKS_MAX: u32 = 3;
-/// Time between two of them.
+/// The time between two of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a backup has.
+/// The contents of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backup {
     /// The ledger's id.
     pub ledger_id: u128,
     /// Sales.
     pub sales: u64,
-    /// Reservations of all sales, whatever became of them.
+    /// Reservations of all sales, of any status.
     pub reservations: u64,
-    /// The last record that is in it.
+    /// The last record in it.
     pub record: u64,
     /// Bytes of all its files.
     pub bytes: u64,
@@ -61,25 +62,25 @@ pub enum BackupError {
     /// The ledger can't be read.
     #[error(transparent)]
     Source(#[from] OpenError),
-    /// There is something already.
+    /// Something exists there already.
     #[error("{0} exists already: name a folder that does not, so that nothing is written over")]
     Exists(PathBuf),
     /// Its files can't be written.
     #[error("can't write {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
-    /// Something changes the files all the time.
+    /// Another process changes the files all the time.
     #[error(
         "the files of {0} changed {BACKUP_ATTEMPTS_MAX} times while they were copied: try again"
     )]
     Restless(PathBuf),
 }
 
-/// How far a copy is: bytes, and about how many there are.
+/// Called with the number of copied bytes, and about how many there are.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Why a copy ends early.
 enum Stop {
-    /// The files have changed: begin anew.
+    /// The files have changed: begin again.
     Changed,
     Failed(BackupError),
 }
@@ -93,8 +94,8 @@ impl From<OpenError> for Stop {
     }
 }
 
-/// Copies the ledger of a folder to a new folder, which appears when it is whole. For a thread that
-/// does nothing else.
+/// Copies the ledger of a folder to a new folder, which appears when it is complete. For a thread
+/// that does nothing else.
 pub fn back_up(folder: &Path, to: &Path, progress: Progress<'_>) -> Result<Backup, BackupError> {
     if !has_ledger(folder)? {
         return Err(OpenError::Missing(folder.to_owned()).into());
@@ -117,7 +118,7 @@ pub fn back_up(folder: &Path, to: &Path, progress: Progress<'_>) -> Result<Backu
     Err(BackupError::Restless(folder.to_owned()))
 }
 
-/// A folder that is removed again unless it gets its name.
+/// A folder that is removed unless it gets its final name.
 struct Draft {
     path: PathBuf,
 }
@@ -132,7 +133,7 @@ impl Draft {
         Ok(Self { path })
     }
 
-    /// Gives it its name, durably. Never in place of anything.
+    /// Renames it durably to its final name. Never replaces anything.
     fn name(&self, to: &Path) -> Result<(), BackupError> {
         let fail = |error: io::Error| match error.kind() {
             ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
@@ -148,7 +149,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // What can't be removed has a name that says what it is.
+        // The name of a folder that can't be removed says what it is.
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let _ = disk::remove(&entry.path());
         }
@@ -157,12 +158,12 @@ impl Drop for Draft {
 }
 
 /// The files of a ledger, all open.
-struct Source {
+struct BackupSource {
     snapshot: Option<Records>,
     journals: Vec<Records>,
 }
 
-impl Source {
+impl BackupSource {
     fn open(folder: &Path, marker: &Marker) -> Result<Self, Stop> {
         let found = contents(folder).map_err(|error| OpenError::from_io(folder, error))?;
         let stop = StopFlag::default();
@@ -180,7 +181,7 @@ impl Source {
             .collect::<Result<Vec<_>, _>>()?;
         let in_order = (first..).zip(&chain).all(|(wanted, &found)| wanted == found);
         let last = chain.last().copied().unwrap_or(0);
-        // A folder in which nothing was ever written has no journal.
+        // A folder to which nothing was ever written has no journal.
         let may_be_empty = base.is_none() && marker.journal == 0;
         if !in_order || last < marker.journal || journals.is_empty() && !may_be_empty {
             return Err(Stop::Changed);
@@ -196,8 +197,8 @@ impl Source {
 fn copy(folder: &Path, draft: &Path, progress: Progress<'_>) -> Result<Backup, Stop> {
     check_settled(folder)?;
     let marker = read_marker(folder)?;
-    let source = match Source::open(folder, &marker) {
-        // What is missing for good is named as a start would name it.
+    let source = match BackupSource::open(folder, &marker) {
+        // A file that is missing for good is named as a start would name it.
         Err(Stop::Changed) if !is_changing(folder, &marker) => {
             return Err(missing(folder, &marker).into());
         }
@@ -251,12 +252,12 @@ fn write_manifest(draft: &Path, manifest: &Manifest) -> io::Result<u64> {
     Ok(text.len() as u64)
 }
 
-/// Whether the files look otherwise by now, so that another look may find them all.
+/// Whether the files have changed, so that another attempt may find them all.
 fn is_changing(folder: &Path, before: &Marker) -> bool {
     (0..LOOKS_MAX).any(|_| {
         thread::sleep(LOOK_PAUSE);
         read_marker(folder).is_ok_and(|marker| marker != *before)
-            || Source::open(folder, before).is_ok()
+            || BackupSource::open(folder, before).is_ok()
     })
 }
 
@@ -303,7 +304,7 @@ impl Copying<'_> {
             let first = self.next_number;
             let begins_with = records.header().first_number;
             if !is_closed {
-                // The one before it is the last, unless this one was begun: see `recover`.
+                // The journal before is the last one, unless this one was begun: see `recover`.
                 let is_begun = records.next(begins_with)?.is_some();
                 records.rewind()?;
                 if !is_begun {
@@ -312,7 +313,7 @@ impl Copying<'_> {
             }
             if begins_with != first {
                 return Err(match begins_with > first {
-                    // More was written into the one before it since that was read.
+                    // More was written into the journal before since it was read.
                     true => Stop::Changed,
                     false => {
                         records.corrupt("it begins before the end of the files before it").into()
@@ -324,7 +325,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies a journal up to its end, or up to the last record that is whole. Gives whether it is
+    /// Copies a journal up to its end, or up to the last complete record. Returns whether it is
     /// closed.
     fn journal(&mut self, records: &mut Records) -> Result<bool, Stop> {
         let mut output = self.begin(Kind::Journal, records.header())?;
@@ -351,7 +352,7 @@ impl Copying<'_> {
             self.tell(records.offset());
         }
         if let Some(later) = records.find_later(self.next_number)? {
-            // Was it written since? Then so was the one before it.
+            // If it was written since, so was the one before it.
             records.look_again()?;
             if is_closed || records.next(self.next_number)?.is_none() {
                 let what = format!("a good record follows at byte {later}");

@@ -1,29 +1,30 @@
-//! Changes of reservations, for a reader that wants each at least once and in the end exactly the
-//! final state of all of them, from whatever version it has.
+//! Changes of reservations, for a reader that needs each at least once, and eventually the exact
+//! final state of all, from any version on.
 //!
-//! Every row has the number of the record that changed it last, so what a reader lacks can always be
-//! found by a walk over the rows: an outage of the reader, however long, costs neither memory nor
-//! disk. A reader that keeps up is spared the walk: while it reads, the numbers of changed rows are
-//! queued. A queue that has grown too long is thrown away, and the reader walks again.
+//! Every row has the number of the record that last changed it, so a walk over the rows finds
+//! everything that a reader lacks: an outage of the reader, however long, costs neither memory nor
+//! disk. A reader that keeps up need not walk: while it reads, the numbers of changed rows are
+//! queued. A queue that grows too long is dropped, and the reader walks again.
 //!
-//! A walk gives the rows with versions after the reader's position and up to `until`, the last
-//! record when it began. A row that changes meanwhile gets a later version: the queue has it, or else
-//! the next walk. So every walk that ends is progress, also under a load that outruns the reader.
+//! A walk returns the rows with versions after the reader's position and up to `until`, the last
+//! record when it began. A row that changes meanwhile gets a later version, and is in the queue or
+//! in the next walk. So every completed walk is progress, also under a load that outruns the
+//! reader.
 
 use std::sync::mpsc::SyncSender;
 
-use super::state::State;
+use super::state::LedgerState;
 use super::tail::Tail;
 use crate::sale::{Change, SaleId};
-/// Rows and sales that one step of a walk looks at: about a millisecond.
+/// Rows and sales that one step of a walk reads: about a millisecond.
 const WALK_ROWS_MAX: usize = 100_000;
 
-/// Where a reader is. It is the reader's to keep, and goes along with each of its questions.
+/// The position of a reader. The reader keeps it, and passes it with each query.
 #[derive(Debug, Clone)]
 pub struct Cursor {
-    /// Tells one reader's queue from another's.
+    /// Distinguishes the queues of readers.
     reader: u64,
-    /// Everything up to this version has been given.
+    /// Everything up to this version was returned.
     position: u64,
     walk: Option<Walk>,
 }
@@ -36,25 +37,26 @@ struct Walk {
 }
 
 impl Cursor {
-    /// A reader that has everything up to a version, and an id no other reader of this ledger has.
+    /// A reader that has everything up to a version, with an id that no other reader of this ledger
+    /// has.
     pub fn new(position: u64, reader: u64) -> Self {
         Self { reader, position, walk: None }
     }
 
-    /// Everything up to this version has been given.
+    /// Everything up to this version was returned.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether it is on a walk over all rows.
+    /// Whether it is walking over all rows.
     pub fn is_walking(&self) -> bool {
         self.walk.is_some()
     }
 }
 
-/// The next changes, about `max` at the most. `version` is the number of the last record.
+/// The next changes, about `max` at most. `version` is the number of the last record.
 pub(super) fn next(
-    state: &mut State,
+    state: &mut LedgerState,
     version: u64,
     cursor: &mut Cursor,
     max: usize,
@@ -80,7 +82,7 @@ pub(super) fn next(
     }
 }
 
-fn walk_on(state: &State, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Vec<Change> {
+fn walk_on(state: &LedgerState, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut looked_at = 0;
     while walk.sale < state.sales.end() {
@@ -88,7 +90,7 @@ fn walk_on(state: &State, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Ve
             (walk.sale, walk.row) = (walk.sale + 1, 0);
             continue;
         };
-        // The reader is another thread: it gets a name of its own.
+        // The reader is another thread: it gets its own copy of the id.
         let mut own_id = None;
         let rows = machine.rows();
         loop {
@@ -115,14 +117,20 @@ fn walk_on(state: &State, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Ve
     changes
 }
 
-fn from_tail(state: &mut State, version: u64, cursor: &mut Cursor, max: usize) -> Vec<Change> {
+fn from_tail(
+    state: &mut LedgerState,
+    version: u64,
+    cursor: &mut Cursor,
+    max: usize,
+) -> Vec<Change> {
     let Some(tail) = &mut state.tail else { return Vec::new() };
     let mut changes = Vec::new();
     let mut own_id: Option<SaleId> = None;
     while changes.len() < max
         && let Some(entry) = tail.entries.pop_front()
     {
-        // What has changed again comes later; what was removed, its sale has left behind.
+        // A row that changed again comes later in the queue; the changes of a removed sale were
+        // kept.
         if let Some((id, machine)) = state.sales.get(entry.sale)
             && machine.rows()[entry.row as usize].version == entry.version
         {
@@ -143,19 +151,19 @@ fn from_tail(state: &mut State, version: u64, cursor: &mut Cursor, max: usize) -
     changes
 }
 
-/// What a reader has still to read.
+/// The unread changes of a reader.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rest {
     /// The number of the last record.
     pub version: u64,
     /// The ledger's time.
     pub now_ms: u64,
-    /// When the next change of the queue was made, or the row was changed once more.
+    /// When the next change in the queue was made, or the later change of its row.
     pub oldest_at_ms: Option<u64>,
 }
 
-/// What is left for a cursor. `waiting` is sent to when there is more, if there is nothing now.
-pub(super) fn rest(state: &State, version: u64, cursor: &Cursor) -> Rest {
+/// The unread changes of a cursor.
+pub(super) fn rest(state: &LedgerState, version: u64, cursor: &Cursor) -> Rest {
     let tail = state.tail.as_ref().filter(|tail| tail.reader == cursor.reader);
     let oldest = tail.and_then(|tail| tail.entries.front());
     let oldest_at_ms = oldest.and_then(|entry| {
@@ -165,8 +173,8 @@ pub(super) fn rest(state: &State, version: u64, cursor: &Cursor) -> Rest {
     Rest { version, now_ms: state.now_ms, oldest_at_ms }
 }
 
-/// Has somebody sent to when there is something to read, at once if there is already.
-pub(super) fn wake_when_more(state: &mut State, cursor: &Cursor, wake: SyncSender<()>) {
+/// Notifies the sender when there are changes to read, at once if there are already.
+pub(super) fn wake_when_more(state: &mut LedgerState, cursor: &Cursor, wake: SyncSender<()>) {
     match state.tail.as_mut().filter(|tail| tail.reader == cursor.reader) {
         Some(tail) if cursor.walk.is_none() => {
             tail.waiting = Some(wake);

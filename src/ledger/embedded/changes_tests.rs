@@ -9,7 +9,7 @@ use crate::ledger::{Batch, Group};
 use crate::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleSpec, Status};
 
 fn open(path: &Path) -> Store {
-    Store::open(path, Options { fold_changes_min: u64::MAX }).unwrap()
+    Store::open(path, Options { compaction_changes_min: u64::MAX }).unwrap()
 }
 
 fn commit(store: &mut Store, now_ms: u64, sale: &str, commands: Vec<Command>) -> Vec<Outcome> {
@@ -54,7 +54,7 @@ impl Database {
         self.position = position;
     }
 
-    /// It has every row that changed up to its position, as the ledger has it.
+    /// Checks that the database has the current state of every row changed up to its position.
     fn check(&self, store: &Store) {
         for (id, machine) in store.state.sales.iter() {
             for row in machine.rows().iter().filter(|row| row.version <= self.position) {
@@ -123,9 +123,9 @@ fn command(kind: u8, n: u16, ids: &mut u128) -> Command {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever happens in between, and wherever it begins.
+    /// Holds for any steps in between and any starting position.
     #[test]
-    fn a_reader_gets_to_the_final_state_of_every_row(
+    fn a_reader_reaches_the_final_state_of_every_row(
         steps in proptest::collection::vec(step(), 1..60)
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -158,10 +158,10 @@ proptest! {
                     cursor = reader(database.position);
                 }
                 Step::BreakTail => break_tail(open_store),
-                Step::Reopen(fold) => {
+                Step::Reopen(compact) => {
                     drop(store.take());
-                    let fold_changes_min = if fold { 1 } else { u64::MAX };
-                    let mut opened = Store::open(dir.path(), Options { fold_changes_min }).unwrap();
+                    let compaction_changes_min = if compact { 1 } else { u64::MAX };
+                    let mut opened = Store::open(dir.path(), Options { compaction_changes_min }).unwrap();
                     opened.maintain();
                     store = Some(opened);
                     cursor = reader(database.position);
@@ -174,7 +174,7 @@ proptest! {
 }
 
 #[test]
-fn a_walk_that_is_overtaken_still_gets_on() {
+fn an_overtaken_walk_still_makes_progress() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     commit(&mut store, 1, "a", vec![create()]);
@@ -182,7 +182,7 @@ fn a_walk_that_is_overtaken_still_gets_on() {
     let (mut cursor, mut database) = (Cursor::new(0, 1), Database::default());
     let mut positions = Vec::new();
     for id in 100..160 {
-        // More comes between any two questions than the queue takes.
+        // Between any two reads, more changes arrive than the tail holds.
         commit(&mut store, 1, "a", vec![reserve(id)]);
         read(&mut store, &mut cursor, &mut database, 10);
         break_tail(&mut store);
@@ -195,7 +195,7 @@ fn a_walk_that_is_overtaken_still_gets_on() {
 }
 
 #[test]
-fn a_change_that_was_overtaken_is_given_once() {
+fn a_row_that_changed_twice_is_returned_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut cursor = Cursor::new(store.version(), 1);
@@ -212,7 +212,7 @@ fn a_change_that_was_overtaken_is_given_once() {
 }
 
 #[test]
-fn what_a_reader_lacks_of_a_removed_sale_is_kept_for_it() {
+fn unread_changes_of_a_removed_sale_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     commit(&mut store, 1, "a", vec![create(), reserve(1)]);
@@ -234,7 +234,7 @@ fn what_a_reader_lacks_of_a_removed_sale_is_kept_for_it() {
 }
 
 #[test]
-fn nothing_is_told_that_may_not_be_on_disk() {
+fn changes_that_may_not_be_on_disk_are_withheld() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     commit(&mut store, 1, "a", vec![create(), reserve(1)]);

@@ -1,13 +1,13 @@
-//! The embedded ledger for everybody who is no core: through the ledger thread of a running server,
-//! or straight on a folder that no server has open.
+//! Access to the embedded ledger from outside of the cores: through the ledger thread of a running
+//! server, or directly to a folder that no server has open.
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use super::audit::{self, Ask};
-use super::folder::has_ledger;
-use super::folder::source_name;
+use super::audit::{self, StoreQuery};
+use super::data_dir::has_ledger;
+use super::data_dir::source_name;
 use super::moving::Moving;
 use super::open_error::OpenError;
 use super::store::{Options, Store};
@@ -20,26 +20,26 @@ use crate::ledger::{Batch, BatchReply, Group, LedgerError};
 use crate::limits::MOVED_SALES_MAX;
 use crate::sale::{Command, SaleId};
 
-/// Through a running ledger.
+/// A client of a running ledger.
 pub struct EmbeddedClient {
     handle: Handle,
     timeout: Duration,
 }
 
 impl EmbeddedClient {
-    /// A client that waits so long for each answer.
+    /// A client that waits up to `timeout` for each answer.
     pub fn new(handle: Handle, timeout: Duration) -> Self {
         Self { handle, timeout }
     }
 
-    /// What tells this ledger from any other. An error as of [`Handle::ledger_id`].
+    /// The id of this ledger. Errors as for [`Handle::ledger_id`].
     pub fn ledger_id(&self) -> Result<u128, LedgerError> {
         self.handle.ledger_id(self.timeout)
     }
 }
 
-impl Ask for EmbeddedClient {
-    fn ask<T: Send + 'static>(
+impl StoreQuery for EmbeddedClient {
+    fn query<T: Send + 'static>(
         &mut self,
         look: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Result<T, LedgerError> {
@@ -47,12 +47,12 @@ impl Ask for EmbeddedClient {
     }
 }
 
-/// A sale's reservations go with it, so its orders must be written before. Nothing of a sale that may
-/// be removed changes any more but by a late confirmation.
-fn check_removal(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError> {
+/// Removing a sale removes its reservations, so its orders must be written before. A sale that may
+/// be removed changes no more, except by late confirmations.
+fn check_removal(ledger: &mut impl StoreQuery, batch: &Batch) -> Result<(), LedgerError> {
     for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
         let sale = group.sale.detached();
-        if ledger.ask(move |store| store.orders_behind(&sale))? {
+        if ledger.query(move |store| store.orders_behind(&sale))? {
             return Err(LedgerError::Refused(format!(
                 "not all orders of {} are written yet: ask again when they are",
                 group.sale
@@ -62,8 +62,9 @@ fn check_removal(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError
     Ok(())
 }
 
-/// A sale that was moved to another ledger must not be made here again: its units are sold there.
-fn check_creation(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError> {
+/// A sale that was moved to another ledger must not be created here again: its units are sold
+/// there.
+fn check_creation(ledger: &mut impl StoreQuery, batch: &Batch) -> Result<(), LedgerError> {
     let creates =
         |group: &&Group| group.commands.iter().any(|command| matches!(command, Command::Create(_)));
     for group in batch.groups.iter().filter(creates) {
@@ -85,7 +86,7 @@ impl Client for EmbeddedClient {
             |group: &Group| Group { sale: group.sale.detached(), commands: group.commands.clone() };
         let batch = Batch { groups: batch.groups.iter().map(detach).collect() };
         let (sender, receiver) = sync_channel(1);
-        // Nobody may wait for the reply any more.
+        // The caller may have given up.
         self.handle.send(Job::new(batch, Box::new(move |reply| _ = sender.send(reply))));
         let reply = receiver.recv_timeout(self.timeout).map(|reply| reply.map(|(reply, _)| reply));
         reply.unwrap_or_else(|error| {
@@ -102,7 +103,7 @@ impl Client for EmbeddedClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever repaired: see `audit`.
+    /// Repairs nothing: see `audit`.
     fn audit(
         &mut self,
         sale: &SaleId,
@@ -132,56 +133,55 @@ impl Client for EmbeddedClient {
     }
 }
 
-/// Straight on a data folder, while no server has it.
+/// A client of a data folder that no server has open.
 pub struct OfflineClient {
-    /// There until it is dropped.
+    /// Present until it is dropped.
     store: Option<Store>,
     clock: SteadyClock,
 }
 
 impl OfflineClient {
-    /// Opens a data folder; with `create`, makes it if it is missing.
+    /// Opens a data folder; with `create`, creates it if it is missing.
     pub fn open(folder: &Path, create: bool) -> Result<Self, OpenError> {
         if !create && !has_ledger(folder)? {
             return Err(OpenError::Missing(folder.to_owned()));
         }
-        // Not worth a fold: the next server does it.
-        let store = Store::open(folder, Options { fold_changes_min: u64::MAX })?;
+        // Not worth a compaction: the next server does it.
+        let store = Store::open(folder, Options { compaction_changes_min: u64::MAX })?;
         let clock = SteadyClock::new(store.now_ms(), wall_ms);
         Ok(Self { store: Some(store), clock })
     }
 
-    /// The same of a folder whose sales may be on their way to another ledger: for whoever moves them.
-    /// Also the note of that, if it has one.
+    /// The same for a folder whose sales may be moving to another ledger: for the mover. Also
+    /// returns the note of the move, if there is one.
     pub fn open_to_move(folder: &Path) -> Result<(Self, Option<Moving>), OpenError> {
         if !has_ledger(folder)? {
             return Err(OpenError::Missing(folder.to_owned()));
         }
-        let store = Store::open_to_move(folder, Options { fold_changes_min: u64::MAX })?;
-        // Under the lock.
+        let store = Store::open_to_move(folder, Options { compaction_changes_min: u64::MAX })?;
+        // Read under the lock.
         let note = Moving::read(folder)?;
         let clock = SteadyClock::new(store.now_ms(), wall_ms);
         Ok((Self { store: Some(store), clock }, note))
     }
 
-    /// Takes sales in that are not there, with all their reservations, in one step.
+    /// Adds sales that do not exist, with all their reservations, in one step.
     pub fn take_in(&mut self, sales: &[SaleCopy]) -> Result<(), LedgerError> {
         let now_ms = self.clock.now_ms();
         self.store()?.take_in(now_ms, sales)
     }
 
-    /// Notes, durably, that sales are on their way: from now on nobody sells from this folder.
+    /// Notes, durably, that sales are moving: from now on nobody sells from this folder.
     pub fn begin_move(&mut self, note: &Moving) -> Result<(), LedgerError> {
         let store = self.store()?;
         if store.state.departed.room() < note.sales.len() {
             let text = format!("at most {MOVED_SALES_MAX} sales can be moved away from a ledger");
             return Err(LedgerError::Refused(text));
         }
-        note.write(store.folder.path()).map_err(|error| LedgerError::Refused(error.to_string()))
+        note.write(store.data_dir.path()).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
-    /// The sales are where they should go: forgets those that it still has, in one step, and with it
-    /// that they are on their way.
+    /// The sales have arrived: removes those that are still here, in one step with the note.
     pub fn finish_move(&mut self, note: &Moving) -> Result<(), LedgerError> {
         let store = self.store()?;
         let is_here = |sale: &&SaleId| store.state.sales.number(sale).is_some();
@@ -191,13 +191,13 @@ impl OfflineClient {
         self.end_move()
     }
 
-    /// They are not on their way any more: they stay, or are gone.
+    /// The sales no longer move: they stay, or are gone.
     pub fn end_move(&mut self) -> Result<(), LedgerError> {
-        let removed = Moving::remove(self.store()?.folder.path());
+        let removed = Moving::remove(self.store()?.data_dir.path());
         removed.map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
-    /// What tells this ledger from any other.
+    /// The id of this ledger.
     pub fn ledger_id(&self) -> u128 {
         self.store.as_ref().map_or(0, Store::id)
     }
@@ -207,8 +207,8 @@ impl OfflineClient {
     }
 }
 
-impl Ask for OfflineClient {
-    fn ask<T: Send + 'static>(
+impl StoreQuery for OfflineClient {
+    fn query<T: Send + 'static>(
         &mut self,
         look: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Result<T, LedgerError> {
@@ -229,7 +229,7 @@ impl Client for OfflineClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever repaired: see `audit`.
+    /// Repairs nothing: see `audit`.
     fn audit(
         &mut self,
         sale: &SaleId,

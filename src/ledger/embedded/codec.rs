@@ -1,14 +1,14 @@
-//! What a record holds, as bytes: changes for the journal, sales and rows for a snapshot.
+//! The contents of a record as bytes: changes for the journal, sales and rows for a snapshot.
 //!
 //! Little-endian, lengths before texts, no padding. A journal record is a time and a run of entries
-//! up to its end; an entry that names a sale says which sale those after it change. Decoding takes
-//! any bytes: it never panics and allocates no more than it was given.
+//! up to its end; an entry that names a sale applies to the entries after it. Decoding accepts any
+//! bytes: it never panics and allocates no more than it was given.
 //!
-//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION), once a release
-//! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote format
-//! 2; format 3 has refunds, stock that is taken back and changes of terms; format 4, that of 0.2.0, also
-//! what few reservations have beyond what all have, holds that are extended and parts that are taken back.
-//! An entry, or a row, that has none of it is written as before.
+//! Any change here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION), once a release
+//! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote
+//! format 2; format 3 has refunds, stock that is taken back and changes of terms; format 4, that of
+//! 0.2.0, also has the details of reservations, extended holds and parts that are taken back. An
+//! entry or a row without any of these is written as before.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ use crate::sale::{
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
-/// Most bytes one command takes in a record, with the entry that names its sale.
+/// The maximum size of a command in a record, with the entry that names its sale.
 pub(super) const COMMAND_BYTES_MAX: usize = PLAIN_COMMAND_BYTES_MAX + 2 + ASKED_DETAILS_BYTES_MAX;
-/// Most bytes of one that has neither details nor types.
+/// The same for a command without details and types.
 const PLAIN_COMMAND_BYTES_MAX: usize =
     2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX + TRACE_BYTES_MAX;
-/// Most bytes of how a request is found again.
+/// The maximum size of a trace.
 const TRACE_BYTES_MAX: usize = 2 + REQUEST_ID_BYTES_MAX + TRACEPARENT_BYTES;
-/// Fewest bytes one row takes in a snapshot.
+/// The minimum size of a row in a snapshot.
 pub(super) const ROW_BYTES_MIN: u64 = 16 + 1 + 4 + 8 + 8 + 8 + 2;
 
 const SALE: u8 = 1;
@@ -51,42 +51,42 @@ const JUMP: u8 = 14;
 const EXTEND: u8 = 15;
 const CANCEL_TO: u8 = 16;
 const REFUND_TO: u8 = 17;
-/// What [`CREATE`] is, and the sale's rules.
+/// [`CREATE`] with the sale's rules.
 const CREATE_RULED: u8 = 18;
-/// The same, and its ticket types.
+/// The same, with its ticket types.
 const CREATE_TYPED: u8 = 19;
-/// What [`CANCEL_TO`] is, to lines.
+/// [`CANCEL_TO`] with lines.
 const CANCEL_TO_LINES: u8 = 20;
-/// What [`REFUND_TO`] is, to lines.
+/// [`REFUND_TO`] with lines.
 const REFUND_TO_LINES: u8 = 21;
-/// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
+/// [`RESERVE`] with the trace of the request. Since format 3; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
-/// The same, and the reservation's details.
+/// The same, with the reservation's details.
 const RESERVE_DETAILED: u8 = 33;
-/// In the status of a row: details follow behind its key.
+/// In the status of a row: details follow its key.
 const HAS_DETAILS: u8 = 128;
 
-/// What an extension says that is by the sale's hold time.
+/// The time of an extension by the sale's hold time.
 const NO_HOLD_MS: u64 = u64::MAX;
 
 /// One entry of a journal record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum JournalEntry {
     /// The entries after it change this sale.
     Sale(SaleId),
     /// A command that changed the sale.
     Command(Command),
-    /// What [`Command::Expire`] did. The command itself says how many reservations to look at,
-    /// which after a restart are not the same ones (those already paid are gone from the queue), so
-    /// the units that came back are what counts.
+    /// The effect of [`Command::Expire`]. The command itself has the number of reservations to
+    /// read, which after a restart are not the same ones (those already paid are gone from the
+    /// queue), so the record has the units that were returned.
     Expired { units: u64 },
-    /// The next record has this number, and none has those before it: see [`Gaps`].
+    /// The next record has this number, and no record has the numbers before it: see [`Gaps`].
     ///
     /// [`Gaps`]: crate::ledger::gaps::Gaps
     Jump { to: u64 },
 }
 
-/// Most bytes that this command takes in a record, with the entry that names its sale.
+/// The maximum size of this command in a record, with the entry that names its sale.
 pub(super) fn bytes_max(command: &Command) -> usize {
     match command {
         Command::Reserve(reserve) if reserve.details.is_some() => COMMAND_BYTES_MAX,
@@ -107,19 +107,19 @@ pub(super) fn put_sale(out: &mut Vec<u8>, sale: &SaleId) {
     put_text(out, sale.as_str());
 }
 
-/// Adds what an expiry did.
+/// Adds the effect of an expiry.
 pub(super) fn put_expired(out: &mut Vec<u8>, units: u64) {
     out.push(EXPIRED);
     out.extend_from_slice(&units.to_le_bytes());
 }
 
-/// Adds that the next record has another number than it would.
+/// Adds that the next record skips some numbers.
 pub(super) fn put_jump(out: &mut Vec<u8>, to: u64) {
     out.push(JUMP);
     out.extend_from_slice(&to.to_le_bytes());
 }
 
-/// Adds a command that changed its sale. Those that never do add nothing.
+/// Adds a command that changed its sale. Commands that never change anything add nothing.
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
         Command::Reserve(reserve) => {
@@ -201,11 +201,11 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Expire { .. }
         | Command::Show
-        | Command::Glance { .. }
+        | Command::Peek { .. }
         | Command::ShowReservation(_)
         | Command::FindClaim(..)
-        | Command::Give { .. }
-        | Command::Take { .. }
+        | Command::TransferOut { .. }
+        | Command::TransferIn { .. }
         | Command::CreatePart { .. }
         | Command::Reset { .. } => {
             debug_assert!(false, "not a change: {command:?}");
@@ -229,7 +229,7 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
     }
 }
 
-/// Adds a text of at most 255 bytes, which every name is by its type.
+/// Adds a text of at most 255 bytes, which the type of every name guarantees.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= usize::from(u8::MAX));
     out.push(text.len() as u8);
@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
         let expires_at_ms = self.u64("deadline")?;
         let (version, changed_at_ms) = (self.u64("version")?, self.u64("time of change")?);
         let (user, key) = (self.text("user")?, self.text("key")?);
-        let details = if has_details { Some(self.details()?) } else { None };
+        let details = if has_details { Some(self.details(quantity)?) } else { None };
         let text = details.as_ref().map(Details::to_text).unwrap_or_default();
         let owner = if user.is_empty() && key.is_empty() && text.is_empty() {
             Box::default()
@@ -288,8 +288,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn details(&mut self) -> Result<Details, Malformed> {
-        Details::from_text(self.long_text("details")?).ok_or(Malformed("details"))
+    /// The details of a reservation of this quantity.
+    fn details(&mut self, quantity: u32) -> Result<Details, Malformed> {
+        let details = Details::from_text(self.long_text("details")?).ok_or(Malformed("details"))?;
+        let agrees = details.lines.as_ref().is_none_or(|lines| lines.units() == quantity);
+        check(agrees, details, "lines of another quantity")
     }
 
     fn lines(&mut self) -> Result<Lines, Malformed> {
@@ -309,7 +312,7 @@ impl<'a> Reader<'a> {
         Ok(Reserve { id, quantity, user, key, trace: None, details: None })
     }
 
-    /// What [`put_command`] wrote of a trace. What is none is damaged: it would not have been written.
+    /// A trace from [`put_command`]. An invalid one means damage: it would not have been written.
     fn trace(&mut self) -> Result<Arc<Trace>, Malformed> {
         let (id, parent) = (self.text("request id")?, self.text("traceparent")?);
         let trace = Trace::from_texts(id, parent).ok_or(Malformed("trace"))?;
@@ -325,11 +328,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The next entry of a journal record.
-    pub(super) fn entry(&mut self) -> Result<Entry, Malformed> {
+    pub(super) fn entry(&mut self) -> Result<JournalEntry, Malformed> {
         let command = match self.byte("entry")? {
-            SALE => return self.sale().map(Entry::Sale),
-            EXPIRED => return Ok(Entry::Expired { units: self.u64("units")? }),
-            JUMP => return Ok(Entry::Jump { to: self.u64("number")? }),
+            SALE => return self.sale().map(JournalEntry::Sale),
+            EXPIRED => return Ok(JournalEntry::Expired { units: self.u64("units")? }),
+            JUMP => return Ok(JournalEntry::Jump { to: self.u64("number")? }),
             RESERVE => Command::Reserve(self.reserve()?),
             RESERVE_TRACED => {
                 let reserve = self.reserve()?;
@@ -343,7 +346,7 @@ impl<'a> Reader<'a> {
                 } else {
                     Some(self.trace()?)
                 };
-                let details = Some(Box::new(self.details()?));
+                let details = Some(Box::new(self.details(reserve.quantity)?));
                 Command::Reserve(Reserve { trace, details, ..reserve })
             }
             EXTEND => {
@@ -382,7 +385,7 @@ impl<'a> Reader<'a> {
             }
             _ => return Err(Malformed("entry")),
         };
-        Ok(Entry::Command(command))
+        Ok(JournalEntry::Command(command))
     }
 }
 

@@ -13,6 +13,7 @@ fn command() -> impl Strategy<Value = Command> {
     let more = (note, proptest::option::of(lines()));
     let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace, more).prop_map(
         |(id, quantity, user, key, trace, (note, lines))| {
+            let quantity = lines.as_ref().map_or(quantity, Lines::units);
             let details = Details { note, lines, ..Details::default() }.boxed();
             let trace = trace.and_then(|(id, parent)| {
                 Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
@@ -112,18 +113,31 @@ proptest! {
         }
         let mut reader = Reader::new(&bytes);
         for command in commands {
-            prop_assert_eq!(reader.entry(), Ok(Entry::Command(command)));
+            prop_assert_eq!(reader.entry(), Ok(JournalEntry::Command(command)));
         }
         prop_assert!(reader.is_empty());
     }
 
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn decoding_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut reader = Reader::new(&bytes);
         while !reader.is_empty() && reader.entry().is_ok() {}
         let mut reader = Reader::new(&bytes);
         while !reader.is_empty() && reader.row().is_ok() {}
         let _ = Reader::new(&bytes).spec();
+    }
+}
+
+#[test]
+fn lines_of_another_quantity_are_malformed() {
+    for (quantity, is_right) in [(3, true), (2, false)] {
+        let id = ReservationId(1);
+        let lines = Lines::from_text("adult:2,child:1");
+        let details = Details { lines, ..Details::default() }.boxed();
+        let reserve = Reserve { id, quantity, user: None, key: None, trace: None, details };
+        let mut bytes = Vec::new();
+        put_command(&mut bytes, &Command::Reserve(reserve));
+        assert_eq!(Reader::new(&bytes).entry().is_ok(), is_right);
     }
 }
 

@@ -1,10 +1,10 @@
-//! A sale's definition, and changes of it, as bytes.
+//! Encodes a sale's definition, and changes of it.
 
 use super::reader::{Malformed, Reader, check};
 use crate::limits::{DETAILS_BYTES_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{Rules, SaleSpec, Split, Terms, Types};
 
-/// Which of the terms a change of them names.
+/// Bits of the terms that a change names.
 const CLOSING: u8 = 1;
 const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
@@ -14,10 +14,10 @@ const EXTENSION: u8 = 32;
 const RESERVATIONS: u8 = 64;
 const PER_USER: u8 = 128;
 
-/// A bound on reservations that was not given.
+/// A bound on reservations that is not set.
 const NOT_SET: u64 = u64::MAX;
 
-/// Which terms are named, and these.
+/// Encodes which terms are named, and their values.
 pub(super) fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
     let times = [
         (CLOSING, terms.closes_at_ms),
@@ -50,7 +50,7 @@ pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
     out.extend_from_slice(&spec.quantity_max.to_le_bytes());
 }
 
-/// Adds a sale's rules, and its types if it has any; unless it is plain.
+/// Encodes a sale's rules, and its types if it has any, unless it is plain.
 pub(super) fn put_rules(out: &mut Vec<u8>, spec: &SaleSpec) {
     let rules = &spec.rules;
     if !spec.is_plain() {
@@ -65,7 +65,7 @@ pub(super) fn put_rules(out: &mut Vec<u8>, spec: &SaleSpec) {
     }
 }
 
-/// Adds details, lines or types.
+/// Encodes details, lines or types.
 pub(super) fn put_long_text(out: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= DETAILS_BYTES_MAX);
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
@@ -104,7 +104,7 @@ impl Reader<'_> {
         check(legal, spec, "definition")
     }
 
-    /// What [`put_rules`] wrote. A definition with it may be any: it is to be checked as a whole.
+    /// Decodes the output of [`put_rules`]. The definition must be checked as a whole.
     pub(super) fn rules(&mut self) -> Result<Rules, Malformed> {
         let (extend_max_ms, quantity_min) = (self.u64("rules")?, self.u32("rules")?);
         let rules = Rules {
@@ -119,12 +119,12 @@ impl Reader<'_> {
         check(legal, rules, "rules")
     }
 
-    /// A sale's ticket types, behind its rules.
+    /// A sale's ticket types, after its rules.
     pub(super) fn types(&mut self) -> Result<Types, Malformed> {
         Types::from_text(self.long_text("types")?).ok_or(Malformed("types"))
     }
 
-    /// What [`put_terms`] wrote.
+    /// Decodes the output of [`put_terms`].
     pub(super) fn terms(&mut self) -> Result<Terms, Malformed> {
         let named = self.byte("terms")?;
         let mut terms = Terms::default();

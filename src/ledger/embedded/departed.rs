@@ -1,5 +1,5 @@
-//! Sales that were moved to another ledger: they must not be made here again under their names, or
-//! the same units would be sold twice.
+//! Sales that were moved to another ledger: they must not be created here again under their names,
+//! or the same units would be sold twice.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use super::reader::{Malformed, Reader};
 use crate::limits::{MOVED_SALES_MAX, MOVED_TO_BYTES_MAX};
 use crate::sale::SaleId;
 
-/// The sales, each with where it went.
+/// The sales, each with its new ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Departed(BTreeMap<SaleId, Box<str>>);
 
 impl Departed {
-    /// Where a sale went.
+    /// The new ledger of a sale.
     pub(super) fn to(&self, sale: &SaleId) -> Option<&str> {
         self.0.get(sale).map(|to| &**to)
     }
@@ -23,17 +23,17 @@ impl Departed {
         MOVED_SALES_MAX.saturating_sub(self.0.len())
     }
 
-    /// Notes where a sale went.
+    /// Notes the new ledger of a sale.
     pub(super) fn add(&mut self, sale: SaleId, to: &str) {
         self.0.insert(sale, to[..to.floor_char_boundary(MOVED_TO_BYTES_MAX)].into());
     }
 
-    /// Forgets that a sale went: it has come back.
+    /// Drops a sale that has come back.
     pub(super) fn remove(&mut self, sale: &SaleId) {
         self.0.remove(sale);
     }
 
-    /// Adds them to a record.
+    /// Encodes them for a record.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.0.len() as u32).to_le_bytes());
         for (sale, to) in &self.0 {
@@ -42,7 +42,7 @@ impl Departed {
         }
     }
 
-    /// Reads what [`put`](Self::put) has added.
+    /// Decodes the output of [`put`](Self::put).
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut departed = Self::default();
         for _ in 0..reader.u32("number of moved sales")? {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_read_as_they_were_written() {
+    fn departed_sales_round_trip() {
         let sale = |id: &str| SaleId::new(id).unwrap();
         let mut departed = Departed::default();
         departed.add(sale("a"), "redis://host");

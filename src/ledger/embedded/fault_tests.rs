@@ -1,5 +1,5 @@
-//! A ledger that dies between any two of its system calls, or one of them fails: what a next start
-//! finds, also when somebody has taken a file away meanwhile.
+//! The ledger crashes between any two of its system calls, or one call fails: what the next start
+//! finds, also if a file was removed meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::super::disk::faults::{Plan, plan};
-use super::super::fold::fold;
+use super::super::compaction::compact;
+use super::super::data_dir::snapshot_path;
+use super::super::disk::faults::{Plan, calls_of, plan};
 use super::super::journal::CLOSING_BYTES;
 use super::super::record::FILE_HEADER_BYTES;
 use super::*;
@@ -17,12 +18,12 @@ use crate::sale::{Outcome, ReservationId, Reserve, SaleSpec};
 
 const MARKER: &str = "stampede-ledger";
 
-fn never_fold() -> Options {
-    Options { fold_changes_min: u64::MAX }
+fn without_compaction() -> Options {
+    Options { compaction_changes_min: u64::MAX }
 }
 
 fn open(path: &Path) -> Store {
-    Store::open(path, never_fold()).unwrap_or_else(|error| panic!("{error}"))
+    Store::open(path, without_compaction()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What was sold, by id.
@@ -31,7 +32,7 @@ fn sold(store: &Store) -> BTreeSet<u128> {
     machines.flat_map(|(_, machine)| machine.rows().iter().map(|row| row.id.0)).collect()
 }
 
-/// Buyers, and what they were told.
+/// The number of purchases, and those that were granted.
 #[derive(Debug, Default, Clone)]
 struct Buyers {
     asked: u128,
@@ -61,20 +62,20 @@ impl Buyers {
     }
 }
 
-/// A life with everything that changes a folder. A server that can't commit any more starts again.
-fn live(path: &Path, buyers: &mut Buyers) {
+/// Does everything that changes a folder. A store that has failed is opened again.
+fn run_lifetime(path: &Path, buyers: &mut Buyers) {
     let mut store: Option<Store> = None;
     for step in 0..8 {
-        let opened = store.take().or_else(|| Store::open(path, never_fold()).ok());
+        let opened = store.take().or_else(|| Store::open(path, without_compaction()).ok());
         let Some(mut opened) = opened else { continue };
         match step {
             2 | 4 | 5 => {
-                let changed = opened.change_journal().is_ok();
+                let changed = opened.switch_journal().is_ok();
                 let generation = opened.journal.generation();
                 if changed && step != 4 {
-                    _ = opened.folder.notice().write();
+                    _ = opened.data_dir.notice().write();
                     let stop = StopFlag::default();
-                    _ = fold(path, generation, opened.next_number, &stop, |_| ());
+                    _ = compact(path, generation, opened.next_number, &stop, |_| ());
                 }
                 buyers.buy(&mut opened);
             }
@@ -111,13 +112,13 @@ fn set_format_2(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A folder as 0.1.0 leaves it when it is killed while it folds: two journals, none of them closed.
+/// A folder that 0.1.0 leaves when it is killed during compaction: two journals, neither closed.
 fn folder_of_0_1_0(path: &Path) -> Buyers {
     let mut buyers = Buyers::default();
     let mut store = open(path);
     let id = store.id();
     (0..3).for_each(|_| buyers.buy(&mut store));
-    let closed = store.change_journal().unwrap();
+    let closed = store.switch_journal().unwrap();
     closed.trim().unwrap();
     (0..3).for_each(|_| buyers.buy(&mut store));
     drop(store);
@@ -129,9 +130,9 @@ fn folder_of_0_1_0(path: &Path) -> Buyers {
     buyers
 }
 
-/// Takes every journal and snapshot away, one at a time: a start without it is refused, or finds all
-/// the same.
-fn check_that_nothing_can_be_taken(image: &Path, scratch: &Path, context: &str) {
+/// Removes each journal and snapshot in turn: a start without it is refused, or finds the same
+/// reservations.
+fn check_that_missing_files_are_noticed(image: &Path, scratch: &Path, context: &str) {
     let whole = scratch.join("whole");
     copy(image, &whole);
     let expected = sold(&open(&whole));
@@ -139,7 +140,7 @@ fn check_that_nothing_can_be_taken(image: &Path, scratch: &Path, context: &str) 
         let without = scratch.join(format!("without-{name}"));
         copy(image, &without);
         fs::remove_file(without.join(name)).unwrap();
-        match Store::open(&without, never_fold()) {
+        match Store::open(&without, without_compaction()) {
             Ok(store) => assert_eq!(sold(&store), expected, "{context}, without {name}"),
             Err(OpenError::FileMissing { .. } | OpenError::Corrupt { .. }) => {}
             Err(error) => panic!("{context}, without {name}: {error}"),
@@ -151,14 +152,14 @@ fn is_format_2(folder: &Path) -> bool {
     fs::read(folder.join(MARKER)).is_ok_and(|text| text.starts_with(b"stampede ledger, format 2"))
 }
 
-/// A death between any two system calls, from a new folder and from one of 0.1.0.
-fn die_everywhere(begin: impl Fn(&Path) -> Buyers) {
+/// Crashes before each system call, in a folder that `begin` prepares.
+fn crash_before_every_call(begin: impl Fn(&Path) -> Buyers) {
     for at in 0.. {
         let dir = tempfile::tempdir().unwrap();
         let (folder, image) = (dir.path().join("data"), dir.path().join("image"));
         let mut buyers = begin(&folder);
         plan(Plan::DieAt(at));
-        live(&folder, &mut buyers);
+        run_lifetime(&folder, &mut buyers);
         let calls = plan(Plan::Nothing);
         let context = format!("died before call {at}");
         if folder.exists() {
@@ -169,9 +170,9 @@ fn die_everywhere(begin: impl Fn(&Path) -> Buyers) {
         buyers.check(&again, &context);
         buyers.buy(&mut again);
         assert!(buyers.granted.contains(&buyers.asked), "{context}: nothing is sold");
-        // 0.1.0 does not say what must be there, until the first start of this build is over.
+        // A folder of 0.1.0 does not list its files until the first start of this build is over.
         if image.exists() && !is_format_2(&image) {
-            check_that_nothing_can_be_taken(&image, dir.path(), &context);
+            check_that_missing_files_are_noticed(&image, dir.path(), &context);
         }
         if calls <= at {
             assert!(calls > 60, "only {calls} calls");
@@ -181,28 +182,28 @@ fn die_everywhere(begin: impl Fn(&Path) -> Buyers) {
 }
 
 #[test]
-fn a_death_between_any_two_calls_loses_nothing_and_hides_no_missing_file() {
-    die_everywhere(|_| Buyers::default());
+fn a_crash_between_any_two_calls_loses_nothing() {
+    crash_before_every_call(|_| Buyers::default());
 }
 
 #[test]
-fn a_folder_of_0_1_0_is_taken_over_whenever_the_first_start_dies() {
-    die_everywhere(folder_of_0_1_0);
+fn a_0_1_0_folder_is_migrated_despite_a_crash_at_any_call() {
+    crash_before_every_call(folder_of_0_1_0);
 }
 
 #[test]
-fn any_call_may_fail() {
+fn a_failure_of_any_system_call_loses_nothing() {
     for (errno, is_done) in [(Errno::IO, false), (Errno::IO, true), (Errno::NOSPC, false)] {
         for (at, more) in (0..).flat_map(|at| [(at, 0), (at, 1)]) {
             let dir = tempfile::tempdir().unwrap();
             let folder = dir.path().join("data");
             let mut buyers = Buyers::default();
             plan(Plan::Fail { calls: (at..=at + more).collect(), errno, is_done });
-            live(&folder, &mut buyers);
+            run_lifetime(&folder, &mut buyers);
             let calls = plan(Plan::Nothing);
             let context = format!("{errno:?} at call {at} and {more} more, done: {is_done}");
             let left: Vec<_> = names(&folder).into_iter().filter(|n| n.ends_with(".tmp")).collect();
-            // One failure is never that of the removal.
+            // With only one failure, the temporary file is removed.
             assert!(more > 0 || is_done || left.is_empty(), "{context}: {left:?}");
             buyers.check(&open(&folder), &context);
             assert!(buyers.granted.len() > 5, "{context}: {buyers:?}");
@@ -216,7 +217,7 @@ fn any_call_may_fail() {
 /// After a failed fdatasync the record may be in the page cache and not on the disk: zeros stand for
 /// what is really there.
 #[test]
-fn the_last_record_is_written_again_before_it_is_believed() {
+fn the_last_record_is_rewritten_before_it_is_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let mut buyers = Buyers::default();
     let mut store = open(dir.path());
@@ -241,7 +242,7 @@ fn the_last_record_is_written_again_before_it_is_believed() {
 /// What 0.1.0 left when making a journal durable failed, and removing it too: it went on with the one
 /// before.
 #[test]
-fn an_empty_last_journal_is_no_damage() {
+fn an_empty_last_journal_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let mut buyers = Buyers::default();
     let mut store = open(dir.path());
@@ -251,12 +252,12 @@ fn an_empty_last_journal_is_no_damage() {
     drop(store);
     let mut store = open(dir.path());
     buyers.check(&store, "with an empty journal");
-    // It is made anew when its time has come.
-    store.change_journal().unwrap();
+    // The next switch creates this journal again.
+    store.switch_journal().unwrap();
     buyers.buy(&mut store);
     drop(store);
     buyers.check(&open(dir.path()), "after the change");
-    // One that begins later than the one before it ends shows that something is missing there.
+    // A journal that begins after the end of the previous one shows that records are missing.
     let mut header = fs::read(left.path()).unwrap();
     header.truncate(FILE_HEADER_BYTES);
     header[32..40].copy_from_slice(&100u64.to_le_bytes());
@@ -264,12 +265,12 @@ fn an_empty_last_journal_is_no_damage() {
     header[24..32].copy_from_slice(&3u64.to_le_bytes());
     fs::write(&third, header).unwrap();
     set_format_2(&third);
-    let error = Store::open(dir.path(), never_fold()).map(drop).unwrap_err();
+    let error = Store::open(dir.path(), without_compaction()).map(drop).unwrap_err();
     assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
 }
 
 #[test]
-fn only_the_current_format_and_the_last_one_are_read() {
+fn only_the_current_and_the_previous_format_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let buyers = folder_of_0_1_0(dir.path());
     let path: PathBuf = journal_path(dir.path(), 1);
@@ -280,11 +281,54 @@ fn only_the_current_format_and_the_last_one_are_read() {
         let sum = crc32fast::hash(&bytes[..FILE_HEADER_BYTES - 4]);
         bytes[FILE_HEADER_BYTES - 4..FILE_HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
         fs::write(&path, bytes).unwrap();
-        let error = Store::open(dir.path(), never_fold()).map(drop).unwrap_err();
+        let error = Store::open(dir.path(), without_compaction()).map(drop).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
     }
     fs::write(&path, good).unwrap();
     buyers.check(&open(dir.path()), "taken over");
     // From here on an older build refuses it: it looks at the marker first.
     assert!(!is_format_2(dir.path()));
+}
+
+/// Tries something again and again, and ends the process one call later each time, until this file
+/// exists: it has its name, and the folder is not synced.
+fn kill_once_named(file: &Path, mut attempt: impl FnMut()) {
+    let is_named = (0..100).any(|call| {
+        plan(Plan::DieAt(call));
+        attempt();
+        plan(Plan::Nothing);
+        file.exists()
+    });
+    assert!(is_named, "{}", file.display());
+}
+
+#[test]
+fn a_start_makes_names_durable_before_it_relies_on_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = &folder.path().join("data");
+    let mut buyers = Buyers::default();
+    let mut store = open(path);
+    buyers.buy(&mut store);
+    kill_once_named(&journal_path(path, 2), || _ = store.switch_journal());
+    drop(store);
+    let synced_before = |relied: &dyn Fn(&str) -> bool| {
+        let (store, calls) = calls_of(|| open(path));
+        let first = |is: &dyn Fn(&str) -> bool| calls.iter().position(|call| is(call));
+        let synced = first(&|call| call.starts_with("SyncFolder")).expect("a sync");
+        let relied = first(relied).expect("a call that relies on names");
+        assert!(synced < relied, "{calls:#?}");
+        store
+    };
+    // The marker names the new journal.
+    let mut store = synced_before(&|call| call.starts_with("Rename") && call.contains(MARKER));
+    store.switch_journal().unwrap();
+    let (generation, next) = (store.journal.generation(), store.next_number);
+    buyers.buy(&mut store);
+    kill_once_named(&snapshot_path(path, generation), || {
+        _ = compact(path, generation, next, &StopFlag::default(), |_| ());
+    });
+    drop(store);
+    // The snapshot replaces the journals before it.
+    let store = synced_before(&|call| call.starts_with("Unlink") && call.contains("journal"));
+    buyers.check(&store, "after both");
 }

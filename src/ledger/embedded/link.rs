@@ -1,75 +1,172 @@
-//! One core's link to the embedded ledger: hands batches to the ledger thread and takes the answers
+//! One core's link to the embedded ledger: sends batches to the ledger thread and takes the answers
 //! from the core's mailbox.
 //!
-//! The ledger thread always answers, if late: a slow disk. So a batch that is overdue is given up
-//! (`unknown`) but not forgotten: its answer still settles what the core took for it.
+//! The ledger thread always answers, but late if the disk is slow. So the requests of an overdue
+//! batch are answered `unknown`, and the batch is kept: its answer still updates the core's
+//! allowance and cache.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::thread::{Handle, Job};
-use crate::engine::core::Core;
-use crate::engine::gate::Source;
-use crate::ledger::batch::BatchBounds;
+use crate::engine::core::Engine;
+use crate::engine::reactor::{Notify, TimedOut};
+use crate::ledger::batch::{BatchBounds, Batcher};
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Batch, BatchReply, Failure, LedgerError};
 use crate::limits::REFUSAL_LOG_INTERVAL_MS;
 use crate::sync::lock;
 
-/// The answer to the batch under way, from the ledger thread, with the batch.
+/// The answer to the batch in flight, from the ledger thread, with the batch.
 type Answer = Result<(BatchReply, Batch), LedgerError>;
 
-/// The life of a core's link.
+/// Where a link runs: on a core, or in a simulation of one.
+pub trait Place {
+    /// Wakes the link, on another thread.
+    type Wake: Send + 'static;
+
+    /// The number of its core.
+    fn core(&self) -> usize;
+
+    /// The time of its core.
+    fn now_ms(&self) -> u64;
+
+    /// Reports the state of the link.
+    fn report(&self, state: LinkState);
+
+    /// Suspends the link until it may have been woken, or until this time of its core.
+    fn wait(&self, deadline_ms: u64) -> Result<(), TimedOut>;
+
+    /// Wakes the link once.
+    fn waker(&self) -> Self::Wake;
+
+    /// Wakes the link of this waker.
+    fn wake(waker: Self::Wake);
+
+    /// Makes the core's next round begin at once.
+    fn wake_leader(&self);
+
+    /// Whether the server drains.
+    fn is_draining(&self) -> bool;
+
+    /// Whether the link ends. No wait suspends it any more then.
+    fn ends(&self) -> bool {
+        false
+    }
+}
+
+/// A link on its core.
+struct OnCore {
+    site: &'static Site,
+    signal: Rc<Notify>,
+}
+
+/// Reaches a link on its core.
+struct Wake {
+    engine: Arc<Engine>,
+    core: usize,
+    signal: usize,
+}
+
+impl Place for OnCore {
+    type Wake = Wake;
+
+    fn core(&self) -> usize {
+        self.site.core.index
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.site.core.clock.now_ms()
+    }
+
+    fn report(&self, state: LinkState) {
+        self.site.report(state);
+    }
+
+    fn wait(&self, deadline_ms: u64) -> Result<(), TimedOut> {
+        self.signal.wait(|| self.now_ms(), deadline_ms)?;
+        self.site.core.assert_here();
+        Ok(())
+    }
+
+    fn waker(&self) -> Wake {
+        let core = self.site.core;
+        Wake { engine: core.engine.clone(), core: core.index, signal: self.signal.id() }
+    }
+
+    fn wake(waker: Wake) {
+        let Wake { engine, core, signal } = waker;
+        engine.mailboxes[core].send(Box::new(move |core| core.reactor.notify(signal)));
+    }
+
+    fn wake_leader(&self) {
+        self.site.core.reactor.wake_leader();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.site.core.draining()
+    }
+}
+
+/// Runs a core's link.
 pub fn run(site: &'static Site, ledger: &Handle) {
-    let core = site.core;
-    site.batcher.set_bounds(BatchBounds::EMBEDDED);
-    site.batcher.set_available();
-    site.report(LinkState::Up);
-    let signal = core.gate.signal();
-    let (answered, place) = (Arc::new(Mutex::new(None)), signal.place());
+    run_at(&OnCore { site, signal: site.core.reactor.new_notify() }, site.batcher, ledger);
+}
+
+/// Runs a link at this place, until it ends there.
+pub fn run_at<P: Place>(place: &P, batcher: &Batcher, ledger: &Handle) {
+    batcher.set_bounds(BatchBounds::EMBEDDED);
+    batcher.set_available();
+    place.report(LinkState::Up);
+    let answered = Arc::new(Mutex::new(None));
     let mut failure_logged_ms: Option<u64> = None;
-    loop {
-        let now_ms = || core.clock.now_ms();
-        let Some(mut flight) = site.batcher.next_batch(now_ms, || false) else { continue };
-        let sent_ms = core.clock.now_ms();
-        let (engine, index) = (core.engine.clone(), core.index);
-        let theirs = answered.clone();
+    while !place.ends() {
+        let now_ms = || place.now_ms();
+        let Some(mut flight) = batcher.next_batch(now_ms, || place.ends()) else { continue };
+        let sent_ms = place.now_ms();
+        let (theirs, waker) = (answered.clone(), place.waker());
         let reply = move |result| {
             *lock(&theirs) = Some(result);
-            engine.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
+            P::wake(waker);
         };
         ledger.send(Job::new(flight.take_batch(), Box::new(reply)));
-        let deadline_ms = sent_ms + site.batcher.answer_deadline_ms();
-        let answer = match answer(core, &signal, &answered, deadline_ms) {
+        let deadline_ms = sent_ms + batcher.answer_deadline_ms();
+        let answer = match answer(place, &answered, deadline_ms) {
             Some(answer) => answer,
             None => {
-                site.batcher.give_up_waiting(&mut flight);
-                tracing::warn!(core = core.index, "the ledger is slow: a batch is overdue");
-                answer(core, &signal, &answered, u64::MAX).expect("waits without end")
+                batcher.give_up_waiting(&mut flight);
+                tracing::warn!(core = place.core(), "the ledger is slow: a batch is overdue");
+                let Some(answer) = answer(place, &answered, u64::MAX) else {
+                    assert!(place.ends(), "waits without end");
+                    return batcher.fail(flight, Failure::Unknown);
+                };
+                answer
             }
         };
         match answer {
             Ok((replies, batch)) => {
                 flight.put_back(batch);
-                site.batcher.complete(flight, replies.into_iter().map(Ok).collect());
+                batcher.complete(flight, replies.into_iter().map(Ok).collect());
             }
             Err(error) => {
-                let now_ms = core.clock.now_ms();
-                // Now and then: every batch is refused until somebody puts right what is wrong.
-                if failure_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+                let now_ms = place.now_ms();
+                // Logged once in a while: every batch is refused until an operator repairs the
+                // cause. When the server ends, the ledger is closed before its cores.
+                let is_due =
+                    failure_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS);
+                if is_due && !place.is_draining() {
                     failure_logged_ms = Some(now_ms);
-                    tracing::error!(core = core.index, %error, "the ledger failed");
+                    tracing::error!(core = place.core(), %error, "the ledger failed");
                 }
-                site.batcher.fail(flight, Failure::from(&error));
+                batcher.fail(flight, Failure::from(&error));
             }
         }
-        core.gate.hurry();
+        place.wake_leader();
     }
 }
 
 fn answer(
-    core: &'static Core,
-    signal: &Rc<Source>,
+    place: &impl Place,
     answered: &Mutex<Option<Answer>>,
     deadline_ms: u64,
 ) -> Option<Answer> {
@@ -77,7 +174,6 @@ fn answer(
         if let Some(answer) = lock(answered).take() {
             return Some(answer);
         }
-        signal.wait(|| core.clock.now_ms(), deadline_ms).ok()?;
-        core.assert_here();
+        place.wait(deadline_ms).ok()?;
     }
 }

@@ -1,18 +1,19 @@
-//! The manifest of a backup: the small text file that says what is in it.
+//! The manifest of a backup: the small text file that lists its contents.
 //!
-//! It is written last, and the backup gets its name after that: a folder without one is no backup.
+//! It is written last, and the backup gets its name after that: a folder without a manifest is no
+//! backup.
 
 use std::fmt::Write;
 
 use super::checked_text::{Flaw, checked, with_checksum};
-use super::folder::kind_of;
+use super::data_dir::kind_of;
 use super::marker::{RUN, read_run};
 use super::record::Kind;
 use super::runs::{Run, Runs};
 
 /// The name of the file.
 pub(super) const MANIFEST: &str = "stampede-backup";
-/// The format this build writes, and the only one there is.
+/// The format that this build writes, and the only one so far.
 const FORMAT_VERSION: u32 = 1;
 
 const FORMAT: &str = "stampede backup, format ";
@@ -23,20 +24,20 @@ const RESERVATIONS: &str = "reservations ";
 const RECORD: &str = "record ";
 const FILE: &str = "file ";
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// The ledger's.
+    /// The id of the ledger.
     pub id: u128,
-    /// When it was taken, by the clock of that machine, in ms since 1970.
+    /// When the backup was taken, by the clock of that machine, in ms since 1970.
     pub taken_ms: u64,
     pub sales: u64,
     pub reservations: u64,
-    /// The last record that is in it.
+    /// The last record in it.
     pub record: u64,
-    /// The runs of the ledger up to that.
+    /// The runs of the ledger up to that record.
     pub runs: Runs,
-    /// Snapshot and journals.
+    /// The snapshot and the journals.
     pub files: Vec<FileEntry>,
 }
 
@@ -45,7 +46,7 @@ pub(super) struct Manifest {
 pub(super) struct FileEntry {
     pub name: String,
     pub bytes: u64,
-    /// CRC-32 of all of it.
+    /// CRC-32 of the whole file.
     pub checksum: u32,
 }
 
@@ -67,7 +68,7 @@ impl Manifest {
         with_checksum(text)
     }
 
-    /// Reads the file's bytes. An error says what is wrong.
+    /// Decodes the file's bytes. The error says what is wrong.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(bytes).map_err(|_| "it is not a text")?;
         let first = text.lines().next().and_then(|line| line.strip_prefix(FORMAT)?.parse().ok());
@@ -120,7 +121,7 @@ impl FileEntry {
     fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix(FILE)?.split(' ');
         let (name, bytes, checksum) = (words.next()?, words.next()?, words.next()?);
-        // Nothing else may be named, and so no path that leads out of the folder.
+        // No other name is allowed, and so no path that leads out of the folder.
         kind_of(name.as_ref())?;
         let checksum = u32::from_str_radix(checksum, 16).ok()?;
         let file = Self { name: name.to_owned(), bytes: bytes.parse().ok()?, checksum };
@@ -143,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_it_writes() {
+    fn a_manifest_round_trips() {
         assert_eq!(Manifest::decode(manifest().encode().as_bytes()), Ok(manifest()));
         assert_eq!(manifest().generations(), (vec![2], vec![2]));
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn every_flipped_bit_and_truncation_is_rejected() {
         let good = manifest().encode().into_bytes();
         for at in 0..good.len() {
             assert!(Manifest::decode(&good[..at]).is_err(), "{at} bytes");
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_named_and_no_path_is_taken() {
+    fn a_newer_format_is_reported_and_paths_are_rejected() {
         let newer = format!("{FORMAT}2\n");
         assert!(Manifest::decode(newer.as_bytes()).unwrap_err().contains("use a newer one"));
         for name in ["../journal-0000000001", "lock", "journal-1/../x"] {

@@ -1,55 +1,54 @@
-//! The marker: the small text file that says that a folder is ours, and what must be in it.
+//! The marker: the small text file that says that a folder is ours, and which files must be in it.
 //!
-//! It is written anew, wholly or not at all, at every start, after every change of journal and at a
-//! clean end. What it says of journals and records was durable before, so that a folder that lacks
-//! any of it has lost it: nothing that a crash leaves is refused, and nothing that a hand has removed
-//! is overlooked.
+//! It is written anew and atomically at every start, after every switch of journals and at a clean
+//! end. The journals and records that it names were durable before, so a folder that lacks any of
+//! them has lost it: no state after a crash is refused, and no removed file goes unnoticed.
 
 use std::fmt::Write;
 
 use super::checked_text::{Flaw, checked, with_checksum};
 use super::runs::{Run, Runs};
 
-/// The format this build writes.
+/// The format that this build writes.
 pub(super) const FORMAT_VERSION: u32 = 4;
-/// One that builds before 0.2.0 wrote: a marker like ours, before records with less in them.
+/// The format of builds before 0.2.0: the same marker, with fewer kinds of records.
 const FORMAT_VERSION_3: u32 = 3;
-/// The oldest one it reads, that of 0.1.0: a marker of an id only, and journals that don't say that
-/// they are closed.
+/// The oldest format that this build reads, that of 0.1.0: a marker with an id only, and journals
+/// without closing records.
 pub(super) const FORMAT_VERSION_MIN: u32 = 2;
 
 const FORMAT: &str = "stampede ledger, format ";
 const ID: &str = "id ";
 const JOURNAL: &str = "journal ";
 const RECORD: &str = "record ";
-/// What the line of a run begins with.
+/// The prefix of a line with a run.
 pub(super) const RUN: &str = "run ";
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marker {
-    /// Tells this ledger from any other: drawn at random.
+    /// The random id of this ledger.
     pub id: u128,
-    /// A journal of this generation, or a later one, exists. 0: none was ever made.
+    /// A journal of this generation, or a later one, exists. 0: none was ever created.
     pub journal: u64,
     /// Every record up to this number was durable.
     pub record: u64,
     pub runs: Runs,
 }
 
-/// Why a text is no marker of ours.
+/// Why a text is not a marker of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// A newer build wrote it, in this format.
     Newer(u32),
-    /// An older one than we know wrote it.
+    /// An older build than we support wrote it.
     Older(u32),
-    /// It is damaged: what is wrong.
+    /// It is damaged; what is wrong.
     Damaged(&'static str),
 }
 
 impl Marker {
-    /// The marker of a ledger in which there is nothing yet.
+    /// The marker of an empty ledger.
     pub(super) fn new(id: u128) -> Self {
         Self { id, journal: 0, record: 0, runs: Runs::default() }
     }
@@ -66,7 +65,7 @@ impl Marker {
         with_checksum(text)
     }
 
-    /// Reads the file's bytes.
+    /// Decodes the file's bytes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let text = str::from_utf8(bytes).map_err(|_| Unreadable::Damaged("not a text"))?;
         let first = text.lines().next().and_then(|line| line.strip_prefix(FORMAT)?.parse().ok());
@@ -99,7 +98,7 @@ impl Marker {
         Ok(marker)
     }
 
-    /// That of 0.1.0, which made the first journal straight after it.
+    /// The marker of 0.1.0, which created the first journal straight after it.
     fn decode_2(text: &str) -> Result<Self, Unreadable> {
         let mut lines = text.lines().skip(1);
         let id = next_id(&mut lines)?;
@@ -116,7 +115,7 @@ fn next_id<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<u128, Unread
     id.ok_or(Unreadable::Damaged("no id"))
 }
 
-/// Reads the line of a run, which begins with [`RUN`].
+/// Parses the line of a run, which begins with [`RUN`].
 pub(super) fn read_run(line: &str) -> Option<Run> {
     let mut words = line.strip_prefix(RUN)?.split(' ');
     let (number, salt, first) = (words.next()?, words.next()?, words.next()?);
@@ -137,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_it_writes() {
+    fn a_marker_round_trips() {
         for marker in [Marker::new(0), marker()] {
             assert_eq!(Marker::decode(marker.encode().as_bytes()), Ok(marker));
         }
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn every_flipped_bit_and_truncation_is_rejected() {
         let good = marker().encode().into_bytes();
         for at in 0..good.len() {
             assert!(Marker::decode(&good[..at]).is_err(), "{at} bytes");
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn other_formats_are_named() {
+    fn unreadable_formats_are_classified() {
         let decode = |format: &str| Marker::decode(format!("{FORMAT}{format}\n").as_bytes());
         assert_eq!(decode("5"), Err(Unreadable::Newer(5)));
         assert_eq!(decode("1"), Err(Unreadable::Older(1)));

@@ -1,16 +1,17 @@
-//! A note that sales of this folder are on their way to another ledger.
+//! A note that sales of this folder are moving to another ledger.
 //!
-//! It is there from before the other ledger shows the first of them until they are gone from this one.
-//! As long as it is, nobody sells from the folder, so that no sale is ever sold from both.
+//! It exists from before the other ledger shows the first of them until they are removed from this
+//! one. As long as it exists, nobody sells from the folder, so no sale is ever sold from both.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::checked_text::{checked, with_checksum};
+use super::data_dir::write_text;
 use super::disk;
-use super::folder::write_text;
 use super::open_error::OpenError;
+use crate::random;
 use crate::sale::SaleId;
 
 /// The name of the file.
@@ -21,10 +22,10 @@ const ID: &str = "id ";
 const TO: &str = "to ";
 const SALE: &str = "sale ";
 
-/// What the note says.
+/// The contents of the note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moving {
-    /// Tells this move from any other.
+    /// The id of this move.
     pub id: u64,
     /// The name of the other ledger, on one line.
     pub to: String,
@@ -33,9 +34,9 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// A note of its own, for these sales.
+    /// A new note for these sales.
     pub fn begin(to: String, sales: Vec<SaleId>) -> io::Result<Self> {
-        let id = getrandom::u64().map_err(io::Error::other)?;
+        let id = random::u64().map_err(io::Error::other)?;
         Ok(Self { id, to: to.replace(['\n', '\r'], " "), sales })
     }
 
@@ -64,7 +65,7 @@ impl Moving {
         write_text(folder, NOTE, &self.encode())
     }
 
-    /// Takes the note away, durably.
+    /// Removes the note, durably.
     pub(super) fn remove(folder: &Path) -> io::Result<()> {
         disk::remove(&folder.join(NOTE))?;
         disk::sync_folder(folder)
@@ -82,7 +83,7 @@ impl Moving {
     }
 }
 
-/// An error if sales of this folder are on their way.
+/// Returns an error if sales of this folder are moving.
 pub(super) fn check_settled(folder: &Path) -> Result<(), OpenError> {
     match Moving::read(folder)? {
         None => Ok(()),
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_read_as_it_was_written_or_not_at_all() {
+    fn a_note_round_trips_and_damage_is_rejected() {
         let sales = ["a", "b"].map(|id| SaleId::new(id).unwrap()).to_vec();
         let note = Moving { id: 7, to: "redis://host/0".into(), sales };
         let good = note.encode().into_bytes();

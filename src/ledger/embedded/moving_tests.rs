@@ -1,5 +1,5 @@
-//! Backup, restore, and sales that come and go, ended between any two system calls, or with one of
-//! them failing: what is there then, and that the same asked again does it.
+//! Backup, restore and moves of sales, crashed between any two system calls, or with one call
+//! failing: what is left, and that the same command succeeds when it is repeated.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,19 +9,20 @@ use std::thread;
 use rustix::io::Errno;
 
 use super::super::backup::{Backup, BackupError, back_up};
+use super::super::compaction::compact;
 use super::super::disk::faults::{Plan, plan};
-use super::super::fold::fold;
 use super::super::restore::{Opened, RestoreError, Restored};
 use super::super::store::Options;
 use super::*;
 use crate::ledger::{Batch, Group};
 use crate::sale::{
-    Command, Creation, Key, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Status,
+    Command, Creation, Key, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Status, Transfers,
     User,
 };
 
 fn open(path: &Path) -> Store {
-    Store::open(path, Options { fold_changes_min: u64::MAX }).unwrap_or_else(|e| panic!("{e}"))
+    Store::open(path, Options { compaction_changes_min: u64::MAX })
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn id(text: &str) -> SaleId {
@@ -54,15 +55,15 @@ fn ledger(path: &Path) {
         ask(&mut store, "t", vec![Command::Create(SaleSpec::with_total(100)), reserve(n)]);
         match n {
             10 => {
-                store.change_journal().unwrap().trim().unwrap();
-                store.folder.note().unwrap();
+                store.switch_journal().unwrap().trim().unwrap();
+                store.data_dir.note().unwrap();
                 let (generation, number) = (store.journal.generation(), store.next_number);
-                fold(path, generation, number, &StopFlag::default(), |_| ()).unwrap();
+                compact(path, generation, number, &StopFlag::default(), |_| ()).unwrap();
                 ask(&mut store, "gone", vec![Command::Remove]);
             }
             20 => {
-                store.change_journal().unwrap();
-                store.folder.note().unwrap();
+                store.switch_journal().unwrap();
+                store.data_dir.note().unwrap();
             }
             _ => {}
         }
@@ -96,8 +97,8 @@ fn restored(from: &Path, to: &Path) -> Result<Restored, RestoreError> {
     Opened::read(from, &mut |_, _| ()).and_then(|opened| opened.restore(to, 0))
 }
 
-/// Does something with a death before each of its calls, and with each of them failing. `check` is
-/// told of what is left.
+/// Runs `act` with a crash before each of its system calls, and with each call failing. `check`
+/// inspects what is left.
 fn with_every_fault(act: impl Fn(), check: impl Fn(&str)) {
     plan(Plan::Nothing);
     act();
@@ -120,7 +121,7 @@ fn with_every_fault(act: impl Fn(), check: impl Fn(&str)) {
 }
 
 #[test]
-fn a_backup_that_is_ended_anywhere_is_whole_or_not_there() {
+fn an_interrupted_backup_is_complete_or_absent() {
     let scratch = tempfile::tempdir().unwrap();
     let (data, to) = (scratch.path().join("data"), scratch.path().join("copy"));
     ledger(&data);
@@ -134,7 +135,7 @@ fn a_backup_that_is_ended_anywhere_is_whole_or_not_there() {
                 assert!(matches!(backed_up(&data, &to), Err(BackupError::Exists(_))), "{context}");
                 fs::remove_dir_all(&to).unwrap();
             }
-            // What a killed one has left is in nobody's way, but for one with its process id.
+            // The leftovers of a killed backup block only a backup with the same process id.
             let own = format!("copy.{}.part", std::process::id());
             _ = fs::remove_dir_all(scratch.path().join(own));
             backed_up(&data, &to).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -149,7 +150,7 @@ fn a_backup_that_is_ended_anywhere_is_whole_or_not_there() {
 }
 
 #[test]
-fn a_restore_that_is_ended_anywhere_is_done_by_asking_again() {
+fn an_interrupted_restore_succeeds_on_a_retry() {
     let scratch = tempfile::tempdir().unwrap();
     let [data, copy, to] = ["data", "copy", "to"].map(|name| scratch.path().join(name));
     ledger(&data);
@@ -159,8 +160,8 @@ fn a_restore_that_is_ended_anywhere_is_done_by_asking_again() {
     with_every_fault(
         || _ = restored(&copy, to_there),
         |context| {
-            // A server that starts too early makes no ledger of it.
-            let opened = Store::open(&to, Options { fold_changes_min: u64::MAX });
+            // A server that starts too early does not make a ledger of a half-restored folder.
+            let opened = Store::open(&to, Options { compaction_changes_min: u64::MAX });
             let is_there = to.join("stampede-ledger").exists();
             match opened {
                 Ok(store) => assert!(
@@ -185,7 +186,7 @@ fn a_restore_that_is_ended_anywhere_is_done_by_asking_again() {
 }
 
 #[test]
-fn a_restored_ledger_knows_what_it_lost() {
+fn a_restored_ledger_knows_which_versions_it_lost() {
     let scratch = tempfile::tempdir().unwrap();
     let [data, copy, to] = ["data", "copy", "to"].map(|name| scratch.path().join(name));
     ledger(&data);
@@ -220,7 +221,7 @@ fn a_restored_ledger_knows_what_it_lost() {
     assert!(store.state.gaps.contain(record + 1));
 }
 
-fn coming(sale: &str, version: u64) -> SaleCopy {
+fn incoming(sale: &str, version: u64) -> SaleCopy {
     let change = |n: u128, status| crate::sale::Change {
         sale: id(sale),
         reservation: crate::sale::Reservation {
@@ -239,7 +240,7 @@ fn coming(sale: &str, version: u64) -> SaleCopy {
     let reservations =
         vec![change(1, Status::Held), change(2, Status::Confirmed), change(3, Status::Expired)];
     let spec = SaleSpec { limit_per_user: 4, closes_at_ms: 700, ..SaleSpec::with_total(10) };
-    let (held, confirmed, moves) = (2, 2, Moves::default());
+    let (held, confirmed, moves) = (2, 2, Transfers::default());
     let by_type = Vec::new();
     let view = SaleView {
         spec,
@@ -247,18 +248,18 @@ fn coming(sale: &str, version: u64) -> SaleCopy {
         confirmed,
         by_type,
         now_ms: 800,
-        moves,
+        transfers: moves,
         creation: Creation::UNKNOWN,
     };
     SaleCopy { id: id(sale), view, reservations }
 }
 
 #[test]
-fn a_sale_that_comes_or_goes_is_here_or_not_whatever_ends_it() {
+fn an_interrupted_move_of_a_sale_happens_fully_or_not_at_all() {
     let scratch = tempfile::tempdir().unwrap();
     let (image, data) = (scratch.path().join("image"), scratch.path().join("data"));
     ledger(&image);
-    let sales = [coming("c", 1 << 60)];
+    let sales = [incoming("c", 1 << 60)];
     let copied = || {
         _ = fs::remove_dir_all(&data);
         fs::create_dir(&data).unwrap();
@@ -271,7 +272,7 @@ fn a_sale_that_comes_or_goes_is_here_or_not_whatever_ends_it() {
     copied();
     with_every_fault(
         || {
-            let opened = Store::open(&data, Options { fold_changes_min: u64::MAX });
+            let opened = Store::open(&data, Options { compaction_changes_min: u64::MAX });
             let Ok(mut store) = opened else { return };
             _ = store.take_in(900, &sales);
             _ = store.send_away(&[id("t")], "elsewhere");
@@ -308,10 +309,10 @@ fn a_sale_that_comes_or_goes_is_here_or_not_whatever_ends_it() {
 }
 
 #[test]
-fn a_ledger_that_sells_and_folds_is_backed_up_with_everything_that_was_answered() {
+fn a_backup_of_a_busy_ledger_has_every_answered_reservation() {
     let scratch = tempfile::tempdir().unwrap();
     let data = scratch.path().join("data");
-    let mut store = Store::open(&data, Options { fold_changes_min: 40 }).unwrap();
+    let mut store = Store::open(&data, Options { compaction_changes_min: 40 }).unwrap();
     ask(&mut store, "t", vec![Command::Create(SaleSpec::with_total(1 << 40))]);
     let (done, stop) = (std::sync::atomic::AtomicU64::new(0), StopFlag::default());
     thread::scope(|scope| {
@@ -370,7 +371,7 @@ fn damage_is_found_before_anything_is_written() {
         assert!(matches!(restored(&copy, &to), Err(RestoreError::NoBackup(..))), "{path:?}");
         fs::write(&path, good).unwrap();
     }
-    // What was damaged in the folder is no backup.
+    // A damaged folder cannot be backed up.
     let journals = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
     let journal =
         journals.filter(|path| path.to_string_lossy().contains("journal-")).min().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::marker::{FORMAT_VERSION, FORMAT_VERSION_MIN};
 
-/// Why the folder can't be used. Says what to do about it.
+/// Why the folder can't be used. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -38,7 +38,7 @@ pub enum OpenError {
         /// Its format.
         found: u32,
     },
-    /// There is no ledger and none was to be made.
+    /// There is no ledger, and none was to be created.
     #[error("there is no ledger in {0}: name the data folder of a server")]
     Missing(PathBuf),
     /// We may not read or write it.
@@ -50,7 +50,7 @@ pub enum OpenError {
     /// There is no room on its disk, or no quota.
     #[error("no space left for {0}: free some and start again")]
     Full(PathBuf),
-    /// A file that must be there is not. Nothing was changed.
+    /// A needed file is missing. Nothing was changed.
     #[error(
         "{file} is missing ({why}): put it back, or restore the whole folder from a backup; \
          starting without it could sell the same units twice"
@@ -58,10 +58,10 @@ pub enum OpenError {
     FileMissing {
         /// The file.
         file: PathBuf,
-        /// How it is known that it must be there.
+        /// Why it must exist.
         why: String,
     },
-    /// What is in the file is not what was written. Nothing was changed.
+    /// The file has other contents than were written. Nothing was changed.
     #[error(
         "{file} is damaged at byte {offset} ({what}): restore the folder from a backup; \
          starting without what is after that byte could sell the same units twice"
@@ -74,7 +74,7 @@ pub enum OpenError {
         /// What is wrong there.
         what: String,
     },
-    /// Sales are on their way to another ledger.
+    /// Sales are moving to another ledger.
     #[error(
         "sales of {folder} are being moved to {to}, and that did not come to its end: run \
          `stampede move` again with the same --from and --to, which finishes it, or with --abandon, \
@@ -83,7 +83,7 @@ pub enum OpenError {
     Moving {
         /// The folder.
         folder: PathBuf,
-        /// Where to.
+        /// The other ledger.
         to: String,
     },
     /// Anything else that the system reports.
@@ -111,7 +111,7 @@ impl OpenError {
         Self::Corrupt { file: file.to_owned(), offset, what: what.into() }
     }
 
-    /// A file that must be there and is not.
+    /// A needed file that is missing.
     pub(super) fn missing(file: PathBuf, why: impl Into<String>) -> Self {
         Self::FileMissing { file, why: why.into() }
     }

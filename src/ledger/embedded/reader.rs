@@ -1,13 +1,13 @@
-//! Reading bytes of a record from their front. It takes any bytes: it never panics and allocates no more
-//! than it was given. What they mean, it does not know.
+//! Reads the bytes of a record from the front. It accepts any bytes: it never panics and allocates
+//! no more than it was given. It does not interpret the values.
 
 use crate::limits::TIME_MS_MAX;
 
-/// Bytes that don't say what they should. Names what was being read.
+/// Bytes that can't be decoded. Names the value that was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub &'static str);
 
-/// A value, if it may be.
+/// The value, if it is legal.
 pub(super) fn check<T>(legal: bool, value: T, what: &'static str) -> Result<T, Malformed> {
     if legal { Ok(value) } else { Err(Malformed(what)) }
 }
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         self.u64("time").and_then(|now_ms| check(now_ms <= TIME_MS_MAX, now_ms, "time"))
     }
 
-    /// A text that may be longer than those are.
+    /// A text that may be longer than 255 bytes.
     pub(super) fn long_text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         let length = usize::from(self.take(what).map(u16::from_le_bytes)?);
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed(what))?;

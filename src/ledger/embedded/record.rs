@@ -1,9 +1,9 @@
-//! Files of numbered, checksummed records: what a journal and a snapshot are both made of.
+//! Files of numbered, checksummed records: the common form of journals and snapshots.
 //!
 //! A file is a header and then records, each `salt, number, length, checksum, payload`. The salt is
-//! drawn at random for every file and known to nobody outside, so that no user or key that a client
-//! sends can look like a record to one who searches damaged bytes for the next good one. Numbers
-//! follow each other without a gap.
+//! drawn at random per file and is secret, so no user or key that a client sends can look like a
+//! record to a search through damaged bytes for the next good one. Numbers follow each other
+//! without a gap.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -16,28 +16,31 @@ use memchr::memmem;
 
 use super::marker::{FORMAT_VERSION, FORMAT_VERSION_MIN};
 use super::open_error::OpenError;
+use crate::random;
 
 /// Bytes before a record's payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 8 + 8 + 4 + 4;
-/// Largest payload of a record. Longer ones are neither written nor believed.
+/// The maximum payload of a record. Longer ones are neither written nor accepted.
 pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Bytes before a file's first record.
 pub(super) const FILE_HEADER_BYTES: usize = 16 + 4 + 4 + 8 + 8 + 8 + 4;
 
+/// Highest number that a file's header may have: half of the range, so that additions stay within it.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 const MAGIC: &[u8; 16] = b"stampede records";
 const READ_BYTES: usize = 1 << 20;
 
-/// Tells whoever reads or writes many records to give up.
+/// Tells a long read or write to stop.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// To give up from now on.
+    /// Stops it.
     pub(super) fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// An error once it is raised.
+    /// Returns an error once it is raised.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.0.load(Ordering::Relaxed) {
             true => Err(io::Error::new(ErrorKind::Interrupted, "given up: the ledger stops")),
@@ -46,7 +49,7 @@ impl StopFlag {
     }
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Kind {
@@ -54,20 +57,21 @@ pub(super) enum Kind {
     Snapshot = 2,
 }
 
-/// The start of a file.
+/// The header of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileHeader {
     pub kind: Kind,
+    /// Counts from 1.
     pub generation: u64,
-    /// Journal: the number of its first record. Snapshot: of the first record after it.
+    /// Journal: the number of its first record, from 1. Snapshot: of the first record after it.
     pub first_number: u64,
     pub salt: u64,
 }
 
 impl FileHeader {
-    /// A header with a salt of its own.
+    /// A header with a new random salt.
     pub(super) fn new(kind: Kind, generation: u64, first_number: u64) -> io::Result<Self> {
-        let salt = getrandom::u64().map_err(io::Error::other)?;
+        let salt = random::u64().map_err(io::Error::other)?;
         Ok(Self { kind, generation, first_number, salt })
     }
 
@@ -92,11 +96,12 @@ impl FileHeader {
             && u32_at(body, 16) == kind as u32
             && (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&u32_at(body, 20));
         let [generation, first_number, salt] = [24, 32, 40].map(|at| u64_at(body, at));
-        whole.then_some(Self { kind, generation, first_number, salt })
+        let counted = [generation, first_number].iter().all(|n| (1..=NUMBER_MAX).contains(n));
+        (whole && counted).then_some(Self { kind, generation, first_number, salt })
     }
 }
 
-/// Fills in the header of a record: `bytes` is room for it ([`RECORD_HEADER_BYTES`]) and then the
+/// Fills in the header of a record: `bytes` is space for it ([`RECORD_HEADER_BYTES`]) and then the
 /// payload.
 pub(super) fn seal(bytes: &mut [u8], salt: u64, number: u64) {
     let length = bytes.len() - RECORD_HEADER_BYTES;
@@ -117,9 +122,9 @@ pub(super) struct Records {
     offset: u64,
     /// Where the last record that was read begins.
     record_at: u64,
-    /// It, after room for its header.
+    /// Its bytes, after space for its header.
     record: Vec<u8>,
-    /// One that may be none.
+    /// Bytes that may not be a record.
     candidate: Vec<u8>,
     stop: StopFlag,
 }
@@ -169,8 +174,8 @@ impl Records {
         self.file_bytes
     }
 
-    /// The payload of the record with this number, which must be the next. `None`: what is next is
-    /// not that record.
+    /// The payload of the record with this number, which must be the next. `None`: the next bytes
+    /// are not that record.
     pub(super) fn next(&mut self, number: u64) -> Result<Option<&[u8]>, OpenError> {
         let fail = |error| OpenError::from_io(&self.path, error);
         self.stop.check().map_err(fail)?;
@@ -194,7 +199,7 @@ impl Records {
         Ok(Some(&self.record[RECORD_HEADER_BYTES..]))
     }
 
-    /// Forgets what was read ahead of [`offset`](Self::offset): somebody may have written more.
+    /// Drops what was read ahead of [`offset`](Self::offset): more may have been written.
     pub(super) fn look_again(&mut self) -> Result<(), OpenError> {
         let fail = |error| OpenError::from_io(&self.path, error);
         self.input.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
@@ -202,7 +207,7 @@ impl Records {
         Ok(())
     }
 
-    /// Begins anew with the first record.
+    /// Starts again at the first record.
     pub(super) fn rewind(&mut self) -> Result<(), OpenError> {
         self.offset = FILE_HEADER_BYTES as u64;
         self.look_again()
@@ -213,14 +218,14 @@ impl Records {
         &self.record[RECORD_HEADER_BYTES..]
     }
 
-    /// Where the last record that was read begins, and it, after room for its header. `None`: none
-    /// was.
+    /// The start of the last record that was read, and its bytes, after space for its header.
+    /// `None`: none was read.
     pub(super) fn into_last(self) -> Option<(u64, Vec<u8>)> {
         (self.record_at > 0).then_some((self.record_at, self.record))
     }
 
-    /// Bytes after [`offset`](Self::offset) that are not unused room: up to the last one that is not
-    /// zero.
+    /// Bytes after [`offset`](Self::offset) that are not unused space: up to the last one that is
+    /// not zero.
     pub(super) fn rest_bytes(&self) -> Result<u64, OpenError> {
         let fail = |error| OpenError::from_io(&self.path, error);
         let mut window = vec![0; READ_BYTES];
@@ -237,13 +242,13 @@ impl Records {
         }
     }
 
-    /// The error for what is wrong with the last record that was read, or where the next should be.
+    /// The error for a fault of the last record that was read, or at the place of the next.
     pub(super) fn corrupt(&self, what: impl Into<String>) -> OpenError {
         OpenError::corrupt(&self.path, self.offset, what)
     }
 
-    /// Looks for a good record numbered `number` or later anywhere after [`offset`](Self::offset),
-    /// to tell damage from an end. Gives the place of the first.
+    /// Searches for a good record numbered `number` or later anywhere after
+    /// [`offset`](Self::offset), to distinguish damage from an end. Returns the place of the first.
     pub(super) fn find_later(&mut self, number: u64) -> Result<Option<u64>, OpenError> {
         self.search(number).map_err(|error| OpenError::from_io(&self.path, error))
     }
@@ -264,7 +269,7 @@ impl Records {
             if read < window.len() {
                 break;
             }
-            // A salt may lie across two windows.
+            // A salt may span two windows.
             start += (read - (salt.len() - 1)) as u64;
         }
         Ok(None)
@@ -284,7 +289,7 @@ impl Records {
         Ok(read == length && checksum(&header[..20], &self.candidate) == u32_at(&header, 20))
     }
 
-    /// The payload's length, if the header can be that of a record in this file.
+    /// The length of the payload, if the header can belong to a record of this file.
     fn payload_bytes(
         &self,
         header: &[u8; RECORD_HEADER_BYTES],
@@ -307,7 +312,7 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Fills the buffer; false if the file ends before.
+/// Fills the buffer; returns `false` if the file ends before.
 fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match input.read_exact(bytes) {
         Ok(()) => Ok(true),
@@ -316,7 +321,7 @@ fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Fills the buffer from a place in the file, as far as the file goes.
+/// Fills the buffer from a position of the file, up to the end of the file.
 fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {

@@ -1,24 +1,24 @@
-//! From files to state: the newest snapshot, then the journals after it.
+//! Recovers the state from the files: the newest snapshot, then the journals after it.
 //!
-//! A crash can leave two things unfinished. One is the last record of the last journal, since a
-//! record is begun only when the one before it is durable: it was never answered and is dropped. The
-//! other is a change of journal: a new one that is empty, while the one before it is not closed and
-//! may have grown since; then that one is the last. Everything else that is wrong is damage, and is
+//! A crash can leave two things unfinished. One is the last record of the last journal: a record is
+//! begun only when the one before it is durable, so it was never answered and is dropped. The other
+//! is a switch of journals: a new one that is empty, while the one before it is not closed and may
+//! have grown since; then that one is the last. Everything else that is wrong is damage, and is
 //! reported, not repaired: a good record after a bad one proves that the bad one had been durable,
-//! and a closed journal that the next one was.
+//! and a closed journal proves that its successor was.
 
 use std::path::Path;
 
-use super::folder::{Contents, journal_path, snapshot_path};
+use super::data_dir::{Contents, journal_path, snapshot_path};
 use super::journal::{Found, next_generation};
 use super::open_error::OpenError;
 use super::record::{Kind, Records, StopFlag};
-use super::state::State;
+use super::state::LedgerState;
 use super::{disk, snapshot};
 
-/// What the files hold.
+/// The contents of the files.
 pub(super) struct Recovered {
-    pub state: State,
+    pub state: LedgerState,
     /// The number of the next record.
     pub next_number: u64,
     /// Reservations in the snapshot.
@@ -38,7 +38,7 @@ pub(super) fn recover(
     stop: &StopFlag,
 ) -> Result<Recovered, OpenError> {
     let mut recovered = Recovered {
-        state: State::default(),
+        state: LedgerState::default(),
         next_number: 1,
         snapshot_rows: 0,
         journal_changes: 0,
@@ -65,7 +65,7 @@ pub(super) fn recover(
         let is_last = Some(&generation) == journals.last();
         if is_last && recovered.is_unbegun(folder, generation, stop)? {
             let file = journal_path(folder, generation);
-            tracing::info!(file = %file.display(), "a change of journal was not finished");
+            tracing::info!(file = %file.display(), "unfinished switch of journals found");
             break;
         }
         recovered.replay_journal(folder, generation, stop)?;
@@ -79,19 +79,19 @@ pub(super) fn recover(
     Ok(recovered)
 }
 
-/// The error for a journal that is not the one expected.
+/// The error for a journal that is not the expected one.
 fn gap(folder: &Path, base: Option<u64>, expected: u64, found: u64) -> OpenError {
     let found_path = journal_path(folder, found);
     let why = format!("{} goes on after it", found_path.display());
     match base {
-        // All that is before it, in a snapshot.
+        // Everything before it was in a snapshot.
         None if expected == 1 => OpenError::missing(snapshot_path(folder, found), why),
         _ => OpenError::missing(journal_path(folder, expected), why),
     }
 }
 
 impl Recovered {
-    /// Whether this journal was made when the one before it was the last, and then never begun.
+    /// Whether this journal was created while the one before it was the last, and never begun.
     fn is_unbegun(
         &self,
         folder: &Path,
@@ -153,7 +153,8 @@ impl Recovered {
     }
 }
 
-/// Files that what was recovered doesn't need: those a fold was about to remove.
+/// Removes files that were not needed for the recovery: those that a compaction was about to
+/// remove.
 pub(super) fn remove_old(folder: &Path, contents: &Contents) -> std::io::Result<()> {
     let Some(&base) = contents.snapshots.last() else { return Ok(()) };
     for &generation in contents.journals.iter().filter(|&&generation| generation < base) {

@@ -1,14 +1,13 @@
-//! A backup becomes a ledger again, in a folder that has none.
+//! Turns a backup into a ledger again, in a folder without one.
 //!
-//! The folder gets its marker last, and with it everything: until then it is no ledger, and what is in
-//! it is taken away by the next attempt. All of the backup is read and checked before the first byte
-//! is written.
+//! The marker is written last: until then the folder is no ledger, and the next attempt removes its
+//! contents. The whole backup is read and checked before the first byte is written.
 //!
-//! The ledger goes on under its own id, as the one that it was, but it has lost what came after the
-//! backup, which the orders may know. So its records go on behind any version that anybody can have
-//! given since (see [`Gaps`]): a row is written over by what comes now, never the other way round. And
-//! it begins a run of its own right after the backup's last record, so that a database that knows of
-//! more is told apart, as for any folder that was put back (`runs`).
+//! The ledger keeps its id, but it has lost what came after the backup, which the orders may have.
+//! So its records continue above any version that can have been assigned since (see [`Gaps`]):
+//! later changes overwrite a row, never the other way round. It also begins a run of its own right
+//! after the backup's last record, so that a database that is ahead is detected, as for any folder
+//! that was restored to an earlier state (`runs`).
 //!
 //! [`Gaps`]: crate::ledger::gaps::Gaps
 
@@ -16,10 +15,10 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::disk;
-use super::folder::{
+use super::data_dir::{
     Contents, LOCK, UNFINISHED, has_ledger, kind_of, lock, make, source_name, write_marker,
 };
+use super::disk;
 use super::journal::Journal;
 use super::manifest::{FileEntry, MANIFEST, Manifest};
 use super::marker::Marker;
@@ -30,28 +29,29 @@ use super::snapshot;
 use crate::clock::wall_ms;
 use crate::ledger::redis::EntryId;
 use crate::limits::{FIRST_VERSION_MAX, GAP_VERSIONS_MIN};
+use crate::random;
 use crate::sale::SaleId;
 
-/// What is in a folder as long as a restore into it has not come to its end. A start would remove it
-/// with everything else of this ending.
+/// In a folder until a restore into it is complete. A start would remove it like every file with
+/// this suffix.
 const NOTE: &str = "stampede-restore.tmp";
-/// The generation of what is written.
+/// The generation of the written files.
 const GENERATION: u64 = 2;
 const READ_BYTES: usize = 1 << 20;
 
-/// Why there is no ledger of a backup. Whatever was written of it is no ledger.
+/// Why a backup was not restored. The written files are no ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// This is no backup, or not all of one.
+    /// It is no backup, or not a complete one.
     #[error("{0} is no whole backup: {1}")]
     NoBackup(PathBuf, String),
-    /// What is in it is not what was written.
+    /// Its files have other contents than were written.
     #[error(
         "the backup can't be used: {0}. Nothing was written: take another copy of it, or an earlier \
          backup"
     )]
     Damaged(#[source] OpenError),
-    /// There is a ledger, or something else, where it should go.
+    /// There is a ledger, or something else, at the destination.
     #[error("{0} {1}: name a folder that is missing or empty, so that nothing is written over")]
     Occupied(PathBuf, String),
     /// The folder can't be written.
@@ -68,7 +68,7 @@ pub struct Opened {
     recovered: Recovered,
 }
 
-/// What was restored.
+/// A restored ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
     /// The ledger's id.
@@ -79,12 +79,12 @@ pub struct Restored {
     pub reservations: u64,
     /// The last record of the backup.
     pub record: u64,
-    /// The number of the next one.
+    /// The number of the next record.
     pub next: u64,
 }
 
 impl Opened {
-    /// Reads a backup, whole, and checks it. `progress` is told of bytes.
+    /// Reads a complete backup and checks it. `progress` gets the number of bytes.
     pub fn read(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, RestoreError> {
         let no_backup = |why: String| RestoreError::NoBackup(path.to_owned(), why);
         let file = path.join(MANIFEST);
@@ -131,7 +131,7 @@ impl Opened {
         sales
     }
 
-    /// The name under which a database keeps how far it has the ledger's changes.
+    /// The name under which a database keeps its position in the ledger's changes.
     pub fn orders_source(&self) -> String {
         source_name(self.manifest.id)
     }
@@ -141,13 +141,13 @@ impl Opened {
         self.manifest.taken_ms
     }
 
-    /// Makes it the ledger of a folder that is missing or empty. Its records go on above `version`, and
-    /// above any that a ledger can have given until now.
+    /// Restores it into a folder that is missing or empty. Its records continue above `version`,
+    /// and above any version that a ledger can have assigned so far.
     pub fn restore(self, folder: &Path, version: u64) -> Result<Restored, RestoreError> {
         let Self { manifest, recovered } = self;
         let next = next_number(manifest.record, version)?;
         let fail = |error| OpenError::from_io(folder, error);
-        // Looked at first, so that nothing is left beside what is somebody's.
+        // Checked first, so that nothing is left beside somebody's files.
         check_empty(folder)?;
         make(folder).map_err(fail)?;
         let _lock = lock(folder)?;
@@ -167,21 +167,21 @@ impl Opened {
         snapshot::write(folder, GENERATION, next, &state, &stop, || ()).map_err(fail)?;
         Journal::create(folder, GENERATION, next).map_err(fail)?;
         let mut runs = manifest.runs;
-        runs.begin(manifest.record + 1, getrandom::u32().map_err(io::Error::other).map_err(fail)?);
+        runs.begin(manifest.record + 1, random::u32().map_err(io::Error::other).map_err(fail)?);
         let (id, record) = (manifest.id, manifest.record);
         let marker = Marker { id, journal: GENERATION, record: next - 1, runs };
         write_marker(folder, &marker).map_err(fail)?;
-        // It is a ledger by now, and whoever opens it takes the note away, too.
+        // It is a ledger by now, and opening it removes the note too.
         let _ = disk::remove(&note);
         disk::sync_folder(folder).map_err(fail)?;
         Ok(Restored { ledger_id: id, sales, reservations, record, next })
     }
 }
 
-/// The number of the first record after a restore: above what the orders have, and above every
-/// version that any ledger can have given by now, as far as this machine's clock goes. Those of Redis
-/// begin with the milliseconds since 1970; an embedded ledger's count records, of which none has had
-/// as many.
+/// The number of the first record after a restore: above the versions of the orders, and above
+/// every version that any ledger can have assigned so far, as far as this machine's clock is right.
+/// Those of Redis begin with the milliseconds since 1970; an embedded ledger counts its records, of
+/// which none has had as many.
 fn next_number(record: u64, version: u64) -> Result<u64, RestoreError> {
     let by_clock = EntryId::last_version_of_ms(wall_ms());
     let least = record.checked_add(GAP_VERSIONS_MIN).filter(|least| *least <= FIRST_VERSION_MAX);
@@ -190,7 +190,7 @@ fn next_number(record: u64, version: u64) -> Result<u64, RestoreError> {
     if next <= FIRST_VERSION_MAX { Ok(next) } else { Err(RestoreError::Versions(version)) }
 }
 
-/// Whether a file is as it was written.
+/// Checks that a file is as it was written.
 fn check(folder: &Path, entry: &FileEntry, each: &mut dyn FnMut(u64)) -> Result<(), RestoreError> {
     let path = folder.join(&entry.name);
     let damaged = |error| RestoreError::Damaged(OpenError::from_io(&path, error));
@@ -224,7 +224,7 @@ fn check(folder: &Path, entry: &FileEntry, each: &mut dyn FnMut(u64)) -> Result<
     Ok(())
 }
 
-/// An error unless a folder is missing, empty, or has what a restore that was ended has left.
+/// Returns an error unless a folder is missing, empty, or has only files of an unfinished restore.
 fn check_empty(folder: &Path) -> Result<(), RestoreError> {
     let occupied = |why: String| Err(RestoreError::Occupied(folder.to_owned(), why));
     if has_ledger(folder).unwrap_or(false) {
@@ -248,16 +248,16 @@ fn check_empty(folder: &Path) -> Result<(), RestoreError> {
     }
 }
 
-/// Whether a restore can have written it.
+/// Whether a restore can have written a file of this name.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     kind_of(name).is_some() || name.to_string_lossy().ends_with(UNFINISHED)
 }
 
-/// Removes what a restore that was ended has left.
+/// Removes the files of an unfinished restore.
 fn clear(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // Whose it is, the note says: it goes last.
+        // The note says whose files these are, so it goes last.
         if is_ours(&entry.file_name()) && entry.file_name() != NOTE {
             disk::remove(&entry.path())?;
         }

@@ -1,17 +1,17 @@
-//! Changing a store by more than its commands: sales that come from elsewhere with all their
-//! reservations, and sales that leave. Only while nobody sells from it.
+//! Changes a store otherwise than by commands: adds sales from elsewhere with all their
+//! reservations, and removes sales that move away. Only while nobody sells from it.
 //!
-//! What is changed is a snapshot of its own, and appears in one step when that gets its name: a crash
-//! before leaves everything as it was, and one after finds all of it.
+//! The change is a new snapshot, and takes effect in one step when that is renamed: a crash before
+//! leaves everything as it was, and a crash after it leaves the whole change.
 
 use std::io;
 
+use super::data_dir::contents;
 use super::disk;
-use super::folder::contents;
 use super::record::StopFlag;
 use super::recover;
 use super::snapshot;
-use super::state::State;
+use super::state::LedgerState;
 use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::copy::SaleCopy;
@@ -19,10 +19,11 @@ use crate::limits::{FIRST_VERSION_MAX, TIME_MS_MAX};
 use crate::sale::{Machine, Row, SaleId};
 
 impl Store {
-    /// Takes sales in that are not there, with all their reservations. What is told of them from now
-    /// on has versions above those that they had.
+    /// Adds sales that do not exist, with all their reservations. Later changes of them have
+    /// versions above those that they had.
     ///
-    /// `Refused`: nothing happened. `Lost`: it may have, and nothing more can be committed.
+    /// `Refused`: nothing happened. `Lost`: it may have happened, and nothing more can be
+    /// committed.
     pub(super) fn take_in(&mut self, now_ms: u64, sales: &[SaleCopy]) -> Result<(), LedgerError> {
         self.check()?;
         if let Some(sale) = sales.iter().find(|sale| self.state.sales.number(&sale.id).is_some()) {
@@ -30,7 +31,7 @@ impl Store {
         }
         let highest = sales.iter().map(SaleCopy::version).max().unwrap_or(0);
         self.pass(now_ms, highest)?;
-        // Every reservation is told under the number of a record that there is.
+        // Every reservation has the number of an existing record.
         self.journal_room(0)?;
         self.begin(now_ms);
         let version = self.next_number;
@@ -44,7 +45,7 @@ impl Store {
         })
     }
 
-    /// Forgets sales, with all their reservations, and notes where they are. Errors as for
+    /// Removes sales, with all their reservations, and notes their new ledger. Errors as for
     /// [`take_in`](Self::take_in).
     pub(super) fn send_away(&mut self, sales: &[SaleId], to: &str) -> Result<(), LedgerError> {
         self.check()?;
@@ -58,7 +59,7 @@ impl Store {
         })
     }
 
-    /// Has the next record be numbered above a version, if it is not.
+    /// Makes the next record's number greater than a version, if it is not.
     fn pass(&mut self, now_ms: u64, version: u64) -> Result<(), LedgerError> {
         let refuse = || LedgerError::Refused(format!("no version is left above {version}"));
         if version < self.next_number {
@@ -76,17 +77,17 @@ impl Store {
         Ok(())
     }
 
-    /// Changes the state and makes that durable, as a snapshot before a new journal.
-    fn rewrite(&mut self, change: impl FnOnce(&mut State)) -> Result<(), LedgerError> {
-        let changed = self.change_journal().and_then(|closed| closed.trim());
-        changed.and_then(|()| self.folder.note()).map_err(refused)?;
+    /// Changes the state and makes the change durable, as a snapshot before a new journal.
+    fn rewrite(&mut self, change: impl FnOnce(&mut LedgerState)) -> Result<(), LedgerError> {
+        let changed = self.switch_journal().and_then(|closed| closed.trim());
+        changed.and_then(|()| self.data_dir.note()).map_err(refused)?;
         change(&mut self.state);
-        let path = self.folder.path().to_owned();
+        let path = self.data_dir.path().to_owned();
         let (generation, number) = (self.journal.generation(), self.next_number);
         let stop = StopFlag::default();
         let written = snapshot::write(&path, generation, number, &self.state, &stop, || ());
         if let Err(error) = written {
-            // The state is ahead of the disk, or not: only a restart can tell.
+            // The state may be ahead of the disk: only a restart can tell.
             let reason = format!("writing the snapshot failed: {error}");
             self.fail(reason.clone());
             return Err(LedgerError::Lost(reason));
@@ -95,7 +96,7 @@ impl Store {
         let removed = contents(&path).and_then(|files| recover::remove_old(&path, &files));
         if let Err(error) = removed.and_then(|()| disk::sync_folder(&path)) {
             // The next start removes them.
-            tracing::warn!(%error, "files that a snapshot replaces can't be removed now");
+            tracing::warn!(%error, "files replaced by a snapshot not removed");
         }
         Ok(())
     }
@@ -105,8 +106,8 @@ fn refused(error: io::Error) -> LedgerError {
     LedgerError::Refused(error.to_string())
 }
 
-/// The machine of a sale that comes from elsewhere. Its rows stand in the order in which they were
-/// granted, which is that of their deadlines.
+/// The machine of a sale from elsewhere. Its rows are in the order in which they were granted,
+/// which is that of their deadlines.
 fn machine(sale: &SaleCopy, version: u64) -> Machine {
     let mut machine = Machine::restore(sale.view.spec.clone(), sale.view.now_ms.min(TIME_MS_MAX));
     machine.reserve_rows(sale.reservations.len());

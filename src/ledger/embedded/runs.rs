@@ -1,11 +1,12 @@
 //! The runs of a ledger: each opening of its folder begins one.
 //!
 //! Records are only numbered, so two histories that part after record 20 both have a record 52. The
-//! run in which a record was made tells them apart: a folder that was put back to record 20 begins a
-//! run that the other history doesn't have, and the run that made record 52 ends, in the folder,
-//! before it. The orders' database keeps the run beside its position; [`Runs::check`] compares.
+//! run in which a record was made distinguishes them: a folder that was restored to record 20
+//! begins a run that the other history doesn't have, and the run that made record 52 ends, in the
+//! folder, before it. The orders' database keeps the run beside its position; [`Runs::check`]
+//! compares.
 
-/// Runs that are kept. Of earlier ones only their last record is known.
+/// The number of runs that are kept. Of earlier ones only the last record is known.
 const RUNS_MAX: usize = 256;
 /// The highest number of a run: its id fits into the 63 bits of a database's number.
 const NUMBER_MAX: u32 = i32::MAX as u32;
@@ -15,7 +16,7 @@ const NUMBER_MAX: u32 = i32::MAX as u32;
 pub(super) struct Run {
     /// Counts the runs.
     pub number: u32,
-    /// Drawn at random: tells runs of the same number apart.
+    /// Drawn at random: distinguishes runs of the same number.
     pub salt: u32,
     /// Its first record.
     pub first: u64,
@@ -33,7 +34,7 @@ impl Run {
 pub(super) struct Runs(Vec<Run>);
 
 impl Runs {
-    /// Adds one. `false`: it can't follow those that are there.
+    /// Adds a run. Returns `false` if it can't follow the others.
     pub(super) fn push(&mut self, run: Run) -> bool {
         let follows = |last: &Run| run.number > last.number && run.first >= last.first;
         if run.number > NUMBER_MAX || !self.0.last().is_none_or(follows) {
@@ -62,9 +63,9 @@ impl Runs {
         self.0.last().copied()
     }
 
-    /// Whether a database that has the changes up to `position`, written last in the run with this
-    /// id, has nothing that this history lacks. `version` is its last record. A build that knew
-    /// no runs wrote before the first of ours.
+    /// Checks that a database with the changes up to `position`, last written in the run with this
+    /// id, has nothing that this history lacks. `version` is the last record. A build without runs
+    /// wrote before the first run.
     pub(super) fn check(
         &self,
         version: u64,
@@ -87,16 +88,16 @@ impl Runs {
     }
 }
 
-/// What a database proves that the ledger never did, or no longer knows.
+/// What a database has and the ledger never did, or no longer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Diverged {
-    /// It was written from a run that is not in this folder.
+    /// The run that wrote it is not in this folder.
     #[error(
         "it was written up to record {position} by a run of this ledger that the folder, now at \
          record {version}, knows nothing of"
     )]
     Run {
-        /// Up to where the database has everything.
+        /// The database has everything up to this version.
         position: u64,
         /// The ledger's last record.
         version: u64,
@@ -107,9 +108,9 @@ pub enum Diverged {
          record {version}, has those up to {last}"
     )]
     Beyond {
-        /// Up to where the database has everything.
+        /// The database has everything up to this version.
         position: u64,
-        /// The last record that both have.
+        /// The last common record.
         last: u64,
         /// The ledger's last record.
         version: u64,
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_behind_or_up_to_date_agrees() {
+    fn a_database_that_is_behind_or_up_to_date_is_accepted() {
         let runs = runs(&[1, 10, 10, 30]);
         for (run, position) in [(0, 0), (0, 9), (1, 9), (2, 5), (2, 29), (3, 29), (3, 50)] {
             assert_eq!(runs.check(50, position, id(&runs, run)), Ok(()), "{run} {position}");
@@ -142,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_put_back_is_noticed_however_far_it_has_come_since() {
-        // Put back to record 20 in the second run, and started again.
+    fn a_rolled_back_folder_is_noticed_at_any_later_version() {
+        // Rolled back to record 20 in the second run, and started again.
         let mut lost = runs(&[1, 10]);
         let mut restored = lost.clone();
         restored.begin(21, 99);
@@ -161,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_a_build_without_runs_has_nothing_after_the_first() {
+    fn a_database_without_runs_ends_before_the_first_run() {
         let runs = runs(&[31, 40]);
         assert_eq!(runs.check(90, 30, None), Ok(()));
         assert!(runs.check(90, 31, None).is_err());
     }
 
     #[test]
-    fn the_list_is_bounded_and_forgotten_runs_end_before_it() {
+    fn the_run_list_is_bounded_and_forgotten_runs_end_before_it() {
         let firsts: Vec<u64> = (0..RUNS_MAX as u64 + 10).map(|n| 1 + n * 10).collect();
         let all = runs(&firsts);
         assert_eq!(all.0.len(), RUNS_MAX);
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_follow_each_other() {
+    fn a_run_that_does_not_follow_the_last_is_rejected() {
         let mut runs = runs(&[5]);
         assert!(!runs.push(Run { number: 1, salt: 0, first: 6 }));
         assert!(!runs.push(Run { number: 2, salt: 0, first: 4 }));

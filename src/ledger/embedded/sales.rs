@@ -1,8 +1,8 @@
-//! The machines of all sales, by id and by number, and when each is to be looked at for expiry.
+//! The machines of all sales, by id and by number, and the time at which expiry visits each.
 //!
-//! A sale has a number for as long as the state lives, never used again: it stands for the sale
-//! where an id would be too large, and orders a walk over all sales that goes on in small steps while
-//! others come and go.
+//! A sale has a number for as long as the state lives, never used again. The number stands for the
+//! sale where an id would be too large. It also orders a walk over all sales that continues in
+//! small steps while others are added and removed.
 
 use std::collections::BTreeSet;
 
@@ -16,24 +16,24 @@ pub(super) struct Sales {
     numbers: HashMap<SaleId, u32>,
     /// By number. `None`: it was removed.
     all: Vec<Option<Box<Sale>>>,
-    /// What holds something, under a time at which nothing of it is due yet.
+    /// Sales that hold something, under a time before which nothing of them is due.
     due: BTreeSet<(u64, u32)>,
 }
 
 struct Sale {
     id: SaleId,
     machine: Machine,
-    /// Where it stands in `due`.
+    /// Its key in `due`.
     due_ms: Option<u64>,
 }
 
 impl Sales {
-    /// How many there are.
+    /// The number of sales.
     pub(super) fn count(&self) -> usize {
         self.numbers.len()
     }
 
-    /// The number after the last one that was given.
+    /// The number after the last assigned one.
     pub(super) fn end(&self) -> u32 {
         self.all.len() as u32
     }
@@ -54,12 +54,12 @@ impl Sales {
         Some((&sale.id, &sale.machine))
     }
 
-    /// A sale by its number, to change it. [`reschedule`](Self::reschedule) it after that.
+    /// A sale by its number, to change it. Call [`reschedule`](Self::reschedule) after that.
     pub(super) fn machine_mut(&mut self, number: u32) -> Option<&mut Machine> {
         Some(&mut self.all.get_mut(number as usize)?.as_mut()?.machine)
     }
 
-    /// Adds a sale that is not there. Gives its number.
+    /// Adds a sale that does not exist. Returns its number.
     pub(super) fn insert(&mut self, id: SaleId, machine: Machine) -> u32 {
         let number = u32::try_from(self.all.len()).expect("fewer than 2^32 sales in one run");
         let before = self.numbers.insert(id.clone(), number);
@@ -69,7 +69,7 @@ impl Sales {
         number
     }
 
-    /// Takes a sale out.
+    /// Removes a sale.
     pub(super) fn remove(&mut self, number: u32) -> Option<(SaleId, Machine)> {
         let sale = self.all.get_mut(number as usize)?.take()?;
         self.numbers.remove(&sale.id);
@@ -79,9 +79,9 @@ impl Sales {
         Some((sale.id, sale.machine))
     }
 
-    /// Makes sure that a sale is looked at when its next reservation is due. One that is looked at
-    /// too early costs little, so a time that has become too early stays. One that has become too
-    /// late, since what is granted now is held for less, does not.
+    /// Ensures that a sale is visited when its next reservation is due. An early visit costs
+    /// little, so a time that has become too early stays. A time that has become too late, since
+    /// new reservations are held for less, is changed.
     pub(super) fn reschedule(&mut self, number: u32) {
         let Some(sale) = self.all.get_mut(number as usize).and_then(Option::as_mut) else { return };
         let next_ms = match sale.due_ms {
@@ -96,12 +96,12 @@ impl Sales {
         }
     }
 
-    /// How many sales may have something due, `max` at the most.
+    /// The number of sales that may have something due, at most `max`.
     pub(super) fn due_count(&self, now_ms: u64, max: usize) -> usize {
         self.due.range(..=(now_ms, u32::MAX)).take(max).count()
     }
 
-    /// Takes the sale with the earliest deadline from the schedule, if that is past.
+    /// Takes the sale with the earliest deadline from the schedule, if the deadline has passed.
     pub(super) fn take_due(&mut self, now_ms: u64) -> Option<u32> {
         let &(due_ms, number) = self.due.first()?;
         if due_ms > now_ms {

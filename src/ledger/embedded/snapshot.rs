@@ -1,44 +1,45 @@
 //! A snapshot: the state before a journal generation, in a file.
 //!
-//! Record 0 says how many sales there are, which numbers no record has and which sales were moved to
-//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition, the
-//! number of its reservations and its rules, if it has any, then records of reservations; a last record says that it is whole. A
-//! snapshot gets its name only when it is complete and durable, so anything wrong in one is damage.
+//! Record 0 has the number of sales, the numbers without a record and the sales that were moved to
+//! another ledger (both missing in those of 0.1.0). Each sale is a record with its definition, the
+//! number of its reservations and its rules, if it has any, then records of reservations. A last
+//! record says that the snapshot is complete. A snapshot gets its name only when it is complete and
+//! durable, so any fault in one is damage.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use super::codec::{ROW_BYTES_MIN, put_row, put_sale, put_time};
+use super::data_dir::{snapshot_path, unfinished_path};
 use super::definition::{put_rules, put_spec};
 use super::departed::Departed;
 use super::disk::{self, Unfinished};
-use super::folder::{snapshot_path, unfinished_path};
 use super::open_error::OpenError;
 use super::reader::{Malformed, Reader};
 use super::record::{
     FILE_HEADER_BYTES, FileHeader, Kind, RECORD_HEADER_BYTES, Records, StopFlag, seal,
 };
-use super::state::State;
+use super::state::LedgerState;
 use crate::sale::{Machine, SaleId};
 
-/// About how large a record of reservations is.
+/// The approximate size of a record of reservations.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Written without being made durable. Small, so that the ledger thread's fdatasync never waits
-/// behind a long queue of ours.
+/// The maximum of unsynced bytes. Small, so that the ledger thread's fdatasync never waits for a
+/// long queue of ours.
 const DIRTY_BYTES_MAX: usize = 1 << 20;
 /// The last record.
 pub(super) const WHOLE: &[u8] = b"whole";
 const TOO_FEW: Malformed = Malformed("too few reservations");
 
-/// Writes the state before a journal generation whose first record is `first_number`.
-/// `before_rename` is called when it is durable and has not got its name. After an error there is no
-/// file, or a whole one.
+/// Writes the state before a journal generation whose first record is `first_number`. Calls
+/// `before_rename` when it is durable and not renamed yet. After an error there is no file, or a
+/// complete one.
 pub(super) fn write(
     folder: &Path,
     generation: u64,
     first_number: u64,
-    state: &State,
+    state: &LedgerState,
     stop: &StopFlag,
     before_rename: impl FnOnce(),
 ) -> io::Result<()> {
@@ -53,17 +54,17 @@ pub(super) fn write(
     disk::sync_folder(folder)
 }
 
-/// Bytes that [`write`] writes.
-pub(super) fn bytes(state: &State, stop: &StopFlag) -> io::Result<u64> {
+/// The number of bytes that [`write`] writes.
+pub(super) fn bytes(state: &LedgerState, stop: &StopFlag) -> io::Result<u64> {
     Output::new(None, 0, stop).state(state)
 }
 
 struct Output<'a> {
-    /// `None`: it is only measured.
+    /// `None`: only measures the size.
     file: Option<&'a File>,
     salt: u64,
     number: u64,
-    /// Where the next record goes.
+    /// The offset of the next record.
     offset: u64,
     dirty_bytes: usize,
     record: Vec<u8>,
@@ -76,8 +77,8 @@ impl<'a> Output<'a> {
         Self { file, salt, number: 0, offset, dirty_bytes: 0, record, stop }
     }
 
-    /// All records. Gives the end of the last one.
-    fn state(mut self, state: &State) -> io::Result<u64> {
+    /// Writes all records. Returns the end of the last one.
+    fn state(mut self, state: &LedgerState) -> io::Result<u64> {
         put_time(&mut self.record, state.now_ms);
         self.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
         self.record.extend_from_slice(&(state.gaps.iter().len() as u32).to_le_bytes());
@@ -135,13 +136,16 @@ pub(super) fn read(
     folder: &Path,
     generation: u64,
     stop: &StopFlag,
-) -> Result<(State, u64), OpenError> {
+) -> Result<(LedgerState, u64), OpenError> {
     let path = snapshot_path(folder, generation);
     let records = Records::open(&path, Kind::Snapshot, generation, stop)?;
     let mut input = Input { records, number: 0 };
     let (mut state, sale_count) = input.read(read_head)?;
     for _ in 0..sale_count {
         let (id, machine) = input.sale()?;
+        if state.sales.number(&id).is_some() {
+            return Err(input.records.corrupt("a sale that is there twice"));
+        }
         state.sales.insert(id, machine);
     }
     input.read(|record| if record == WHOLE { Ok(()) } else { Err(Malformed("end")) })?;
@@ -149,11 +153,11 @@ pub(super) fn read(
     Ok((state, first_number))
 }
 
-/// Reads record 0: the state without its sales, and how many these are.
-pub(super) fn read_head(record: &[u8]) -> Result<(State, u64), Malformed> {
+/// Reads record 0: the state without its sales, and the number of sales.
+pub(super) fn read_head(record: &[u8]) -> Result<(LedgerState, u64), Malformed> {
     let mut reader = Reader::new(record);
     let (now_ms, sale_count) = (reader.time()?, reader.u64("number of sales")?);
-    let mut state = State { now_ms, ..State::default() };
+    let mut state = LedgerState { now_ms, ..LedgerState::default() };
     if !reader.is_empty() {
         for _ in 0..reader.u32("number of gaps")? {
             let gap = reader.u64("gap")?..=reader.u64("gap")?;
@@ -220,7 +224,7 @@ impl Input {
     }
 }
 
-/// Puts back the rows of one record. Gives how many are still to come.
+/// Restores the rows of one record. Returns the number of rows to come.
 fn restore_rows(machine: &mut Machine, record: &[u8], mut left: u64) -> Result<u64, Malformed> {
     let mut reader = Reader::new(record);
     if reader.is_empty() {

@@ -1,9 +1,9 @@
 //! Every sale's machine, and the two ways to change them: a command, and a record of the journal.
 //!
-//! Both mark the rows that change with the record's number, so that whoever has seen the changes up
-//! to one record can be given those after it (`changes`).
+//! Both mark the changed rows with the record's number, so a reader that has the changes up to one
+//! record can get those after it (`changes`).
 
-use super::codec::{Entry, put_command, put_expired, put_jump, put_sale};
+use super::codec::{JournalEntry, put_command, put_expired, put_jump, put_sale};
 use super::departed::Departed;
 use super::reader::{Malformed, Reader};
 use super::sales::Sales;
@@ -11,35 +11,35 @@ use super::tail::Tail;
 use super::traces::Traces;
 use crate::ledger::gaps::Gaps;
 use crate::ledger::{Group, GroupReply};
-use crate::limits::TOTAL_MAX;
+use crate::limits::{FIRST_VERSION_MAX, TOTAL_MAX};
 use crate::sale::{Command, Machine, Outcome, Reserve, SaleId, SaleSpec, Split};
 
 /// All sales, and the ledger's time.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct LedgerState {
     pub sales: Sales,
     /// The latest time of any command, in ms since 1970.
     pub now_ms: u64,
-    /// The latest changes, while somebody reads them.
+    /// The latest changes, while a reader wants them.
     pub tail: Option<Tail>,
-    /// Who asked for reservations, until the orders have them.
+    /// The traces of reservations, until the orders have them.
     pub traces: Traces,
-    /// Sales that were removed, for whoever has the time to free their memory.
+    /// Removed sales, whose memory somebody else frees.
     pub removed: Vec<Machine>,
-    /// Numbers that no record has.
+    /// Numbers without a record.
     pub gaps: Gaps,
     /// Sales that were moved to another ledger.
     pub departed: Departed,
 }
 
-impl State {
-    /// Reservations of all sales together.
+impl LedgerState {
+    /// The number of reservations of all sales.
     pub(super) fn row_count(&self) -> u64 {
         self.sales.iter().map(|(_, machine)| machine.rows().len() as u64).sum()
     }
 
-    /// Applies a group and adds to the record with this number those of its commands that changed
-    /// something. Gives how many those were.
+    /// Applies a group, and adds the commands that changed something to the record with this
+    /// number. Returns the number of those commands.
     pub(super) fn apply(
         &mut self,
         group: &Group,
@@ -68,8 +68,8 @@ impl State {
         (GroupReply { outcomes, free, now_ms: self.now_ms }, changes)
     }
 
-    /// Applies one command to the sale with this id, which has the number `sale`, if it is there.
-    /// Says also whether it changed anything but the time.
+    /// Applies one command to the sale with this id and the number `sale`, if it exists. Also
+    /// returns whether it changed anything but the time.
     fn apply_one(
         &mut self,
         id: &SaleId,
@@ -79,7 +79,7 @@ impl State {
     ) -> (Outcome, bool) {
         let Some(found) = *sale else {
             let Command::Create(spec) = command else { return (Outcome::UnknownSale, false) };
-            // Its units are sold elsewhere: made here again they would be sold twice.
+            // Its units are sold elsewhere: created here again, they would be sold twice.
             if self.departed.to(id).is_some() {
                 return (Outcome::UnknownSale, false);
             }
@@ -117,9 +117,9 @@ impl State {
         self.removed.push(machine);
     }
 
-    /// Returns to stock what is due, looking at about `batch_max` reservations in all, the earliest
-    /// first, and adds that to the record with this number. Gives the number of changes and whether
-    /// more is due.
+    /// Returns expired units to stock, reading about `batch_max` reservations in all, the earliest
+    /// first, and adds that to the record with this number. Returns the number of changes and
+    /// whether more is due.
     pub(super) fn expire(
         &mut self,
         batch_max: u32,
@@ -149,8 +149,8 @@ impl State {
         (changes, self.sales.due_count(self.now_ms, 1) > 0)
     }
 
-    /// Has the record after the one with this number be numbered `to`, and adds that to this one.
-    /// Whether it can.
+    /// Makes `to` the number of the record after this one, and adds that to this record. Returns
+    /// whether it can.
     pub(super) fn jump(&mut self, number: u64, to: u64, record: &mut Vec<u8>) -> bool {
         let can = to > number && self.gaps.push(number + 1..=to - 1);
         if can {
@@ -159,8 +159,8 @@ impl State {
         can
     }
 
-    /// Applies a record of the journal, whose number this is. Gives the number of changes in it, and
-    /// that of the next record.
+    /// Applies a record of the journal with this number. Returns the number of changes in it, and
+    /// the number of the next record.
     pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<(u64, u64), Malformed> {
         let mut reader = Reader::new(record);
         self.now_ms = self.now_ms.max(reader.time()?);
@@ -168,7 +168,7 @@ impl State {
         let (mut changes, mut next) = (0, number + 1);
         while !reader.is_empty() {
             let entry = reader.entry()?;
-            if let Entry::Sale(id) = entry {
+            if let JournalEntry::Sale(id) = entry {
                 if let Some((_, Some(before))) = current {
                     self.sales.reschedule(before);
                 }
@@ -177,28 +177,35 @@ impl State {
                 continue;
             }
             changes += 1;
-            if let Entry::Jump { to } = entry {
-                if to <= number || !self.gaps.push(number + 1..=to - 1) {
-                    return Err(Malformed("numbers that go back"));
+            if let JournalEntry::Jump { to } = entry {
+                if !(number + 1..=FIRST_VERSION_MAX).contains(&to)
+                    || !self.gaps.push(number + 1..=to - 1)
+                {
+                    return Err(Malformed("numbers that can't follow"));
                 }
                 next = to;
                 continue;
             }
             let (id, sale) = current.as_mut().ok_or(Malformed("change of no sale"))?;
             match entry {
-                Entry::Command(command) => {
+                JournalEntry::Command(command) => {
+                    if let (Command::Reserve(reserve), Some(sale)) = (&command, *sale)
+                        && self.sales.get(sale).is_some_and(|(_, sale)| sale.has(reserve.id))
+                    {
+                        return Err(Malformed("reservation id used twice"));
+                    }
                     let (_, changed) = self.apply_one(id, sale, number, &command);
                     if !changed {
                         return Err(MISMATCH);
                     }
                 }
-                Entry::Expired { units } => {
+                JournalEntry::Expired { units } => {
                     let machine = sale.and_then(|sale| self.sales.machine_mut(sale));
                     let machine = machine.ok_or(Malformed("change of an unknown sale"))?;
                     machine.set_version(number);
                     replay_expiry(machine, self.now_ms, units)?;
                 }
-                Entry::Sale(_) | Entry::Jump { .. } => {}
+                JournalEntry::Sale(_) | JournalEntry::Jump { .. } => {}
             }
         }
         if let Some((_, Some(last))) = current {
@@ -209,7 +216,7 @@ impl State {
     }
 }
 
-/// What the journal says changed something did not when it was replayed.
+/// The journal says that a command changed something, and its replay did not.
 const MISMATCH: Malformed = Malformed("change that its sale refuses");
 
 fn note(tail: &mut Option<Tail>, sale: u32, machine: &Machine, version: u64) {
@@ -218,7 +225,7 @@ fn note(tail: &mut Option<Tail>, sale: u32, machine: &Machine, version: u64) {
     }
 }
 
-/// Applies a command to a sale that exists. Says also whether it changed anything but the time.
+/// Applies a command to an existing sale. Also returns whether it changed anything but the time.
 fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, bool) {
     match command {
         Command::Reserve(_) => {
@@ -229,12 +236,12 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         // No sale is split here, so nothing moves between parts.
         Command::Create(_)
         | Command::Show
-        | Command::Glance { .. }
+        | Command::Peek { .. }
         | Command::ShowReservation(_)
         | Command::FindClaim(..)
-        | Command::Give { .. }
-        | Command::Take { .. } => (machine.apply(now_ms, command), false),
-        // Nobody asks: there are no parts, and a sale is removed and created to begin anew.
+        | Command::TransferOut { .. }
+        | Command::TransferIn { .. } => (machine.apply(now_ms, command), false),
+        // Not used here: there are no parts, and a sale is removed and created to begin anew.
         Command::CreatePart { .. } | Command::Reset { .. } => (Outcome::UnknownSale, false),
         Command::Remove => {
             let outcome = machine.apply(now_ms, command);
@@ -247,8 +254,8 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
             let changed = !machine.changed().is_empty();
             (outcome, changed)
         }
-        // Every other change of a reservation moves units between free, held and confirmed, and every
-        // change of the sale is one of its definition.
+        // Every other change of a reservation moves units between free, held and confirmed, and
+        // every change of the sale changes its definition.
         Command::Confirm(_)
         | Command::Cancel(_)
         | Command::Refund(_)
@@ -268,8 +275,8 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
     }
 }
 
-/// Makes a sale. A definition that could not be read back from a snapshot is refused; the caller
-/// has checked it, so only the total has an outcome of its own.
+/// Creates a sale. Refuses a definition that could not be read back from a snapshot; the caller has
+/// checked it, so only the total has an outcome of its own.
 fn create(spec: &SaleSpec, now_ms: u64) -> Result<(Machine, Outcome), Outcome> {
     if spec.total > TOTAL_MAX {
         return Err(Outcome::TotalTooLarge);

@@ -1,10 +1,10 @@
 //! The store: state and journal together. One commit, one record, one fdatasync.
 //!
-//! What fails before a batch is applied (no room on the disk) refuses that batch and nothing else:
-//! the next one may find room. What fails after it (the write, the fdatasync) leaves the state ahead
-//! of the disk by a batch that may or may not be there after a restart, and after a failed fdatasync
-//! not even reading it back would tell. So that batch is answered "lost", and every later one is
-//! refused until a restart has read what is really there.
+//! A failure before a batch is applied (no space on the disk) refuses only that batch: the next one
+//! may find space. A failure after it (of the write or the fdatasync) leaves the state ahead of the
+//! disk by a batch that may or may not be there after a restart; after a failed fdatasync not even
+//! reading it back would tell. So that batch is answered "lost", and every later one is refused
+//! until a restart has read the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,87 +13,89 @@ use std::time::Instant;
 
 use super::changes::{self, Cursor, Rest};
 use super::codec::{COMMAND_BYTES_MAX, bytes_max, put_time};
-use super::fold::Fold;
-use super::folder::{Folder, contents, journal_path};
+use super::compaction::Compaction;
+use super::data_dir::{DataDir, contents, journal_path};
+use super::disk;
 use super::journal::{Found, Journal, is_full};
 use super::moving::check_settled;
 use super::open_error::OpenError;
 use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, StopFlag};
 use super::recover;
 use super::runs::Diverged;
-use super::state::State;
+use super::state::LedgerState;
 use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
+use crate::planted::{self, Bug};
 use crate::sale::{Change, Command, SaleId, SaleView};
 
-/// Most commands in one commit.
+/// The maximum number of commands in one commit.
 pub const COMMIT_COMMANDS_MAX: usize = 32 * 1024;
 
-/// A removed sale with more reservations than this is freed by a thread of its own: ten million take
-/// about a second.
+/// The number of reservations from which a removed sale is freed by a thread of its own: ten
+/// million take about a second.
 const FREE_AT_ONCE_ROWS: usize = 10_000;
 
-/// Room kept for the next record when its buffer is much larger than it need be.
+/// Capacity that is kept for the next record if its buffer is much larger.
 const RECORD_SPARE_BYTES: usize = 1 << 20;
 
 const _: () =
     assert!(RECORD_HEADER_BYTES + 8 + COMMIT_COMMANDS_MAX * COMMAND_BYTES_MAX < RECORD_BYTES_MAX);
 
-/// How a store keeps its files.
+/// Options of a store.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Changes in the journal before it is folded into a snapshot; or half as many as the snapshot
-    /// has reservations, if that is more, so that the work of folding stays in proportion. A restart
-    /// takes about a second for every million.
-    pub fold_changes_min: u64,
+    /// Changes in the journal before it is compacted into a snapshot; or half the number of the
+    /// snapshot's reservations, if that is more, so that the work of compaction stays in
+    /// proportion. A restart takes about a second per million.
+    pub compaction_changes_min: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fold_changes_min: 1_000_000 }
+        Self { compaction_changes_min: 1_000_000 }
     }
 }
 
-/// All sales of a data folder. Not for several threads: it has one owner.
+/// All sales of a data folder. For one thread.
 pub struct Store {
-    pub(super) folder: Folder,
+    pub(super) data_dir: DataDir,
     pub(super) options: Options,
-    pub(super) state: State,
+    pub(super) state: LedgerState,
     pub(super) journal: Journal,
     pub(super) next_number: u64,
-    /// The record being built, with room for its header.
+    /// The record that is being built, with space for its header.
     pub(super) record: Vec<u8>,
     /// Why nothing can be committed any more.
     pub(super) failure: Option<String>,
     /// Changes in all journals since the snapshot.
     pub(super) journal_changes: u64,
     pub(super) snapshot_rows: u64,
-    /// Up to where the orders have everything, once their reader has said so.
+    /// The orders have everything up to this version, once their reader has reported it.
     orders_position: Option<u64>,
-    /// What reads the changes keeps rows, which an audit can look at.
+    /// The reader of changes keeps rows, which an audit can read.
     orders_have_rows: bool,
-    /// A journal with this many changes is to be folded.
-    pub(super) fold_at_changes: u64,
-    pub(super) fold: Option<Fold>,
+    /// The number of changes at which the journal is compacted.
+    pub(super) compact_at_changes: u64,
+    pub(super) compaction: Option<Compaction>,
     counts: Arc<StoreCounts>,
 }
 
 impl Store {
-    /// Opens a data folder, making it if it is missing, and reads all sales into memory.
+    /// Opens a data folder, creates it if it is missing, and reads all sales into memory.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        let folder = Folder::open(path)?;
-        // Whatever was said of its sales is said under the lock.
+        let folder = DataDir::open(path)?;
+        // Under the lock, the note on its sales is final.
         check_settled(path)?;
         Self::open_folder(folder, options)
     }
 
-    /// The same, also if sales are on their way to another ledger: for whoever moves them.
+    /// The same, also if sales are moving to another ledger: for the mover.
     pub(super) fn open_to_move(path: &Path, options: Options) -> Result<Self, OpenError> {
-        Self::open_folder(Folder::open(path)?, options)
+        Self::open_folder(DataDir::open(path)?, options)
     }
 
-    fn open_folder(mut folder: Folder, options: Options) -> Result<Self, OpenError> {
+    fn open_folder(mut folder: DataDir, options: Options) -> Result<Self, OpenError> {
         let started = Instant::now();
         let path = &folder.path().to_owned();
         let fail = |error| OpenError::from_io(path, error);
@@ -110,18 +112,23 @@ impl Store {
             None => Journal::create(path, 1, recovered.next_number),
         }
         .map_err(fail)?;
+        // The process that has created a file may have been killed before it synced the folder. If
+        // the power fails now, such a file may be gone: nothing may be removed for its sake, and the
+        // marker must not name it.
+        disk::sync_folder(path).map_err(fail)?;
         recover::remove_old(path, &files).map_err(fail)?;
         let last_journal = files.journals.last().copied().unwrap_or(0).max(journal.generation());
         folder.begin_run(last_journal, last_number).map_err(fail)?;
         match folder.note() {
-            // It is noted before anything is written: there is no room for that either.
+            // The run must be noted before anything is written, and there is no space for that
+            // either.
             Err(error) if is_full(&error) && last_number > 0 => {
-                tracing::error!(folder = %path.display(), "no space left: the ledger only answers");
+                tracing::error!(folder = %path.display(), "no space left: the ledger accepts no changes");
             }
             result => result.map_err(fail)?,
         }
         let mut store = Self {
-            folder,
+            data_dir: folder,
             options,
             state: recovered.state,
             journal,
@@ -132,11 +139,11 @@ impl Store {
             snapshot_rows: recovered.snapshot_rows,
             orders_position: None,
             orders_have_rows: true,
-            fold_at_changes: 0,
-            fold: None,
+            compact_at_changes: 0,
+            compaction: None,
             counts: Arc::default(),
         };
-        store.plan_fold();
+        store.plan_compaction();
         tracing::info!(
             folder = %path.display(),
             sales = store.state.sales.count(),
@@ -149,9 +156,11 @@ impl Store {
     }
 
     /// Applies batches in order, at a time in ms since 1970, and makes their changes durable before
-    /// it returns. Time that goes back stands still. Gives one reply a batch.
+    /// it returns. A time before that of an earlier commit counts as that one. Returns one reply
+    /// per batch.
     ///
-    /// `Refused`: nothing happened. `Lost`: it may have, and nothing more can be committed.
+    /// `Refused`: nothing happened. `Lost`: it may have happened, and nothing more can be
+    /// committed.
     pub fn commit(
         &mut self,
         now_ms: u64,
@@ -172,12 +181,12 @@ impl Store {
         Ok(replies)
     }
 
-    /// Returns to stock what was held past its deadline, looking at about `batch_max` reservations,
-    /// the earliest first. Gives whether more is due. Errors as for [`commit`](Self::commit).
+    /// Returns expired units to stock, reading about `batch_max` reservations, the earliest first.
+    /// Returns whether more is due. Errors as for [`commit`](Self::commit).
     pub fn expire(&mut self, now_ms: u64, batch_max: u32) -> Result<bool, LedgerError> {
         self.check()?;
         let now_ms = now_ms.min(TIME_MS_MAX).max(self.state.now_ms);
-        // Sales of which nothing is due cost nothing here, however many there are.
+        // Sales without due reservations cost nothing here, however many there are.
         let due = self.state.sales.due_count(now_ms, batch_max as usize);
         if due == 0 {
             return Ok(false);
@@ -190,20 +199,20 @@ impl Store {
         Ok(more)
     }
 
-    /// Looks after the journal: begins to fold one that has become long, and takes note of one that
-    /// is folded. Cheap when there is nothing to do; to be called often.
+    /// Maintains the journal: begins to compact one that has become long, and finishes a
+    /// compaction. Cheap when there is nothing to do; call it often.
     pub fn maintain(&mut self) {
         self.free_removed();
-        if self.fold.as_ref().is_some_and(|fold| fold.is_finished()) {
-            self.finish_fold();
+        if self.compaction.as_ref().is_some_and(|compaction| compaction.is_finished()) {
+            self.finish_compaction();
         }
-        let is_due = self.journal_changes >= self.fold_at_changes;
-        if is_due && self.fold.is_none() && self.failure.is_none() {
-            self.start_fold();
+        let is_due = self.journal_changes >= self.compact_at_changes;
+        if is_due && self.compaction.is_none() && self.failure.is_none() {
+            self.start_compaction();
         }
     }
 
-    /// Every sale as it stands, in no order.
+    /// Every sale as it is now, in no order.
     pub fn sales(&self) -> impl Iterator<Item = (&SaleId, SaleView)> {
         self.state.sales.iter().map(|(id, machine)| (id, machine.view()))
     }
@@ -213,66 +222,66 @@ impl Store {
         self.state.now_ms
     }
 
-    /// The time is now this, unless that is earlier than it was.
+    /// Sets the time, unless that is earlier than it was.
     pub(super) fn set_now(&mut self, now_ms: u64) {
         self.state.now_ms = self.state.now_ms.max(now_ms.min(TIME_MS_MAX));
     }
 
-    /// Reservations of all sales, whatever became of them.
+    /// The number of reservations of all sales, of any status.
     pub fn reservation_count(&self) -> u64 {
         self.state.row_count()
     }
 
-    /// It counts in these from now on.
+    /// Sets its counters.
     pub(super) fn count_in(&mut self, counts: Arc<StoreCounts>) {
         counts.records.set(self.records_between(0, self.version()));
         self.counts = counts;
     }
 
-    /// What it counts.
+    /// Its counters.
     pub(super) fn counts(&self) -> &Arc<StoreCounts> {
         &self.counts
     }
 
-    /// The number of the last record: every change so far has at the most this version.
+    /// The number of the last record: no change so far has a greater version.
     pub fn version(&self) -> u64 {
         self.next_number - 1
     }
 
-    /// What tells this ledger from any other, whatever its folder is called.
+    /// The id of this ledger, whatever its folder is called.
     pub fn id(&self) -> u128 {
-        self.folder.id()
+        self.data_dir.id()
     }
 
-    /// Whether a database that has the changes up to `position`, the last of them written in the run
-    /// with this id, knows of nothing but this ledger's history.
+    /// Checks that a database with the changes up to `position`, last written in the run with this
+    /// id, has only this ledger's history.
     pub fn check_history(&self, position: u64, run: Option<u64>) -> Result<(), Diverged> {
-        self.folder.runs().check(self.version(), position, run)
+        self.data_dir.runs().check(self.version(), position, run)
     }
 
     /// The id of this run of the ledger. `Refused`: the disk is too full to keep it.
     pub fn run(&self) -> Result<u64, LedgerError> {
-        match self.folder.runs().current() {
-            Some(run) if self.folder.is_run_noted() => Ok(run.id()),
+        match self.data_dir.runs().current() {
+            Some(run) if self.data_dir.is_run_noted() => Ok(run.id()),
             _ => Err(LedgerError::Refused(format!(
                 "no space left for {}",
-                self.folder.path().display()
+                self.data_dir.path().display()
             ))),
         }
     }
 
-    /// Up to where the orders have everything, if a reader of changes has told.
+    /// The version up to which the orders have everything, if a reader of changes has reported it.
     pub fn orders_position(&self) -> Option<u64> {
         self.orders_position
     }
 
-    /// The orders have everything up to this version.
+    /// Notes that the orders have everything up to this version.
     pub fn set_orders_position(&mut self, version: u64) {
         self.orders_position = Some(version);
         self.state.traces.forget(version);
     }
 
-    /// Whether what reads the changes keeps rows, which an audit can look at: webhooks do not.
+    /// Sets whether the reader of changes keeps rows, which an audit can read: webhooks do not.
     pub fn set_orders_have_rows(&mut self, have: bool) {
         self.orders_have_rows = have;
     }
@@ -282,35 +291,35 @@ impl Store {
         self.orders_have_rows
     }
 
-    /// Whether a reader of changes has yet to take some of this sale.
+    /// Whether a reader of changes has not taken all changes of this sale.
     pub fn orders_behind(&self, sale: &SaleId) -> bool {
         let machine = self.state.sales.number(sale).and_then(|n| self.state.sales.get(n));
         let rows = machine.map(|(_, machine)| machine.rows());
-        // Chunks in which nothing is newer are passed over, so this is short.
+        // Skips chunks without newer rows, so this is short.
         rows.zip(self.orders_position)
             .is_some_and(|(rows, known)| rows.skip_unchanged(0, known) < rows.len())
     }
 
-    /// The next changes after a cursor's position, about `max` at the most, and about a millisecond's
+    /// The next changes after a cursor's position, about `max` at most, and about a millisecond's
     /// work: there may be none yet although there are more. `Refused`: the state is ahead of the
-    /// disk, so none can be told.
+    /// disk.
     pub fn changes(&mut self, cursor: &mut Cursor, max: usize) -> Result<Vec<Change>, LedgerError> {
         self.check()?;
         let version = self.version();
         Ok(changes::next(&mut self.state, version, cursor, max))
     }
 
-    /// How many records there are after one version and up to another.
+    /// The number of records after one version and up to another.
     pub fn records_between(&self, after: u64, until: u64) -> u64 {
         self.state.gaps.given_between(after, until)
     }
 
-    /// What is left for a cursor.
+    /// The unread changes of a cursor.
     pub fn rest(&self, cursor: &Cursor) -> Rest {
         changes::rest(&self.state, self.version(), cursor)
     }
 
-    /// Has somebody sent to when there is something to read for a cursor, at once if there is already.
+    /// Notifies the sender when there are changes for a cursor, at once if there are already.
     pub fn wake_when_more(
         &mut self,
         cursor: &Cursor,
@@ -322,33 +331,33 @@ impl Store {
     }
 
     /// The state, for the reader of changes. `Refused`: it is ahead of the disk.
-    pub(super) fn state_for_reading(&mut self) -> Result<&mut State, LedgerError> {
+    pub(super) fn state_for_reading(&mut self) -> Result<&mut LedgerState, LedgerError> {
         self.check()?;
         Ok(&mut self.state)
     }
 
-    /// Whether a journal is being folded.
-    pub fn is_folding(&self) -> bool {
-        self.fold.is_some()
+    /// Whether a compaction is in progress.
+    pub fn is_compacting(&self) -> bool {
+        self.compaction.is_some()
     }
 
-    /// Closes it: gives up a fold, notes the time so that it can't go back over the restart, gives
-    /// unused room back, and notes how far the records go, so that a file that is cut off later is
-    /// found out. Not needed for anything committed, which is durable already.
+    /// Closes it: abandons a compaction, records the time so that it can't go back over the
+    /// restart, releases unused space, and records the last number, so that a file that is
+    /// truncated later is detected. Committed changes are durable without this.
     pub fn close(mut self) -> Result<(), LedgerError> {
-        self.abandon_fold();
+        self.abandon_compaction();
         self.check()?;
         self.journal_room(0)?;
         self.begin(self.state.now_ms);
         self.write()?;
-        self.folder.change(self.journal.generation(), self.version());
-        let trimmed = self.journal.trim().and_then(|()| self.folder.note());
+        self.data_dir.change(self.journal.generation(), self.version());
+        let trimmed = self.journal.trim().and_then(|()| self.data_dir.note());
         trimmed.map_err(|error| LedgerError::Lost(error.to_string()))
     }
 
-    /// Commits nothing any more, for this reason. For the owner who has seen it panic.
+    /// Commits nothing any more, for this reason. For an owner that has caught a panic.
     pub fn fail(&mut self, reason: String) {
-        tracing::error!(reason, "the ledger takes nothing more until it is restarted");
+        tracing::error!(reason, "ledger accepts nothing more until it is restarted");
         self.failure.get_or_insert(reason);
     }
 
@@ -365,6 +374,9 @@ impl Store {
     }
 
     pub(super) fn begin(&mut self, now_ms: u64) {
+        if planted::is(Bug::AnsweredBeforeCommit) && self.record.len() > RECORD_HEADER_BYTES + 8 {
+            let _ = self.write();
+        }
         self.set_now(now_ms);
         if self.record.capacity() > RECORD_SPARE_BYTES {
             self.record = Vec::with_capacity(RECORD_SPARE_BYTES);
@@ -379,7 +391,8 @@ impl Store {
             return Ok(());
         }
         self.journal_changes += changes;
-        self.write()
+        // With the bug, it is written when the next record begins.
+        if planted::is(Bug::AnsweredBeforeCommit) { Ok(()) } else { self.write() }
     }
 
     pub(super) fn write(&mut self) -> Result<(), LedgerError> {
@@ -403,13 +416,13 @@ impl Store {
         for machine in std::mem::take(&mut self.state.removed) {
             if machine.rows().len() > FREE_AT_ONCE_ROWS {
                 let free = || drop(machine);
-                // Without a thread to be had, it is freed here.
+                // If no thread can be started, it is freed here.
                 let _ = std::thread::Builder::new().name("free".into()).spawn(free);
             }
         }
     }
 
-    /// Room for all that these batches may change, found before any of it is.
+    /// Ensures space for all changes of these batches, before any is made.
     fn make_room(&mut self, batches: &[Batch]) -> Result<(), LedgerError> {
         let commands = || batches.iter().flat_map(|b| &b.groups).flat_map(|group| &group.commands);
         let changing = || commands().filter(|command| may_change(command));
@@ -418,13 +431,13 @@ impl Store {
             let reason = format!("{changes} commands in one commit, at most {COMMIT_COMMANDS_MAX}");
             return Err(LedgerError::Refused(reason));
         }
-        // What only asks is answered also when the disk is full.
+        // Queries are answered also when the disk is full.
         if changes == 0 { Ok(()) } else { self.journal_room(changing().map(bytes_max).sum()) }
     }
 
     pub(super) fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {
         let bytes = RECORD_HEADER_BYTES + size_of_val(&self.state.now_ms) + bytes;
-        let noted = if self.folder.is_run_noted() { Ok(()) } else { self.folder.note() };
+        let noted = if self.data_dir.is_run_noted() { Ok(()) } else { self.data_dir.note() };
         noted.and_then(|()| self.journal.make_room(bytes as u64)).map_err(|error| {
             let path = self.journal.path().display();
             LedgerError::Refused(match is_full(&error) {
@@ -436,20 +449,20 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// A fold must not outlive the lock on the folder.
+    /// A compaction must not outlive the lock on the folder.
     fn drop(&mut self) {
-        self.abandon_fold();
+        self.abandon_compaction();
     }
 }
 
-/// Logs what the next write puts an end to.
+/// Logs the bytes that the next write overwrites.
 fn log_rest(folder: &Path, last: &Found) {
     if last.rest_bytes > 0 {
         tracing::warn!(
             file = %journal_path(folder, last.header.generation).display(),
             at = last.end,
             bytes = last.rest_bytes,
-            "an unfinished record is cut off the end of the journal: it was never answered"
+            "unfinished record removed from the end of the journal; it was never answered"
         );
     }
 }
@@ -457,7 +470,7 @@ fn log_rest(folder: &Path, last: &Found) {
 fn may_change(command: &Command) -> bool {
     match command {
         command if command.only_looks() => false,
-        Command::Give { .. } | Command::Take { .. } => false,
+        Command::TransferOut { .. } | Command::TransferIn { .. } => false,
         Command::CreatePart { .. } | Command::Reset { .. } => false,
         _ => true,
     }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::fold::{Step, fold};
-use super::super::folder::{journal_path, snapshot_path, unfinished_path};
+use super::super::compaction::{Step, compact};
+use super::super::data_dir::{journal_path, snapshot_path, unfinished_path};
 use super::*;
 use crate::ledger::Group;
 use crate::sale::{Outcome, ReservationId, Reserve, Row, SaleSpec, Terms, User};
@@ -24,7 +24,7 @@ fn dump(store: &Store) -> Dump {
 }
 
 fn open(path: &Path) -> Store {
-    Store::open(path, Options { fold_changes_min: u64::MAX }).unwrap()
+    Store::open(path, Options { compaction_changes_min: u64::MAX }).unwrap()
 }
 
 fn batch(sale: &str, commands: Vec<Command>) -> Vec<Batch> {
@@ -69,7 +69,7 @@ fn fill(store: &mut Store, first_id: u128) {
 }
 
 #[test]
-fn a_failed_write_is_lost_and_nothing_is_taken_until_a_restart() {
+fn a_failed_write_stops_the_store_until_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0);
@@ -88,7 +88,7 @@ fn a_failed_write_is_lost_and_nothing_is_taken_until_a_restart() {
 }
 
 #[test]
-fn what_changes_nothing_writes_nothing() {
+fn commands_without_effect_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     outcomes(&mut store, 1, "a", vec![Command::Create(SaleSpec::with_total(1)), reserve(1)]);
@@ -129,8 +129,8 @@ fn a_bounded_expiry_replays_the_same_after_a_snapshot() {
     }
     let pay = (0..10).map(|n| Command::Confirm(ReservationId(n))).collect();
     outcomes(&mut store, 2, "a", pay);
-    store.try_start_fold().unwrap();
-    store.finish_fold();
+    store.try_start_compaction().unwrap();
+    store.finish_compaction();
     store.expire(200, 14).unwrap();
     assert_eq!(store.sales().next().unwrap().1.held, 6);
     let before = dump(&store);
@@ -138,9 +138,9 @@ fn a_bounded_expiry_replays_the_same_after_a_snapshot() {
     assert_eq!(dump(&open(dir.path())), before);
 }
 
-/// Whoever looks for what is due must not wait for what was granted before.
+/// An expiry must not wait for reservations that were granted earlier and are due later.
 #[test]
-fn what_is_held_for_less_than_what_came_before_returns_in_time() {
+fn a_shorter_hold_expires_before_earlier_longer_ones() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let spec = SaleSpec { hold_ms: 10_000, ..SaleSpec::with_total(9) };
@@ -163,9 +163,9 @@ fn what_is_held_for_less_than_what_came_before_returns_in_time() {
     assert_eq!(store.sales().next().unwrap().1.held, 0);
 }
 
-/// A sale that is removed, made anew and removed again, versions and all.
+/// A sale is removed, recreated and removed again, with its versions.
 #[test]
-fn a_removal_cut_at_any_byte_is_there_or_not() {
+fn a_truncated_removal_is_applied_fully_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0);
@@ -194,7 +194,7 @@ fn a_removal_cut_at_any_byte_is_there_or_not() {
         // As it was at the kill: each start notes how far the records go.
         fs::write(dir.path().join("stampede-ledger"), &marker).unwrap();
         let dump = dump(&open(dir.path()));
-        // The same as with more of it, or one commit less.
+        // The state is that of the longer file, or has one commit less.
         match (last.saturating_sub(1)..=last).rev().find(|&state| states[state] == dump) {
             Some(found) => last = found,
             None => {
@@ -217,7 +217,7 @@ fn image(from: &Path, name: &str, images: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_crash_at_any_step_of_a_fold_recovers() {
+fn the_store_recovers_from_a_crash_at_any_compaction_step() {
     let (dir, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut store = open(dir.path());
     fill(&mut store, 0);
@@ -228,10 +228,10 @@ fn a_crash_at_any_step_of_a_fold_recovers() {
         let next = unfinished_path(&journal_path(dir.path(), generation));
         fs::write(&next, b"stampede rec").unwrap();
         let mut found = vec![image(dir.path(), &format!("{round}-making"), images.path())];
-        store.change_journal().unwrap();
+        store.switch_journal().unwrap();
         found.push(image(dir.path(), &format!("{round}-made"), images.path()));
         let mut steps = Vec::new();
-        fold(dir.path(), generation, store.next_number, &StopFlag::default(), |step| {
+        compact(dir.path(), generation, store.next_number, &StopFlag::default(), |step| {
             found.push(image(dir.path(), &format!("{round}-{step:?}"), images.path()));
             steps.push(step);
         })
@@ -262,12 +262,12 @@ fn a_crash_at_any_step_of_a_fold_recovers() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_reported_wherever_the_damage_is() {
+fn damage_anywhere_in_a_snapshot_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0);
-    store.try_start_fold().unwrap();
-    store.finish_fold();
+    store.try_start_compaction().unwrap();
+    store.finish_compaction();
     drop(store);
     let path = snapshot_path(dir.path(), 2);
     let good = fs::read(&path).unwrap();
@@ -288,20 +288,20 @@ fn a_damaged_snapshot_is_reported_wherever_the_damage_is() {
 }
 
 #[test]
-fn a_failed_fold_leaves_everything_and_the_next_one_takes_both_journals() {
+fn the_compaction_after_a_failed_one_covers_both_journals() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0);
     // A folder where the snapshot is to be written.
     let blocker = unfinished_path(&snapshot_path(dir.path(), 2));
     fs::create_dir(&blocker).unwrap();
-    store.try_start_fold().unwrap();
-    store.finish_fold();
+    store.try_start_compaction().unwrap();
+    store.finish_compaction();
     fill(&mut store, 100);
     fs::remove_dir(&blocker).unwrap();
     let before = dump(&store);
-    store.try_start_fold().unwrap();
-    store.finish_fold();
+    store.try_start_compaction().unwrap();
+    store.finish_compaction();
     assert_eq!(store.snapshot_rows, store.reservation_count());
     drop(store);
     assert!(!journal_path(dir.path(), 1).exists() && !journal_path(dir.path(), 2).exists());

@@ -1,33 +1,33 @@
-//! The latest changes, queued for the one who reads them (`changes`).
+//! The latest changes, queued for their reader (`changes`).
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 
 use crate::sale::{Change, Machine, SaleId};
 
-/// Changes that may wait in the queue: 16 MiB.
+/// The maximum number of queued changes: 16 MiB.
 const TAIL_ENTRIES_MAX: usize = 1 << 20;
 
-/// Changes of removed sales that are kept for a reader.
+/// The maximum number of changes of removed sales that are kept for a reader.
 const REMOVED_MAX: usize = 100_000;
 
-/// The latest changes, in the order they were made.
+/// The latest changes, in order.
 pub(super) struct Tail {
-    /// Which cursor reads it.
+    /// The cursor that reads it.
     pub reader: u64,
-    pub entries: VecDeque<Entry>,
-    /// It grew too long and was thrown away: the reader must walk.
+    pub entries: VecDeque<TailEntry>,
+    /// It grew too long and was dropped: the reader must walk.
     pub is_broken: bool,
-    /// Changes of sales that were removed before the reader had them. Given first.
+    /// Changes of sales that were removed before the reader had them. Returned first.
     pub removed: Vec<Change>,
-    /// Up to where the reader has everything.
+    /// The reader has everything up to this version.
     pub position: u64,
-    /// Whom to wake when there is something.
+    /// The reader to wake when there are changes.
     pub waiting: Option<SyncSender<()>>,
 }
 
 /// A row that changed.
-pub(super) struct Entry {
+pub(super) struct TailEntry {
     pub sale: u32,
     pub row: u32,
     pub version: u64,
@@ -39,21 +39,21 @@ impl Tail {
         Self { reader, entries, is_broken: false, removed, position, waiting: None }
     }
 
-    /// Takes note of rows that changed.
+    /// Queues rows that changed.
     pub(super) fn note(&mut self, sale: u32, rows: &[u32], version: u64) {
         if self.is_broken {
             return;
         }
-        self.entries.extend(rows.iter().map(|&row| Entry { sale, row, version }));
+        self.entries.extend(rows.iter().map(|&row| TailEntry { sale, row, version }));
         if self.entries.len() > TAIL_ENTRIES_MAX {
-            tracing::info!("too many changes wait for the orders: they will be looked up instead");
+            tracing::info!("orders far behind; their changes will be searched for");
             self.entries = VecDeque::new();
             self.is_broken = true;
         }
     }
 
-    /// Keeps what the reader lacks of a sale that is about to go. `tell` adds to a row's change what
-    /// stands beside the rows.
+    /// Keeps the unread changes of a sale that is about to be removed. `tell` adds to a row's
+    /// change the data that is kept beside the rows.
     pub(super) fn keep_removed(
         &mut self,
         id: &SaleId,
@@ -64,7 +64,7 @@ impl Tail {
         let mut row = rows.skip_unchanged(0, self.position);
         while row < rows.len() {
             if self.removed.len() >= REMOVED_MAX {
-                tracing::warn!(sale = %id, "removed before the orders had all of its changes");
+                tracing::warn!(sale = %id, "sale removed before the orders had all of its changes");
                 break;
             }
             if rows[row].version > self.position {
@@ -76,12 +76,12 @@ impl Tail {
         }
     }
 
-    /// Wakes a reader that waits, if there is something for it.
+    /// Wakes a waiting reader, if there are changes for it.
     pub(super) fn wake_reader(&mut self) {
         if !(self.entries.is_empty() && self.removed.is_empty())
             && let Some(waiting) = self.waiting.take()
         {
-            // Full: it is awake. Gone: nobody to wake.
+            // Full: the reader is awake. Disconnected: there is no reader.
             let _ = waiting.try_send(());
         }
     }

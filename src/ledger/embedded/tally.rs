@@ -1,9 +1,9 @@
-//! What records of snapshot and journals come to, counted without the state that they make: for a
-//! backup, which must not take the memory of a second server.
+//! Counts the contents of snapshot and journals without building the state: for a backup, which
+//! must not take the memory of a second server.
 
 use hashbrown::HashMap;
 
-use super::codec::Entry;
+use super::codec::JournalEntry;
 use super::reader::{Malformed, Reader};
 use super::snapshot::read_head;
 use crate::sale::{Command, SaleId};
@@ -12,12 +12,12 @@ use crate::sale::{Command, SaleId};
 #[derive(Default)]
 pub(super) struct Tally {
     sales: HashMap<SaleId, u64>,
-    /// Reservations of a sale of the snapshot that are still to come.
+    /// Reservations to come of a sale of the snapshot.
     left: u64,
 }
 
 impl Tally {
-    /// Sales, and reservations of all of them.
+    /// The number of sales, and of all their reservations.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.sales.len() as u64, self.sales.values().sum())
     }
@@ -44,7 +44,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Counts a record of a journal. Gives the number of the next one.
+    /// Counts a record of a journal. Returns the number of the next one.
     pub(super) fn journal(&mut self, record: &[u8], number: u64) -> Result<u64, Malformed> {
         let mut reader = Reader::new(record);
         reader.time()?;
@@ -52,23 +52,23 @@ impl Tally {
         let mut next = number + 1;
         while !reader.is_empty() {
             let entry = reader.entry()?;
-            if let Entry::Jump { to } = entry {
+            if let JournalEntry::Jump { to } = entry {
                 next = to;
                 continue;
             }
-            if let Entry::Sale(id) = entry {
+            if let JournalEntry::Sale(id) = entry {
                 current = Some(id);
                 continue;
             }
             let id = current.as_ref().ok_or(Malformed("change of no sale"))?;
             match entry {
-                Entry::Command(Command::Create(_)) => {
+                JournalEntry::Command(Command::Create(_)) => {
                     self.sales.insert(id.clone(), 0);
                 }
-                Entry::Command(Command::Remove) => {
+                JournalEntry::Command(Command::Remove) => {
                     self.sales.remove(id);
                 }
-                Entry::Command(Command::Reserve(_)) => {
+                JournalEntry::Command(Command::Reserve(_)) => {
                     let count = self.sales.get_mut(id);
                     *count.ok_or(Malformed("change of an unknown sale"))? += 1;
                 }

@@ -1,5 +1,5 @@
-//! The ledger thread: takes what every core has sent since the last commit, commits it at once, and
-//! answers.
+//! The ledger thread: takes everything that the cores have sent since the last commit, commits it
+//! at once, and answers.
 //!
 //! It blocks on the disk, so it is a thread of its own and not a core's. While one fdatasync runs,
 //! the next commit gathers in the channel: no timer, no linger.
@@ -16,22 +16,26 @@ use std::time::{Duration, Instant};
 use super::departed::Departed;
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
-use crate::clock::SteadyClock;
+use crate::clock::{self, SteadyClock};
 use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::sale::SaleId;
 
-/// Batches that may wait. Far more than cores, each of which has one or two under way.
+#[cfg(feature = "simulation")]
+pub mod stepped;
+
+/// The maximum number of waiting batches. Far more than cores, each of which has one or two in
+/// flight.
 const WAITING_BATCHES_MAX: usize = 1024;
-/// Time between two looks for reservations past their deadline.
+/// The time between two expiries.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(200);
-/// Reservations that one look returns to stock: about a millisecond's work.
+/// Reservations per expiry: about a millisecond's work.
 const EXPIRE_BATCH_MAX: u32 = 8192;
 
-/// What a reply is handed to, with the batch, on the ledger thread: it should only pass both on.
+/// Gets a reply, with the batch, on the ledger thread: it should only pass both on.
 pub type Reply = Box<dyn FnOnce(Result<(BatchReply, Batch), LedgerError>) + Send>;
 
-/// A batch, and where its reply goes. It is answered exactly once, whatever happens.
+/// A batch, and its reply. It is answered exactly once, whatever happens.
 pub struct Job {
     batch: Batch,
     reply: Answer,
@@ -55,7 +59,7 @@ impl Answer {
 }
 
 impl Drop for Answer {
-    /// Dropped on the way: it was never begun.
+    /// Dropped unanswered: it was never begun.
     fn drop(&mut self) {
         if let Some(reply) = self.0.take() {
             reply(Err(LedgerError::Refused("the ledger has stopped".into())));
@@ -63,7 +67,7 @@ impl Drop for Answer {
     }
 }
 
-/// Queries that are answered before the next commit has its turn.
+/// Queries that are answered before the next commit.
 const QUERIES_PER_TURN_MAX: usize = 16;
 
 type Query = Box<dyn FnOnce(&mut Store) + Send>;
@@ -74,34 +78,34 @@ enum Message {
     Stop,
 }
 
-/// Where a core sends its batches, and all others their questions. Cheap to clone, one for each.
+/// Sends batches of a core, or queries, to the ledger thread. Cheap to clone: one per sender.
 #[derive(Clone)]
 pub struct Handle {
     sender: SyncSender<Message>,
-    /// Known once it is open.
+    /// Set once the ledger is open.
     ledger_id: Arc<OnceLock<u128>>,
     counts: Arc<StoreCounts>,
 }
 
 impl Handle {
-    /// Sends a batch. Never blocks: what can't be taken is refused at once, on this thread.
+    /// Sends a batch. Never blocks: a batch that can't be taken is refused at once, on this thread.
     pub fn send(&self, job: Job) {
         match self.sender.try_send(Message::Job(job)) {
             Ok(()) => {}
             Err(TrySendError::Full(Message::Job(job))) => {
                 job.reply.give(Err(LedgerError::Refused("too many batches wait".into())));
             }
-            // Its answer is given as it is dropped.
+            // Dropping it answers it.
             Err(_) => {}
         }
     }
 
-    /// What the ledger's thread, and the reader of its changes, tell of themselves.
+    /// The counters of the ledger's thread, and of the reader of its changes.
     pub fn counts(&self) -> &Arc<StoreCounts> {
         &self.counts
     }
 
-    /// What tells this ledger from any other. Waits for one that is not open yet, at most for this time.
+    /// The id of this ledger. If it is not open yet, waits up to `timeout`.
     ///
     /// `Refused`: it can't be opened, or has stopped. `Lost`: it is not open yet.
     pub fn ledger_id(&self, timeout: Duration) -> Result<u128, LedgerError> {
@@ -111,18 +115,18 @@ impl Handle {
         }
     }
 
-    /// Looks at the store, on the ledger thread, after all that was sent before, and waits for the
-    /// answer. Everything else waits meanwhile, so it must be short (a millisecond), and it must not
-    /// commit. Blocks: not for a core.
+    /// Runs a query on the ledger thread, after all messages that were sent before, and waits for
+    /// the answer. Everything else waits meanwhile, so it must be short (a millisecond), and it
+    /// must not commit. Blocks: not for a core.
     ///
-    /// `Lost`: no answer in time; it may still run.
+    /// `Lost`: no answer in time; the query may still run.
     pub fn ask<T: Send + 'static>(
         &self,
         timeout: Duration,
         look: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (sender, receiver) = sync_channel(1);
-        // Nobody may wait for the answer any more.
+        // The caller may have given up.
         let query: Query = Box::new(move |store| _ = sender.send(look(store)));
         match self.sender.try_send(Message::Query(query)) {
             Ok(()) => {}
@@ -150,9 +154,9 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens a data folder, reads it, and starts the ledger thread. `clock_ms` gives the machine's
-    /// time in ms since 1970; the ledger begins with it and does not follow its jumps: see
-    /// [`SteadyClock`].
+    /// Opens a data folder, reads it, and starts the ledger thread. `clock_ms` returns the
+    /// machine's time in ms since 1970; the ledger starts with it and does not follow its jumps:
+    /// see [`SteadyClock`].
     pub fn start(
         folder: &Path,
         options: Options,
@@ -164,12 +168,12 @@ impl Embedded {
             .map_err(|error| OpenError::from_io(folder, error))
     }
 
-    /// The same for a folder that another process is about to close: it is opened on the ledger thread
-    /// as soon as that has happened, at most after this time. What is sent until then waits. `opened`
-    /// hears what has come of it.
+    /// The same for a folder that another process is about to close: the ledger thread opens it as
+    /// soon as it is closed, after at most this time. Messages sent until then wait. `opened` gets
+    /// the result.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// No thread can be started.
     pub fn start_when_closed(
         folder: &Path,
         options: Options,
@@ -207,7 +211,7 @@ impl Embedded {
             let _ = id.set(store.id());
             store.count_in(counts);
             let clock = SteadyClock::new(store.now_ms(), clock_ms);
-            let mut ledger = Ledger { store, clock, expiry_failed: false, failed: theirs };
+            let mut ledger = Ledger::new(store, clock, theirs);
             ledger.run(&receiver);
             ledger.close();
         };
@@ -215,8 +219,8 @@ impl Embedded {
         Ok(Self { handle, departed, failed, thread: Some(thread) })
     }
 
-    /// Whether it commits nothing any more, until it is started again: a write or an assertion has
-    /// failed, or its thread has ended.
+    /// Whether it commits nothing any more, until a restart: a write or an assertion has failed, or
+    /// its thread has ended.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.thread.as_ref().is_none_or(|t| t.is_finished())
     }
@@ -270,53 +274,98 @@ fn open_when_closed(
     }
 }
 
+/// Sees what a ledger has done, before anybody is answered.
+#[cfg(feature = "simulation")]
+pub trait Witness {
+    /// Batches were committed, at the store's time, or were not.
+    fn committed(
+        &mut self,
+        store: &Store,
+        batches: &[Batch],
+        result: Result<&[BatchReply], &LedgerError>,
+    );
+
+    /// Expired units have returned to stock, at the store's time, or have not.
+    fn expired(&mut self, store: &Store, result: Result<(), &LedgerError>);
+}
+
 struct Ledger {
     store: Store,
     clock: SteadyClock,
+    next_expiry: Instant,
     expiry_failed: bool,
     failed: Arc<AtomicBool>,
+    #[cfg(feature = "simulation")]
+    witness: Option<Box<dyn Witness>>,
 }
 
 impl Ledger {
+    fn new(store: Store, clock: SteadyClock, failed: Arc<AtomicBool>) -> Self {
+        let next_expiry = clock::now();
+        store.counts().expiry_due.set(next_expiry);
+        Self {
+            store,
+            clock,
+            next_expiry,
+            expiry_failed: false,
+            failed,
+            #[cfg(feature = "simulation")]
+            witness: None,
+        }
+    }
+
     fn run(&mut self, receiver: &Receiver<Message>) {
-        let mut next_expiry = Instant::now();
-        let counts = self.store.counts().clone();
-        counts.expiry_due.set(next_expiry);
-        let mut is_stopping = false;
-        while !is_stopping {
-            let wait = next_expiry.saturating_duration_since(Instant::now());
-            let first = match receiver.recv_timeout(wait) {
+        loop {
+            let first = match receiver.recv_timeout(self.wait()) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let mut waiting = Waiting::default();
-            is_stopping = waiting.take_all(first, receiver);
-            let queries = std::mem::take(&mut waiting.queries);
-            if !waiting.batches.is_empty() {
-                self.commit(waiting);
+            if !self.turn(first, receiver) {
+                return;
             }
-            if !queries.is_empty() {
-                self.answer(queries);
-            }
-            if Instant::now() >= next_expiry {
-                let more = self.expire();
-                let pause = if more { Duration::ZERO } else { EXPIRE_INTERVAL };
-                next_expiry = Instant::now() + pause;
-                // What could not be returned is due still, whenever the next attempt is.
-                if !(more || self.expiry_failed) {
-                    counts.expiry_due.set(next_expiry);
-                }
-            }
-            self.store.maintain();
-            self.failed.store(self.store.has_failed(), Ordering::Relaxed);
         }
+    }
+
+    /// How long to wait for a message.
+    fn wait(&self) -> Duration {
+        self.next_expiry.saturating_duration_since(clock::now())
+    }
+
+    /// Does everything that waits, this message first, and what is due. Gives whether to go on.
+    fn turn(&mut self, first: Option<Message>, receiver: &Receiver<Message>) -> bool {
+        let mut waiting = Waiting::default();
+        let is_stopping = waiting.take_all(first, receiver);
+        let queries = std::mem::take(&mut waiting.queries);
+        if !waiting.batches.is_empty() {
+            self.commit(waiting);
+        }
+        if !queries.is_empty() {
+            self.answer(queries);
+        }
+        if clock::now() >= self.next_expiry {
+            let more = self.expire();
+            let pause = if more { Duration::ZERO } else { EXPIRE_INTERVAL };
+            self.next_expiry = clock::now() + pause;
+            // What could not be returned is due still, whenever the next attempt is.
+            if !(more || self.expiry_failed) {
+                self.store.counts().expiry_due.set(self.next_expiry);
+            }
+        }
+        self.store.maintain();
+        self.failed.store(self.store.has_failed(), Ordering::Relaxed);
+        !is_stopping
     }
 
     fn commit(&mut self, waiting: Waiting) {
         let Waiting { batches, answers, .. } = waiting;
         let now_ms = self.clock.now_ms();
-        match self.guard(|store| store.commit(now_ms, &batches)) {
+        let result = self.guard(|store| store.commit(now_ms, &batches));
+        #[cfg(feature = "simulation")]
+        if let Some(witness) = &mut self.witness {
+            witness.committed(&self.store, &batches, result.as_ref().map(Vec::as_slice));
+        }
+        match result {
             Ok(replies) => {
                 for ((answer, reply), batch) in answers.into_iter().zip(replies).zip(batches) {
                     answer.give(Ok((reply, batch)));
@@ -331,7 +380,7 @@ impl Ledger {
         self.store.set_now(self.clock.now_ms());
         for query in queries {
             if catch_unwind(AssertUnwindSafe(|| query(&mut self.store))).is_err() {
-                tracing::error!("a look at the ledger panicked");
+                tracing::error!("query of the ledger panicked");
             }
         }
     }
@@ -340,6 +389,10 @@ impl Ledger {
     fn expire(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
         let result = self.guard(|store| store.expire(now_ms, EXPIRE_BATCH_MAX));
+        #[cfg(feature = "simulation")]
+        if let Some(witness) = &mut self.witness {
+            witness.expired(&self.store, result.as_ref().map(|_| ()));
+        }
         if let Err(error) = &result
             && !self.expiry_failed
         {

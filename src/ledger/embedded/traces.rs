@@ -70,12 +70,12 @@ impl Traces {
 mod tests {
     use super::*;
 
-    fn told(traces: &Traces, place: Place) -> Option<Arc<Trace>> {
+    fn kept(traces: &Traces, place: Place) -> Option<Arc<Trace>> {
         traces.of.get(&place).cloned()
     }
 
     #[test]
-    fn they_are_kept_until_the_orders_have_them_and_never_too_many() {
+    fn traces_are_bounded_and_kept_until_the_orders_have_them() {
         let mut traces = Traces::default();
         let trace = Arc::new(Trace::from_texts("a", "").unwrap());
         let count = TRACES_WAITING_MAX as u32 + 2;
@@ -83,11 +83,11 @@ mod tests {
             traces.note(row % 2, row, u64::from(row / 4), &trace);
         }
         assert_eq!((traces.of.len(), traces.order.len()), (TRACES_WAITING_MAX, TRACES_WAITING_MAX));
-        assert_eq!([told(&traces, (1, 1)), told(&traces, (0, 2))], [None, Some(trace.clone())]);
+        assert_eq!([kept(&traces, (1, 1)), kept(&traces, (0, 2))], [None, Some(trace.clone())]);
         traces.forget(1);
-        assert_eq!([told(&traces, (1, 7)), told(&traces, (0, 8))], [None, Some(trace.clone())]);
+        assert_eq!([kept(&traces, (1, 7)), kept(&traces, (0, 8))], [None, Some(trace.clone())]);
         traces.forget_sale(0);
-        assert_eq!([told(&traces, (0, 8)), told(&traces, (1, 9))], [None, Some(trace)]);
+        assert_eq!([kept(&traces, (0, 8)), kept(&traces, (1, 9))], [None, Some(trace)]);
         traces.forget(u64::MAX);
         assert!(traces.of.is_empty() && traces.order.is_empty());
     }

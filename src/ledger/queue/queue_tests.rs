@@ -1,13 +1,13 @@
 use super::*;
 use crate::ledger::Batch;
-use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX};
+use crate::limits::{BATCH_MAX, BATCH_PEEKS_MAX, BATCH_SCRIPTS_MAX};
 use crate::sale::{Creation, Key, ReservationId, Reserve, User};
 
 fn sale(name: &str) -> SaleId {
     SaleId::new(name).unwrap()
 }
 
-/// A purchase that its number tells from others.
+/// A purchase that is identified by its number.
 fn buy(number: u128) -> Command {
     Command::Reserve(Reserve {
         id: ReservationId(number),
@@ -19,7 +19,7 @@ fn buy(number: u128) -> Command {
     })
 }
 
-/// Puts a command into a queue for which somebody waits, with an allowance of 1.
+/// Queues a command that has a waiter and an allowance of 1.
 fn push(queues: &mut Queues<u32>, name: &str, is_known: bool, command: Command, ms: u64) -> Ticket {
     let ticket = queues.enter(&sale(name), is_known, None, Some(7)).expect("there is no bound");
     queues.push(&ticket, command, 1, ms);
@@ -30,7 +30,7 @@ fn fill(queues: &mut Queues<u32>, name: &str, numbers: std::ops::Range<u128>) {
     numbers.for_each(|number| _ = push(queues, name, true, buy(number), 0));
 }
 
-/// Tells all of a batch the same, and has each take it.
+/// Gives all commands of a batch the same answer, and takes each answer.
 fn answer(queues: &mut Queues<u32>, sent: Vec<Sent>) {
     for entry in sent.into_iter().flat_map(|(_, entries)| entries) {
         let number = entry.ticket.expect("somebody waits");
@@ -39,9 +39,9 @@ fn answer(queues: &mut Queues<u32>, sent: Vec<Sent>) {
     }
 }
 
-/// Whether no line is in use.
-fn nobody_waits(queues: &Queues<u32>) -> bool {
-    queues.places() == 0 && queues.waiting.is_empty() && queues.lines.len() == queues.idle
+/// Whether no queue is in use.
+fn is_drained(queues: &Queues<u32>) -> bool {
+    queues.places() == 0 && queues.waiting.is_empty() && queues.queue_ids.len() == queues.idle
 }
 
 /// How many commands of each sale a batch has.
@@ -58,7 +58,7 @@ fn commands(batch: &Batch, name: &str) -> Vec<Command> {
 }
 
 #[test]
-fn a_sale_alone_has_the_whole_batch_in_order() {
+fn a_single_sale_fills_the_whole_batch_in_order() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..BATCH_MAX as u128 + 5);
     let (first, sent) = queues.take();
@@ -73,12 +73,12 @@ fn a_sale_alone_has_the_whole_batch_in_order() {
 }
 
 #[test]
-fn a_hot_sale_takes_only_its_share_of_a_batch_and_others_are_in_the_next_one() {
+fn a_hot_sale_leaves_room_for_others_in_the_next_batch() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..4_000);
     for round in 0..10 {
         fill(&mut queues, "cold", round..round + 1);
-        // However many come for the hot sale meanwhile.
+        // Meanwhile a whole batch of purchases arrives for the hot sale.
         fill(&mut queues, "hot", 0..BATCH_MAX as u128);
         let (batch, _) = queues.take();
         assert_eq!(counts(&batch), [("cold", 1), ("hot", BATCH_MAX - 1)]);
@@ -86,7 +86,7 @@ fn a_hot_sale_takes_only_its_share_of_a_batch_and_others_are_in_the_next_one() {
 }
 
 #[test]
-fn sales_that_are_equally_hot_have_equal_shares() {
+fn equally_hot_sales_get_equal_shares() {
     let mut queues = Queues::<u32>::default();
     for name in ["a", "b", "c", "d"] {
         fill(&mut queues, name, 0..4_000);
@@ -97,10 +97,10 @@ fn sales_that_are_equally_hot_have_equal_shares() {
 }
 
 #[test]
-fn whoever_buys_waits_for_few_glances_and_each_is_carried_out() {
+fn peeks_are_bounded_per_batch_and_each_runs_once() {
     let mut queues = Queues::<u32>::default();
-    let sales = 3 * BATCH_GLANCES_MAX;
-    let glance = Command::Glance { parts: 0 };
+    let sales = 3 * BATCH_PEEKS_MAX;
+    let glance = Command::Peek { parts: 0 };
     for number in 0..sales {
         queues.push_unattended(&sale(&format!("s{number}")), number % 3 > 0, glance.clone(), 0);
     }
@@ -110,13 +110,13 @@ fn whoever_buys_waits_for_few_glances_and_each_is_carried_out() {
         let (batch, _) = queues.take();
         let glances = batch.groups.iter().filter(|group| group.commands == [glance.clone()]);
         glances.for_each(|group| *seen.entry(group.sale.clone()).or_insert(0) += 1);
-        assert_eq!(commands(&batch, "hot").len(), BATCH_MAX - BATCH_GLANCES_MAX);
+        assert_eq!(commands(&batch, "hot").len(), BATCH_MAX - BATCH_PEEKS_MAX);
     }
     assert!(seen.len() == sales && seen.values().all(|&count| count == 1), "{seen:?}");
 }
 
 #[test]
-fn a_ledger_that_runs_no_scripts_takes_as_many_sales_as_commands() {
+fn a_ledger_without_scripts_takes_one_sale_per_command() {
     let mut queues = Queues::<u32>::default();
     queues.set_bounds(BatchBounds::EMBEDDED);
     for number in 0..BATCH_MAX + 5 {
@@ -127,7 +127,7 @@ fn a_ledger_that_runs_no_scripts_takes_as_many_sales_as_commands() {
 }
 
 #[test]
-fn with_more_sales_than_scripts_each_has_its_turn() {
+fn more_sales_than_scripts_are_served_in_turn() {
     let mut queues = Queues::<u32>::default();
     let sales = 3 * BATCH_SCRIPTS_MAX;
     for number in 0..sales {
@@ -147,7 +147,7 @@ fn with_more_sales_than_scripts_each_has_its_turn() {
 }
 
 #[test]
-fn a_batch_is_bounded_by_scripts_also_within_one_sale() {
+fn the_script_bound_also_holds_within_one_sale() {
     let mut queues = Queues::<u32>::default();
     for number in 0..BATCH_MAX as u128 {
         let cancel = Command::Cancel(ReservationId(number));
@@ -160,7 +160,7 @@ fn a_batch_is_bounded_by_scripts_also_within_one_sale() {
 }
 
 #[test]
-fn looks_do_not_stand_behind_purchases() {
+fn reads_do_not_wait_behind_purchases() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..4_000);
     _ = push(&mut queues, "hot", true, Command::Show, 0);
@@ -171,7 +171,7 @@ fn looks_do_not_stand_behind_purchases() {
 }
 
 #[test]
-fn looks_without_end_leave_purchases_their_share() {
+fn endless_reads_leave_purchases_their_share() {
     let mut queues = Queues::<u32>::default();
     for number in 0..4_000 {
         _ = push(&mut queues, "seen", true, Command::ShowReservation(ReservationId(number)), 0);
@@ -183,7 +183,7 @@ fn looks_without_end_leave_purchases_their_share() {
 }
 
 #[test]
-fn names_that_clients_invent_share_one_part_of_a_batch() {
+fn unknown_sale_names_share_one_part_of_a_batch() {
     let mut queues = Queues::<u32>::default();
     for number in 0..4_000 {
         _ = push(&mut queues, &format!("x{number}"), false, buy(number), 0);
@@ -191,12 +191,12 @@ fn names_that_clients_invent_share_one_part_of_a_batch() {
     fill(&mut queues, "real", 0..4_000);
     let (batch, _) = queues.take();
     assert!(commands(&batch, "real").len() >= BATCH_MAX / 2);
-    // And they are served, too.
+    // The unknown names are served, too.
     assert!(batch.groups.len() > BATCH_SCRIPTS_MAX / 4);
 }
 
 #[test]
-fn a_sale_that_is_confirmed_while_it_waits_keeps_its_order() {
+fn a_sale_that_becomes_known_while_queued_keeps_its_order() {
     let mut queues = Queues::<u32>::default();
     for number in 0..BATCH_MAX as u128 + 10 {
         _ = push(&mut queues, "new", false, buy(number), 0);
@@ -210,21 +210,21 @@ fn a_sale_that_is_confirmed_while_it_waits_keeps_its_order() {
 }
 
 #[test]
-fn a_sale_that_is_confirmed_while_it_waits_is_no_stranger_any_more() {
+fn a_sale_that_becomes_known_while_queued_gets_a_full_share() {
     let mut queues = Queues::<u32>::default();
     for number in 0..2_000 {
         _ = push(&mut queues, "new", false, buy(number), 0);
         _ = push(&mut queues, &format!("x{number}"), false, buy(number), 0);
     }
     fill(&mut queues, "new", 2_000..2_001);
-    // Its first turn is one among the names that nobody knows.
+    // Its first turn is that of an unknown name.
     queues.take();
     let (second, _) = queues.take();
     assert!(commands(&second, "new").len() >= BATCH_MAX / 2);
 }
 
 #[test]
-fn only_what_is_overdue_is_taken_as_such() {
+fn only_overdue_commands_are_taken_as_overdue() {
     let mut queues = Queues::<u32>::default();
     for (name, submitted_ms) in [("old", 10), ("old", 20), ("new", 30), ("old", 30)] {
         _ = push(&mut queues, name, true, buy(u128::from(submitted_ms)), submitted_ms);
@@ -250,16 +250,16 @@ fn keyed(key: &str) -> Reserve {
 }
 
 #[test]
-fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
+fn taking_purchases_turns_those_with_keys_into_lookups() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "a", 0..3);
     _ = push(&mut queues, "a", true, Command::Reserve(keyed("k")), 0);
     _ = push(&mut queues, "a", true, Command::Confirm(ReservationId(1)), 0);
     fill(&mut queues, "a", 3..6);
     fill(&mut queues, "b", 0..1);
-    let (out, units) = queues.sift(&sale("a"));
+    let (out, units) = queues.take_purchases(&sale("a"));
     assert_eq!((out.len(), units, queues.len()), (6, 1, 3));
-    let again = queues.sift(&sale("a"));
+    let again = queues.take_purchases(&sale("a"));
     assert_eq!((again.0.len(), again.1), (0, 0));
     let (batch, sent) = queues.take();
     let looks =
@@ -271,11 +271,11 @@ fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
     answer(&mut queues, vec![(sale("a"), out)]);
     answer(&mut queues, sent);
     assert_eq!(queues.places(), 0);
-    assert!(nobody_waits(&queues));
+    assert!(is_drained(&queues));
 }
 
 #[test]
-fn a_look_for_a_claim_does_not_overtake_a_purchase() {
+fn a_claim_lookup_does_not_overtake_a_purchase() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "a", 0..2 * BATCH_MAX as u128);
     _ = push(&mut queues, "a", true, Command::FindClaim(keyed("k"), Creation::UNKNOWN), 0);
@@ -286,7 +286,7 @@ fn a_look_for_a_claim_does_not_overtake_a_purchase() {
 }
 
 #[test]
-fn whoever_gives_up_leaves_the_others_in_their_order() {
+fn giving_up_keeps_the_order_of_the_others() {
     let mut queues = Queues::<u32>::default();
     let mut tickets: Vec<Ticket> =
         (0..10).map(|number| push(&mut queues, "a", true, buy(number), 0)).collect();
@@ -301,7 +301,7 @@ fn whoever_gives_up_leaves_the_others_in_their_order() {
     let (batch, sent) = queues.take();
     assert_eq!(commands(&batch, "a"), [1, 2, 3, 6, 7, 8, 10, 11].map(buy));
     assert_eq!(batch.groups.len(), 1);
-    // What was sent is answered to nobody, and its place is another's by then.
+    // The answer to a sent command reaches nobody: its place belongs to another waiter by then.
     let gone = tickets.remove(0);
     let number = gone.number();
     assert_eq!(queues.give_up(gone), None);
@@ -312,11 +312,11 @@ fn whoever_gives_up_leaves_the_others_in_their_order() {
     assert_eq!(queues.give_up(successor), Some(1));
     answer(&mut queues, vec![(sale("a"), sent[0].1[1..].to_vec())]);
     queues.take();
-    assert!(nobody_waits(&queues));
+    assert!(is_drained(&queues));
 }
 
 #[test]
-fn a_sale_can_not_take_the_last_places() {
+fn a_sale_cannot_take_the_last_places() {
     let mut queues = Queues::<u32>::default();
     let places_max = Some(900);
     let mut held = Vec::new();
@@ -327,11 +327,11 @@ fn a_sale_can_not_take_the_last_places() {
     let cold = queues.enter(&sale("cold"), true, places_max, None).expect("a place is left");
     assert_eq!(queues.give_up(cold), None);
     held.drain(..).for_each(|place| _ = queues.give_up(place));
-    assert!(nobody_waits(&queues));
+    assert!(is_drained(&queues));
 }
 
 #[test]
-fn few_places_are_all_of_use() {
+fn a_small_number_of_places_can_be_used_fully() {
     let mut queues = Queues::<u32>::default();
     let mut enter = |name, most| queues.enter(&sale(name), true, Some(most), None);
     for _ in 0..3 {
@@ -341,7 +341,7 @@ fn few_places_are_all_of_use() {
 }
 
 #[test]
-fn what_was_taken_out_leaves_nothing_behind() {
+fn taken_commands_leave_no_queues_behind() {
     let mut queues = Queues::<u32>::default();
     for round in 0..100u64 {
         let name = format!("x{round}");
@@ -354,22 +354,23 @@ fn what_was_taken_out_leaves_nothing_behind() {
         let (batch, sent) = queues.take();
         assert!(batch.groups.is_empty() && sent.is_empty());
     }
-    assert!(nobody_waits(&queues));
+    assert!(is_drained(&queues));
 }
 
 #[test]
-fn of_sales_that_nobody_waits_for_only_so_many_are_kept_and_no_invented_names() {
+fn idle_queues_are_bounded_and_exclude_unknown_names() {
     let mut queues = Queues::<u32>::default();
     let mut come_and_go = |name: &str, is_known| {
         let place = queues.enter(&sale(name), is_known, None, None).expect("there is no bound");
         assert_eq!(queues.give_up(place), None);
-        assert!(nobody_waits(&queues) && queues.idle <= LINES_IDLE_MAX);
-        queues.lines.len()
+        assert!(is_drained(&queues) && queues.idle <= IDLE_QUEUES_MAX);
+        queues.queue_ids.len()
     };
     assert_eq!(come_and_go("new", false), 0);
     assert_eq!((come_and_go("a", true), come_and_go("a", true)), (1, 1));
     assert_eq!(come_and_go("a", false), 0, "it was removed meanwhile");
-    let most = (0..3 * LINES_IDLE_MAX).map(|number| come_and_go(&format!("s{number}"), true)).max();
-    assert_eq!(most, Some(LINES_IDLE_MAX));
-    assert!(queues.slab.len() <= LINES_IDLE_MAX + 1, "{} lines", queues.slab.len());
+    let most =
+        (0..3 * IDLE_QUEUES_MAX).map(|number| come_and_go(&format!("s{number}"), true)).max();
+    assert_eq!(most, Some(IDLE_QUEUES_MAX));
+    assert!(queues.queues.len() <= IDLE_QUEUES_MAX + 1, "{} lines", queues.queues.len());
 }

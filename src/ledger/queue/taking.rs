@@ -1,11 +1,12 @@
-//! Taking a batch from the queues of all sales in turn.
+//! Takes a batch from the queues of all sales in turn.
 
 use std::collections::VecDeque;
 
 use super::bounds::BatchBounds;
-use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
+use super::{Class, NONE, Queued, Queues, Sent, SentCommand, Stage, Waiting};
 use crate::ledger::{Batch, Group};
 use crate::limits::BATCH_MAX;
+use crate::planted::{self, Bug};
 use crate::sale::Command;
 
 /// A batch that is being taken.
@@ -13,33 +14,33 @@ use crate::sale::Command;
 struct Taken {
     batch: Batch,
     sent: Vec<Sent>,
-    /// Whose groups they are.
-    lines: Vec<u32>,
+    /// The queues of its groups.
+    queues: Vec<u32>,
     commands: usize,
     scripts: usize,
     glances: usize,
-    /// When the one of them that came first was put in, if there is any.
+    /// When the earliest of its commands was submitted, if there is any.
     first_ms: Option<u64>,
 }
 
 impl<W> Queues<W> {
-    /// Says how much a batch may hold.
+    /// Sets the bounds of a batch.
     pub fn set_bounds(&mut self, bounds: BatchBounds) {
         self.bounds = bounds;
     }
 
-    /// Takes a batch: up to [`BATCH_MAX`] commands, within its bounds, from all queues in turn. With it,
-    /// our side of each of its groups.
+    /// Takes a batch: up to [`BATCH_MAX`] commands, within its bounds, from all queues in turn.
+    /// Also returns our records of each group.
     pub fn take(&mut self) -> (Batch, Vec<Sent>) {
         let scripts = self.bounds.scripts;
         let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(BATCH_MAX);
         let mut taken = Taken {
             batch: Batch { groups: Vec::with_capacity(sales) },
             sent: Vec::with_capacity(sales),
-            lines: Vec::with_capacity(sales),
+            queues: Vec::with_capacity(sales),
             ..Taken::default()
         };
-        // First every class has its own share, then whoever still has something takes what is left.
+        // First each class takes its own share, then all classes take what is left.
         for class in Class::ALL {
             let share = |whole: usize| whole * class.share() / 16;
             self.take_turns(class, &mut taken, share(BATCH_MAX), share(scripts));
@@ -47,26 +48,26 @@ impl<W> Queues<W> {
         for class in Class::ALL {
             self.take_turns(class, &mut taken, BATCH_MAX, scripts);
         }
-        for &id in &taken.lines {
-            self.line(id).group = NONE;
+        for &id in &taken.queues {
+            self.queue(id).group = NONE;
             self.drop_if_idle(id);
         }
         self.first_taken_ms = taken.first_ms;
         (taken.batch, taken.sent)
     }
 
-    /// When the first command of the last batch was put in.
+    /// When the earliest command of the last batch was submitted.
     pub fn first_taken_ms(&self) -> Option<u64> {
         self.first_taken_ms
     }
 
-    /// Gives the lines of one class their turns until the batch, or what the class may have of it
-    /// now, is full.
+    /// Gives the queues of one class their turns until the batch, or the class's share of it, is
+    /// full.
     fn take_turns(&mut self, class: Class, taken: &mut Taken, commands: usize, scripts: usize) {
         let mut room = commands.min(BATCH_MAX - taken.commands);
         let mut scripts = scripts.min(self.bounds.scripts - taken.scripts);
         let mut left_of_cycle = 0;
-        // Those from which nothing may be taken now: they are the first of the next batch.
+        // Queues from which nothing may be taken now: they are first in the next batch.
         let mut passed = Vec::new();
         while room > 0
             && scripts > 0
@@ -78,20 +79,22 @@ impl<W> Queues<W> {
             let fair = (room / left_of_cycle).max(1);
             left_of_cycle -= 1;
             let (count, new_scripts) =
-                self.take_from(id, class == Class::Look, taken, fair, scripts);
+                self.take_from(id, class == Class::ReadOnly, taken, fair, scripts);
             room -= count;
             scripts -= new_scripts;
-            // The line's own class by now: its sale may have been confirmed meanwhile.
-            let line = self.line(id);
+            // The class may have changed: the sale may have been confirmed meanwhile.
+            let line = self.queue(id);
             let next =
-                if class == Class::Stranger && line.is_known { Class::Change } else { class };
-            let list = line.list(class == Class::Look);
+                if class == Class::UnknownSale && line.is_known { Class::Change } else { class };
+            let list = line.list(class == Class::ReadOnly);
             let more = list.first != NONE;
             list.turn = more.then_some(next);
             if !more {
                 self.drop_if_idle(id);
             } else if count == 0 {
                 passed.push((next, id));
+            } else if planted::is(Bug::RestPutFirst) {
+                self.turns[next as usize].push_front(id);
             } else {
                 self.turns[next as usize].push_back(id);
             }
@@ -101,8 +104,8 @@ impl<W> Queues<W> {
         }
     }
 
-    /// Takes up to so many commands from the front of a line's queue, in up to so many new scripts.
-    /// How many of both.
+    /// Takes up to `commands` commands from the front of a list, in up to `scripts` new scripts.
+    /// Returns the number of both.
     fn take_from(
         &mut self,
         id: u32,
@@ -111,7 +114,7 @@ impl<W> Queues<W> {
         commands: usize,
         scripts: usize,
     ) -> (usize, usize) {
-        let line = self.slab[id as usize].as_mut().expect("a line in use");
+        let line = self.queues[id as usize].as_mut().expect("a line in use");
         let first = line.list(looks).first;
         let most = commands.min(line.list(looks).count as usize);
         let is_new = line.group == NONE;
@@ -127,8 +130,8 @@ impl<W> Queues<W> {
             && let Some(record) = self.waiting.at(next)
             && let Stage::Queued(queued) = &record.stage
         {
-            let is_glance = matches!(queued.command, Command::Glance { .. });
-            if is_glance && taken.glances == self.bounds.glances {
+            let is_glance = matches!(queued.command, Command::Peek { .. });
+            if is_glance && taken.glances == self.bounds.views {
                 break;
             }
             taken.glances += usize::from(is_glance);
@@ -151,7 +154,7 @@ impl<W> Queues<W> {
                 self.waiting.remove_at(index);
             }
             into.push(command);
-            entries.push(Entry { ticket, allowance });
+            entries.push(SentCommand { ticket, allowance });
         }
         let list = line.list(looks);
         list.first = next;
@@ -165,7 +168,7 @@ impl<W> Queues<W> {
             taken.sent.pop();
         } else if is_new {
             line.group = group as u32;
-            taken.lines.push(id);
+            taken.queues.push(id);
         }
         self.commands -= count;
         taken.commands += count;

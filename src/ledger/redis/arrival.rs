@@ -1,12 +1,12 @@
-//! A sale that comes from another ledger, with all its reservations.
+//! Moves a sale with all its reservations in from another ledger.
 //!
-//! Its keys are written beside where they belong, under names that nobody looks at, and are read back
-//! and compared. Then one script gives all of them their names: the sale is there in one step, and
-//! says which move brought it. Whoever dies before that has left keys that the next attempt removes;
-//! whoever dies after it finds the sale there.
+//! Its keys are written beside their final place, under names that nothing else reads, then read
+//! back and compared. Then one script renames all of them: the sale exists after one step, and
+//! records which move brought it. If the process dies before that step, the next attempt removes
+//! the keys. If it dies after it, the next attempt finds the sale.
 //!
-//! The stream tells every reservation once, in entries whose ids are above every version that they
-//! had, so that orders which the other ledger has written are written over.
+//! The stream states every reservation once, in entries whose ids are above all versions that the
+//! reservations had, so that these entries overwrite orders which the other ledger has written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,21 +31,21 @@ use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status, TypeUnits,
 };
 
-/// The field of the sale's hash that says which move brought it.
+/// The field of the sale's hash with the id of the move that brought it.
 const ARRIVED_BY: &str = "arrived_by";
-/// Time that replicas have to receive what was brought, in ms.
+/// The time that replicas have to receive the sale, in ms.
 const REPLICAS_WAIT_TIME_MS: u64 = 60_000;
 /// The same as an argument.
 const REPLICAS_WAIT_MS: &str = "60000";
 
-/// Writes what stands there, if it does.
+/// Rewrites the field that records the move, if it has this value.
 const TOUCH: &str = "\
 if redis.call('HGET', KEYS[1], 'arrived_by') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'arrived_by', ARGV[1])
 return 1";
 
-/// Gives the keys of a sale that has arrived their names, the counters' last. KEYS are where they
-/// belong, then where they are; ARGV[1] says which move it is.
+/// Renames the keys of an arriving sale, the counters' key last. KEYS are the final names, then the
+/// temporary ones; ARGV[1] is the id of the move.
 const ARRIVE: &str = "\
 if redis.call('HGET', KEYS[2], 'arrived_by') == ARGV[1] then return 0 end
 for i = 1, 7 do
@@ -61,19 +61,19 @@ for i = 7, 1, -1 do
 end
 return 1";
 
-/// How a sale stands in the ledger that it is to be moved to.
+/// The state of a sale in the ledger to which it is to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// There is no such sale.
     Absent,
-    /// It is there, and this move brought it.
+    /// The sale exists, and this move brought it.
     Here,
-    /// There is one of this name, or something of one.
+    /// Another sale has this name, or keys of one exist.
     Occupied,
 }
 
 impl RedisClient {
-    /// Whether a move has brought a sale.
+    /// Whether this move has brought a sale.
     pub fn arrival(&mut self, sale: &SaleId, move_id: u64) -> Result<Arrival, LedgerError> {
         let keys = self.codec().keys().of(sale).all();
         let brought: Option<String> =
@@ -84,10 +84,12 @@ impl RedisClient {
         Ok(if self.any_key_of(sale)? { Arrival::Occupied } else { Arrival::Absent })
     }
 
-    /// Brings a sale: see the module's header. `progress` is told of reservations.
+    /// Moves a sale in: see the module's header. `progress` gets the number of reservations
+    /// written.
     ///
     /// # Errors
-    /// The sale is not there, or, after [`LedgerError::Lost`], it may be: ask [`arrival`](Self::arrival).
+    /// The sale does not exist; after [`LedgerError::Lost`] it may exist: call
+    /// [`arrival`](Self::arrival).
     pub fn bring(
         &mut self,
         sale: &SaleCopy,
@@ -101,13 +103,13 @@ impl RedisClient {
             true => of_lines,
             false => FORMAT_RULES,
         };
-        if let Some(why) = self.in_the_way(format)? {
+        if let Some(why) = self.format_blocker(format)? {
             return Err(LedgerError::Refused(why));
         }
         self.clear_arrival(&sale.id)?;
         self.write_beside(&beside, sale, format, move_id, progress)?;
         self.check_beside(&beside, sale)?;
-        // In the index before anything of it can be held.
+        // It must be in the index before any of its units can be held.
         self.register(&[&sale.id])?;
         let all = [keys.all(), beside.all()].concat();
         let (count, name) = (all.len().to_string(), name_of(move_id));
@@ -121,7 +123,7 @@ impl RedisClient {
         self.settle_arrival(&sale.id, move_id)
     }
 
-    /// Removes what an attempt that was ended has left beside a sale.
+    /// Removes the keys that an abandoned attempt has left beside a sale.
     pub fn clear_arrival(&mut self, sale: &SaleId) -> Result<(), LedgerError> {
         let keys = self.codec().keys().of(sale).arriving().all();
         let mut unlink: Vec<&[u8]> = vec![b"UNLINK"];
@@ -181,7 +183,8 @@ impl RedisClient {
             output.hash(of_sale, [("format", format.to_string())])?;
         }
 
-        // Those whose ids begin alike share a field, and those of a field a member of the deadlines.
+        // Reservations whose ids share a prefix share a field, and those of a field share a member
+        // of the deadlines.
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
         let mut by_user: BTreeMap<String, u64> = BTreeMap::new();
         let mut due: BTreeMap<String, u64> = BTreeMap::new();
@@ -241,7 +244,7 @@ impl RedisClient {
         output.send()
     }
 
-    /// Compares what was written with what should have been.
+    /// Compares the written keys with the sale.
     fn check_beside(&mut self, keys: &SaleKeys, sale: &SaleCopy) -> Result<(), LedgerError> {
         let differs = |what: String| {
             LedgerError::Refused(format!("{} was not written as it should be: {what}", sale.id))
@@ -267,7 +270,7 @@ impl RedisClient {
         Ok(())
     }
 
-    /// Waits until as many replicas have a sale that has arrived as the settings want.
+    /// Waits until the configured number of replicas has a sale that has arrived.
     pub fn settle_arrival(&mut self, sale: &SaleId, move_id: u64) -> Result<(), LedgerError> {
         let wanted = self.ledger().settings.replicas;
         if wanted == 0 {
@@ -276,7 +279,7 @@ impl RedisClient {
         let keys = self.codec().keys().of(sale);
         let (name, of_sale, count) = (name_of(move_id), &keys.all()[1], wanted.to_string());
         let mut wait = Pipeline::new();
-        // WAIT waits for what its own connection wrote last.
+        // WAIT covers the last write of its own connection.
         wait.add(&["EVAL", TOUCH, "1", of_sale, &name].map(str::as_bytes));
         wait.add_for(keys.slot(), &["WAIT", &count, REPLICAS_WAIT_MS].map(str::as_bytes));
         self.set_answer_time(Duration::from_millis(2 * REPLICAS_WAIT_TIME_MS));
@@ -292,7 +295,7 @@ impl RedisClient {
     }
 }
 
-/// Commands on their way.
+/// Commands that are being sent.
 struct Output<'a> {
     client: &'a mut RedisClient,
     commands: Pipeline,
@@ -336,14 +339,14 @@ impl Output<'_> {
     }
 }
 
-/// What the hash of a place of a split sale has more.
+/// The additional fields in the hash of a place of a split sale.
 fn moves_of(view: &SaleView) -> Vec<(String, String)> {
-    let (moves, mut split) = (&view.moves, view.spec.split.to_text());
+    let (moves, mut split) = (&view.transfers, view.spec.split.to_text());
     if !view.spec.is_plain() {
         split = Some(unreadable_split(split.as_deref()));
     }
     let mut fields: Vec<_> = split.map(|text| ("split".to_owned(), text)).into_iter().collect();
-    for (name, counts) in [("gave", &moves.gave), ("took", &moves.took)] {
+    for (name, counts) in [("gave", &moves.sent), ("took", &moves.received)] {
         let moved = counts.iter().enumerate().filter(|(_, units)| **units > 0);
         fields.extend(moved.map(|(number, units)| (format!("{name}_{number}"), units.to_string())));
     }
@@ -351,7 +354,7 @@ fn moves_of(view: &SaleView) -> Vec<(String, String)> {
     fields
 }
 
-/// What the hash of a sale with rules has more.
+/// The additional fields in the hash of a sale with rules.
 fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
     let (spec, rules) = (&sale.view.spec, &sale.view.spec.rules);
     if spec.is_plain() {
@@ -379,7 +382,7 @@ fn field_of(id: ReservationId) -> String {
     String::from_utf8_lossy(&id.to_text()[..ID_PREFIX_TEXT_BYTES]).into_owned()
 }
 
-/// The name of the claim that a reservation made with a key has.
+/// The name of the claim of a reservation that was made with a key.
 fn owner_of(change: &Change) -> String {
     let mut owner = change.reservation.user.as_ref().map_or("", |user| user.as_str()).to_owned();
     if let Some(key) = &change.key {

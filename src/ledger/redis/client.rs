@@ -1,9 +1,9 @@
-//! A blocking connection to the Redis ledger, for threads that are no core: the operator's commands,
-//! the sweep, the audit, the orders.
+//! A blocking connection to the Redis ledger, for threads outside of the cores: the operator's
+//! commands, the sweep, the audit, the orders.
 //!
-//! It connects when it is first used and anew after a failure, so its owner only decides how long to
-//! wait before it asks again. It says of every failure whether anything can have happened. Beside
-//! the ledger's own commands it carries any other, alone or many in one round trip.
+//! It connects at its first use and again after a failure, so its owner only decides how long to
+//! wait before the next attempt. Every error says whether a command can have had an effect. It also
+//! carries any other command of Redis, alone or many in one round trip.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,33 +22,33 @@ use super::reply::{decode, may_change};
 use super::shared::RedisLedger;
 use super::{audit, index, replicas};
 use crate::ledger::client::{Client, Repair, SaleAudit, Unlisted};
-use crate::ledger::members::Roll;
+use crate::ledger::members::MemberList;
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
 use crate::sale::Command;
 use crate::sale::{SaleId, SaleView};
 
-/// Members of the index that one SSCAN is to return, about.
+/// The approximate number of members of the index that one SSCAN returns.
 const SCAN_COUNT: &[u8] = b"1000";
 
-/// See the module's header.
+/// A blocking connection to the Redis ledger.
 ///
-/// For the ledger's commands it is a [`Client`]. Those who need more of Redis (a consumer group, a
-/// scan) use [`command`](Self::command) and [`pipeline`](Self::pipeline); names of keys come from
-/// `codec().keys()`.
+/// For the ledger's commands it is a [`Client`]. Callers that need more of Redis (a consumer group,
+/// a scan) use [`command`](Self::command) and [`pipeline`](Self::pipeline); `codec().keys()` has
+/// the names of the keys.
 pub struct RedisClient {
     ledger: Arc<RedisLedger>,
     name: String,
     answer_time: Duration,
     connection: Option<Connection>,
     connections: u64,
-    /// In place of the one connection, with a Cluster.
+    /// With a Cluster, its nodes in place of the one connection.
     nodes: Option<Nodes>,
 }
 
 impl RedisClient {
-    /// A client that is not connected yet. `name` is what `CLIENT LIST` shows for it, printable and
-    /// without spaces.
+    /// Creates a client that is not connected yet. `name` is its name in `CLIENT LIST`, printable
+    /// and without spaces.
     pub fn new(ledger: Arc<RedisLedger>, name: &str) -> Self {
         let answer_time = Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS);
         let nodes = ledger.cluster.as_ref().map(|it| Nodes::new(&ledger, it.clone(), name));
@@ -61,14 +61,14 @@ impl RedisClient {
         &self.ledger.codec
     }
 
-    /// How long an answer may take from now on, [`CLIENT_ANSWER_DEADLINE_MS`] at first. For a
-    /// command that blocks (`XREADGROUP … BLOCK`), longer than it may block.
+    /// Sets how long an answer may take, [`CLIENT_ANSWER_DEADLINE_MS`] at first. For a command that
+    /// blocks (`XREADGROUP … BLOCK`), set more than its own time-out.
     pub fn set_answer_time(&mut self, time: Duration) {
         self.answer_time = time;
     }
 
-    /// Connects unless it is connected. Everything else does so by itself; this tells a failure that
-    /// passes from one that an operator must see to.
+    /// Connects unless it is connected. All other calls connect by themselves; this one
+    /// distinguishes a failure that passes from one that an operator must repair.
     pub fn connect(&mut self) -> Result<(), HandshakeError> {
         if let Some(nodes) = &mut self.nodes {
             return nodes.connect(&self.ledger);
@@ -86,17 +86,18 @@ impl RedisClient {
         Ok(())
     }
 
-    /// How many connections it has made: with another, what was learned before may not hold.
+    /// The number of connections made so far: after a new one, earlier knowledge may no longer
+    /// hold.
     pub fn connections(&self) -> u64 {
         self.connections + self.nodes.as_ref().map_or(0, |nodes| nodes.opened)
     }
 
-    /// Carries out any one command and returns its reply.
+    /// Runs any one command and returns its reply.
     ///
     /// # Errors
-    /// An error reply of Redis is [`LedgerError::Refused`] whose text begins with Redis' code
-    /// (`NOGROUP …`), since a command of Redis is carried out or not; but a script (`EVAL…`,
-    /// `FCALL…`) may have been [`LedgerError::Lost`] half way.
+    /// An error reply of Redis is [`LedgerError::Refused`], and its text begins with the code of
+    /// Redis (`NOGROUP …`), since a command of Redis has its full effect or none. A script
+    /// (`EVAL…`, `FCALL…`) may have been [`LedgerError::Lost`] half way.
     pub fn command(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError> {
         let mut one = Pipeline::new();
         match self.pipeline(one.add(arguments))?.remove(0) {
@@ -114,12 +115,13 @@ impl RedisClient {
         }
     }
 
-    /// Carries out commands in one round trip and returns one reply for each. An error reply of
-    /// Redis stands in its place as [`Value::ServerError`]: the others were carried out all the same.
+    /// Runs commands in one round trip and returns one reply per command. An error reply of Redis
+    /// takes the place of the reply, as [`Value::ServerError`]; the other commands ran all the
+    /// same.
     ///
     /// # Errors
-    /// [`LedgerError::Refused`]: nothing was sent. [`LedgerError::Lost`]: some or all may have been
-    /// carried out.
+    /// [`LedgerError::Refused`]: nothing was sent. [`LedgerError::Lost`]: some or all commands may
+    /// have run.
     pub fn pipeline(&mut self, commands: &Pipeline) -> Result<Vec<Value>, LedgerError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -131,7 +133,7 @@ impl RedisClient {
         answers.replies.into_iter().map(|reply| reply.map_err(LedgerError::Lost)).collect()
     }
 
-    /// Carries out a batch, with a result for each of its groups.
+    /// Carries out a batch, with one result per group.
     ///
     /// # Errors
     /// As [`pipeline`](Self::pipeline).
@@ -149,8 +151,8 @@ impl RedisClient {
         self.register(&created)?;
         let mut replies = self.groups(batch)?;
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
-            // Redis has been restarted or flushed. What it did not know it did not do, and others of
-            // the batch it may have done.
+            // Redis was restarted or flushed. Calls of unknown scripts had no effect; the other
+            // calls of the batch may have had theirs.
             let loaded = self.load_scripts();
             for (group, reply) in batch.groups.iter().zip(&mut replies) {
                 if matches!(reply, Err(DecodeError::NoScript)) {
@@ -165,7 +167,8 @@ impl RedisClient {
         if failures.any(|error| ends_connection(error, term.as_ref())) {
             self.connection = None;
         }
-        // What is done is done: the index can be mended later, by whoever meets the sale.
+        // The effect stands. The index can be repaired later, by the next client or link that meets
+        // the sale.
         let _ = self.register(&created);
         let both = batch.groups.iter().zip(&replies);
         let made = both.filter(|(group, reply)| {
@@ -178,13 +181,13 @@ impl RedisClient {
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
     }
 
-    /// A slot of each node; without a Cluster any slot, of the one server that there is.
+    /// One slot per node; without a Cluster any slot of the one server.
     pub(super) fn slot_of_each_node(&mut self) -> Result<Vec<u16>, LedgerError> {
         self.connect().map_err(refused)?;
         Ok(self.nodes.as_ref().map_or_else(|| vec![0], Nodes::one_slot_each))
     }
 
-    /// What every connection to the same Redis shares.
+    /// The state that all connections to this Redis share.
     pub fn ledger(&self) -> &Arc<RedisLedger> {
         &self.ledger
     }
@@ -196,8 +199,8 @@ impl RedisClient {
         if self.nodes.is_none() {
             self.connect().map_err(refused)?;
         }
-        // Of the connection that it goes out on: what was written for one epoch must not go out in
-        // another.
+        // The codec of the connection that is used: a command encoded for one epoch must not be
+        // sent in another.
         let codec = self.connection.as_ref().map_or(&self.ledger.codec, |it| &it.codec);
         let mut commands = Pipeline::new();
         let mut counts = Vec::with_capacity(batch.groups.len());
@@ -229,7 +232,7 @@ impl RedisClient {
         });
         let decoded = decoded.collect();
         if !met {
-            // The next one looks for replicas before it writes anything.
+            // The next connection checks the replicas before it writes anything.
             self.connection = None;
         }
         Ok(decoded)
@@ -249,8 +252,8 @@ impl RedisClient {
         })
     }
 
-    /// One round trip, on the connection that there is and on no other; with what `wait` says behind
-    /// the commands.
+    /// One round trip, on the existing connection only, with the command in `wait` after the
+    /// commands.
     fn carry(&mut self, commands: &Pipeline, wait: &[u8]) -> Result<Answers, LedgerError> {
         if let Some(nodes) = &mut self.nodes {
             return Ok(nodes.exchange(&self.ledger, commands, wait, self.answer_time));
@@ -302,7 +305,7 @@ impl Client for RedisClient {
             index::judge(self.codec().keys(), &reply)?;
             let (next, members): (String, Vec<Vec<u8>>) = redis::from_redis_value(reply)
                 .map_err(|error| LedgerError::Refused(error.to_string()))?;
-            // What is no sale id somebody else has put there.
+            // An entry that is no sale id was put there by somebody else.
             let ids =
                 members.iter().filter_map(|id| SaleId::from_ledger(str::from_utf8(id).ok()?).ok());
             sales.extend(ids);
@@ -329,7 +332,7 @@ impl Client for RedisClient {
         let listed = self.sales()?.into_iter().collect();
         let mut found = self.scan_for_sales(&listed)?;
         if !found.sales.is_empty() {
-            // One may have been created meanwhile.
+            // A sale may have been created meanwhile.
             let listed = self.sales()?;
             found.sales.retain(|sale| listed.binary_search(sale).is_err());
         }
@@ -357,18 +360,18 @@ impl Client for RedisClient {
         self.set_stock(sale, head, units)
     }
 
-    fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
-        self.roll().map(Some)
+    fn members(&mut self) -> Result<Option<MemberList>, LedgerError> {
+        self.member_list().map(Some)
     }
 }
 
-impl audit::Ask for RedisClient {
-    fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError> {
+impl audit::RedisQuery for RedisClient {
+    fn query(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError> {
         self.command(arguments)
     }
 }
 
-/// Whether one of a batch's groups may have changed something.
+/// Whether one of the groups may have changed something.
 fn changed(batch: &Batch, replies: &[Result<GroupReply, LedgerError>]) -> bool {
     let answered =
         batch.groups.iter().zip(replies).filter_map(|(g, r)| Some((g, r.as_ref().ok()?)));

@@ -1,24 +1,25 @@
-//! Commands to bytes. One `EVALSHA` carries a whole run of reserve commands, or of commands about
-//! single reservations, so that Redis' cost of a call is shared by all of them; every other command
-//! is one of its own.
+//! Encodes commands as Redis commands. One `EVALSHA` carries a whole run of reserve commands, or of
+//! commands about single reservations, so that they share the cost of a call. Every other command
+//! is one call of its own.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
-use super::looks;
+use super::read_queries;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use super::sell::{self, Names, Sale, run_of};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
+use crate::planted::{self, Bug};
 use crate::sale::{Command, Creation, Lines, Remaining, ReservationId, SaleId, SaleSpec, Terms};
 
-/// Arguments of every script before its own: time and epoch, field of the total, field of what is
-/// sold.
+/// Arguments that every script has before its own: time and epoch, field of the total, field of the
+/// sold units.
 const COMMON_ARGUMENTS: usize = 3;
 
-/// Writes groups of commands as Redis commands. Holds no connection: one serves any number.
+/// Encodes groups of commands. Holds no connection: one codec serves any number.
 #[derive(Debug, Clone)]
 pub struct Codec {
     keys: KeyTemplates,
@@ -29,24 +30,31 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// A codec for sales that stand under these keys.
+    /// A codec for sales under these keys.
     pub fn new(keys: KeyTemplates) -> Self {
         Self { keys, scripts: Arc::new(Scripts::new()), now_ms: None, epoch: None, marks: false }
     }
 
-    /// The same for a connection made in this epoch of the Sentinels: a sale that was written in a
-    /// later one takes nothing from it.
+    /// The same for a connection made in this epoch of the Sentinels: sales that were written in a
+    /// later epoch refuse its commands.
     pub fn in_epoch(&self, epoch: Option<u64>) -> Self {
+        let epoch = epoch.filter(|_| !planted::is(Bug::FenceOff));
         Self { epoch, ..self.clone() }
     }
 
-    /// The same, with something written by every script that may end in a promise, also by one that
-    /// only finds what is there: `WAIT` behind it measures what the connection wrote last.
+    /// The epoch of its commands.
+    #[cfg(feature = "simulation")]
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// The same, but every script that may end in a promise writes something, even if it only finds
+    /// an existing reservation: the following `WAIT` covers the last write of the connection.
     pub(super) fn marking(self, marks: bool) -> Self {
         Self { marks, ..self }
     }
 
-    /// The scripts that must be loaded before anything is sent.
+    /// The scripts to be loaded before anything is sent.
     pub fn scripts(&self) -> &Scripts {
         &self.scripts
     }
@@ -56,13 +64,14 @@ impl Codec {
         &self.keys
     }
 
-    /// Gives every command this time in ms since 1970 in place of Redis' own: to replay a history.
+    /// Sets the time of every command, in ms since 1970, in place of the time of Redis: used to
+    /// replay a history.
     pub fn set_now_ms(&mut self, now_ms: Option<u64>) {
         self.now_ms = now_ms;
     }
 
-    /// Appends the Redis commands for a group and returns how many replies they will have. The
-    /// replies go to [`decode`](super::decode) together with the same group.
+    /// Appends the Redis commands for a group and returns the number of their replies. Pass the
+    /// replies to [`decode`](super::decode) together with the same group.
     pub fn encode(&self, group: &Group, out: &mut Vec<u8>) -> usize {
         debug_assert!(!group.commands.is_empty(), "a group without commands");
         let keys = self.keys.of(&group.sale);
@@ -74,15 +83,16 @@ impl Codec {
         replies
     }
 
-    /// Appends the Redis commands for several groups, whose purchases may share a call: where they are
-    /// on one Redis. Returns how many replies they will have. These go to
+    /// Appends the Redis commands for several groups on the same Redis, whose purchases may share a
+    /// call. Returns the number of their replies. Pass the replies to
     /// [`decode_all`](super::decode_all) together with the same groups.
     pub fn encode_all(&self, groups: &[&Group], out: &mut Vec<u8>) -> usize {
         let names = |sale: &SaleId| Rc::new(Names::new(&self.keys.of(sale)));
         sell::calls(groups).map(|call| self.encode_call(call, names, out)).sum()
     }
 
-    /// The same for the groups of one of [`calls`](sell::calls). `names`: those of a sale.
+    /// The same for the groups of one of the [`calls`](sell::calls). `names` returns the names of a
+    /// sale.
     pub(super) fn encode_call(
         &self,
         groups: &[&Group],
@@ -114,20 +124,20 @@ impl Codec {
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
             Command::Reserve(_) => self.sell(&[Sale::new(Rc::new(Names::new(keys)), run)], out),
-            Command::FindClaim(..) | Command::Glance { .. } => {
-                looks::encode(keys, run, self.now_ms, out);
+            Command::FindClaim(..) | Command::Peek { .. } => {
+                read_queries::encode(keys, run, self.now_ms, out);
             }
             one if settle_of(one).is_some() => self.settle(keys, run, out),
             one => self.one(keys, one, out),
         }
     }
 
-    /// A command that comes in no run.
+    /// Encodes a command that is not part of a run.
     fn one(&self, keys: &SaleKeys, one: &Command, out: &mut Vec<u8>) {
         match one {
             Command::Reserve(_)
             | Command::FindClaim(..)
-            | Command::Glance { .. }
+            | Command::Peek { .. }
             | Command::Confirm(_)
             | Command::Cancel(_)
             | Command::Refund(_)
@@ -141,7 +151,8 @@ impl Codec {
             }
             Command::AddStock(units) => {
                 self.begin(keys, ScriptName::AddStock, 1, out);
-                // Any more is too much as well, and a Lua number must hold it exactly.
+                // Any larger number is too much as well, and a Lua number must represent it
+                // exactly.
                 bulk_number(out, (*units).min(TOTAL_MAX + 1));
             }
             Command::TakeStock { units, at_most } => {
@@ -169,23 +180,23 @@ impl Codec {
                 }
                 bulk_number(out, (*force).into());
             }
-            Command::Give { to, gave, units } => {
-                self.begin(keys, ScriptName::Give, 3, out);
+            Command::TransferOut { to, gave, units } => {
+                self.begin(keys, ScriptName::TransferOut, 3, out);
                 bulk_number(out, u64::from(*to));
                 bulk_number(out, *gave);
                 bulk_number(out, (*units).min(TOTAL_MAX));
             }
-            Command::Take { from, gave } => {
-                self.begin(keys, ScriptName::Take, 2, out);
+            Command::TransferIn { from, gave } => {
+                self.begin(keys, ScriptName::TransferIn, 2, out);
                 bulk_number(out, u64::from(*from));
                 bulk_number(out, (*gave).min(MOVED_MAX));
             }
         }
     }
 
-    /// A run of commands about single reservations: see `lua/settle.lua`.
+    /// Encodes a run of commands about single reservations: see `lua/reservation_ops.lua`.
     fn settle(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
-        self.begin(keys, ScriptName::Settle, 1 + run.len(), out);
+        self.begin(keys, ScriptName::ReservationOps, 1 + run.len(), out);
         let mut letters = [0; BATCH_MAX];
         let commands = || run.iter().filter_map(settle_of);
         letters.iter_mut().zip(commands()).for_each(|(at, (letter, _))| *at = letter);
@@ -199,7 +210,7 @@ impl Codec {
         }
     }
 
-    /// What stays as it is is empty.
+    /// An unchanged term is empty.
     fn change_terms(&self, keys: &SaleKeys, terms: &Terms, out: &mut Vec<u8>) {
         debug_assert!(terms.check().is_ok(), "unchecked terms: {terms:?}");
         self.begin(keys, ScriptName::ChangeTerms, 8, out);
@@ -259,7 +270,7 @@ impl Codec {
         bulk(out, spec.types.to_text().as_bytes());
     }
 
-    /// A run of reserve commands for each of these sales.
+    /// Encodes a run of reserve commands for each of these sales.
     fn sell(&self, sales: &[Sale<'_>], out: &mut Vec<u8>) {
         let keys = sales.iter().map(Sale::count_keys).sum::<usize>();
         let traced = sell::are_traced(sales);
@@ -275,7 +286,7 @@ impl Codec {
         }
     }
 
-    /// Everything up to a script's own arguments, of which there will be `own`.
+    /// Encodes a call up to the script's own arguments, of which there will be `own`.
     fn begin(&self, keys: &SaleKeys, name: ScriptName, own: usize, out: &mut Vec<u8>) {
         command(out, 3 + KEYS + COMMON_ARGUMENTS + own);
         bulk(out, b"EVALSHA");
@@ -287,7 +298,7 @@ impl Codec {
         bulk(out, keys.sold_field().as_bytes());
     }
 
-    /// The argument with time, epoch and mark: see `lua/begin.lua`.
+    /// Encodes the argument with time, epoch and mark: see `lua/begin.lua`.
     fn time(&self, name: ScriptName, out: &mut Vec<u8>) {
         let marks = self.marks && !matches!(name, ScriptName::Show | ScriptName::Expire);
         match (self.now_ms, self.epoch) {
@@ -303,17 +314,19 @@ impl Codec {
     }
 }
 
-/// How many replies a run has.
+/// The number of replies to a run.
 pub(super) fn replies_to(run: &[Command]) -> usize {
-    if run[0].is_cheap() { looks::replies_to(run) } else { 1 }
+    if run[0].is_cheap() { read_queries::replies_to(run) } else { 1 }
 }
 
-/// The commands in the pieces that go to Redis together: as one command each, or as some that only look.
+/// Splits commands into runs that go to Redis together: as one command, or as several that only
+/// read.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
     commands.chunk_by(Command::joins).flat_map(|run| run.chunks(BATCH_MAX))
 }
 
-/// The letter of a command about one reservation in `lua/settle.lua`, and whose it is.
+/// The letter in `lua/reservation_ops.lua` of a command about one reservation, and the
+/// reservation's id.
 pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     match command {
         Command::Confirm(id) => Some((b'c', *id)),
@@ -327,7 +340,7 @@ pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     }
 }
 
-/// What stands behind the id there.
+/// The number after the id there.
 fn parameter_of(command: &Command) -> Option<u64> {
     match command {
         Command::Extend(_, hold_ms) => *hold_ms,
@@ -338,7 +351,7 @@ fn parameter_of(command: &Command) -> Option<u64> {
     }
 }
 
-/// The same where it is lines.
+/// The lines after the id there.
 fn lines_of(command: &Command) -> Option<&Lines> {
     match command {
         Command::CancelTo(_, Remaining::Lines(lines))
@@ -419,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_stands_behind_the_time() {
+    fn the_epoch_follows_the_time() {
         let group = Group { sale: SaleId::new("s").unwrap(), commands: vec![Command::Show] };
         let first = |codec: &Codec| {
             let mut out = Vec::new();
@@ -433,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_stands_behind_all_for_what_may_be_a_promise() {
+    fn commands_that_may_promise_carry_a_write_mark() {
         let plain = Codec::new(KeyTemplates::default());
         let mut codec = plain.clone().marking(true);
         let first = |codec: &Codec, command: Command| {

@@ -1,5 +1,5 @@
-//! Columns of values as MessagePack, which Redis' Lua unpacks (MessagePack specification, "Formats";
-//! the parts of it that are needed here).
+//! Columns of values as MessagePack, which the Lua of Redis unpacks (MessagePack specification,
+//! "Formats"; only the needed parts).
 
 /// Begins a column of `count` values.
 pub(super) fn array(out: &mut Vec<u8>, count: usize) {
@@ -29,13 +29,13 @@ pub(super) fn number(out: &mut Vec<u8>, number: u32) {
     }
 }
 
-/// A whole number that takes five bytes whatever it is.
+/// A whole number that always takes five bytes.
 pub(super) fn wide_number(out: &mut Vec<u8>, number: u32) {
     out.push(0xce);
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-/// A length. What is sent is bounded far below 4 GiB.
+/// A length. Everything sent is bounded far below 4 GiB.
 fn length(count: usize) -> [u8; 4] {
     u32::try_from(count).expect("a length within the bounds of a batch").to_be_bytes()
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_what_the_specification_says() {
+    fn columns_are_encoded_as_message_pack() {
         let mut out = Vec::new();
         array(&mut out, 3);
         text(&mut out, &[b"a", b"", b"bc"]);

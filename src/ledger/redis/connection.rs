@@ -1,5 +1,5 @@
-//! One blocking connection to a Redis, ready for the ledger's commands: a client has one, or one to
-//! each node of a Cluster.
+//! One blocking connection to a Redis, ready for the ledger's commands. A client has one, or one
+//! per node of a Cluster.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use super::pipeline::Pipeline;
 use super::primary::Term;
 use super::settings::Endpoint;
 use super::shared::RedisLedger;
-use super::stream::Stream;
 use super::timed::Timed;
+use super::transport::Transport;
 
-/// What a round trip brings.
+/// The answers of a round trip.
 #[derive(Default)]
 pub(super) struct Answers {
-    /// One a command. An error: it may have been carried out.
+    /// One per command. An error: the command may have been carried out.
     pub(super) replies: Vec<Result<Value, String>>,
-    /// What `WAIT` answered behind each command; empty if nobody asked.
+    /// The answer of `WAIT` after each command; empty if there was no `WAIT`.
     pub(super) waited: Vec<Option<Value>>,
 }
 
 /// A connection on which no reply is outstanding.
 pub(super) struct Connection {
-    stream: Stream<Timed>,
+    stream: Transport<Timed>,
     parser: Parser,
-    /// The ledger's, with the epoch of this connection.
+    /// The ledger's codec, with the epoch of this connection.
     pub(super) codec: Codec,
-    /// The term of the primary that it leads to, where Sentinels name it.
+    /// The term of the primary that it leads to, if Sentinels name it.
     pub(super) term: Option<Term>,
 }
 
@@ -45,7 +45,7 @@ impl Connection {
     ) -> Result<Self, HandshakeError> {
         let Endpoint { host, port } = endpoint;
         let socket = Timed::connect(host, *port, Instant::now() + time, term.clone())?;
-        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
+        let mut stream = Transport::open(socket, host, ledger.tls.as_ref())?;
         let shaken = handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
         ledger.warn(shaken?);
@@ -53,7 +53,7 @@ impl Connection {
         Ok(Self { stream, parser: Parser::new(), codec, term })
     }
 
-    /// Carries out commands, and `wait` behind them, which has one answer, or nothing.
+    /// Runs commands, with `wait` after them, which is a command with one answer, or empty.
     pub(super) fn exchange(
         &mut self,
         commands: &Pipeline,
@@ -79,19 +79,19 @@ impl Connection {
         self.parser.parse_value(&mut self.stream).map_err(io::Error::other)
     }
 
-    /// How long it may take from now on.
+    /// Sets how long a round trip may take.
     pub(super) fn set_time(&mut self, time: Duration) {
         self.stream.socket_mut().set_time(time);
     }
 
     /// The stream, while no reply is outstanding.
-    pub(super) fn stream(&mut self) -> &mut Stream<Timed> {
+    pub(super) fn stream(&mut self) -> &mut Transport<Timed> {
         &mut self.stream
     }
 
-    /// Whether Redis has closed it since it was last used, or is the primary no longer: nothing is
-    /// lost by making another.
+    /// Whether Redis has closed it since its last use, or is no longer the primary: another
+    /// connection loses nothing.
     pub(super) fn is_stale(&self) -> bool {
-        self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
+        self.stream.socket().is_stale(matches!(self.stream, Transport::Tls(_)))
     }
 }

@@ -1,13 +1,13 @@
-//! Redis' errors, and what they prove.
+//! The errors of Redis, and what each of them proves.
 //!
-//! Only an error that shows that nothing was written may say so: a lost answer that is called
-//! refused is a unit sold twice, or a customer told no who has one.
+//! An error may count as a refusal only if it proves that nothing was written. If a lost reply were
+//! classified as refused, a unit could be sold twice, or a buyer told no although he holds one.
 
 use redis::ServerError;
 
 use crate::ledger::LedgerError;
 
-/// Why the replies to a group are no [`GroupReply`](crate::ledger::GroupReply).
+/// Why the replies to a group are not a [`GroupReply`](crate::ledger::GroupReply).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The scripts are not loaded, so nothing was carried out: load them and send the group again.
@@ -22,8 +22,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Whether this Redis is the primary no longer, or the wrong one: a connection made anew finds
-    /// the primary, or says that there is none.
+    /// Whether this Redis is no longer the primary, or the wrong one: a new connection finds the
+    /// primary, or reports that there is none.
     pub fn is_demotion(&self) -> bool {
         let refused = matches!(self, Self::Refused(text) if text.starts_with("READONLY"));
         refused || self.fenced_by().is_some()
@@ -55,7 +55,7 @@ impl From<LedgerError> for DecodeError {
     }
 }
 
-/// An error reply as Redis sent it: its code first.
+/// An error reply as Redis sent it: the code first.
 pub(super) fn error_text(error: &ServerError) -> String {
     match error.details() {
         Some(details) => format!("{} {details}", error.code()),
@@ -63,21 +63,21 @@ pub(super) fn error_text(error: &ServerError) -> String {
     }
 }
 
-/// What an error reply proves.
+/// Classifies an error reply by what it proves.
 pub(super) fn classify(error: &ServerError) -> DecodeError {
     let text = error_text(error);
     match error.code() {
         "NOSCRIPT" => DecodeError::NoScript,
-        // Of a script of ours, which knows that it had written nothing: lua/call.lua. With HALFWAY it had
-        // written something.
+        // From one of our scripts, which knows that it had written nothing: lua/call.lua. With
+        // HALFWAY it had written something.
         "UNDONE" => DecodeError::Refused(error.details().unwrap_or_default().to_owned()),
-        // Our own, before the first write; and what Redis 7 checks only at a script's first write
-        // (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or at a read, of which
-        // none comes behind a write.
+        // Our own errors, which come before the first write; and those that Redis 7 checks only at
+        // a script's first write (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or
+        // at a read, of which none follows a write.
         "STAMPEDE" | "FENCED" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "WRONGTYPE" => {
             DecodeError::Refused(text)
         }
-        // From before the script began, unless it is the script's own call that was turned down.
+        // From before the script began, unless the script's own call was refused.
         "LOADING" | "BUSY" | "NOPERM" | "NOAUTH" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT"
         | "CLUSTERDOWN" | "MASTERDOWN"
             if !text.contains("script: ") =>

@@ -1,5 +1,5 @@
-//! What a fresh connection goes through before it carries a batch: who we are, which database,
-//! whether this is a primary that we can use, and the scripts.
+//! The handshake of a fresh connection before it carries a batch: login, database, whether the
+//! server is a primary that we can use, and the scripts.
 
 use std::io::{self, Read, Write};
 
@@ -17,11 +17,11 @@ use super::value::text;
 use super::warning::Warning;
 use crate::limits::REPLICAS_FIND_MS;
 
-/// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
+/// The oldest Redis whose scripts report what they did not do: see `reply.rs`.
 const REDIS_MAJOR_MIN: u32 = 7;
 
-/// Makes a fresh connection fit for [`Codec`](super::Codec)'s commands. `name` is what `CLIENT LIST`
-/// shows for it, printable and without spaces.
+/// Prepares a fresh connection for [`Codec`](super::Codec)'s commands. `name` is its name in
+/// `CLIENT LIST`, printable and without spaces.
 ///
 /// Blocks as the stream does; give it a time-out of its own.
 pub fn handshake(
@@ -39,7 +39,7 @@ fn introduce(
     name: &str,
     scripts: &Scripts,
 ) -> Result<Vec<Warning>, HandshakeError> {
-    let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
+    let mut talk = Dialog { stream, parser: Parser::new(), out: Vec::new() };
     let role = talk.greet(settings)?;
     if role != "master" {
         return Err(HandshakeError::NoPrimary(role));
@@ -49,9 +49,9 @@ fn introduce(
         talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
     }
     let mut warnings = Vec::new();
-    // The name only helps who looks at a list.
+    // The name only helps a reader of that list.
     if let Value::ServerError(error) = talk.ask_anyway(&["CLIENT", "SETNAME", name])? {
-        // What follows repeats the name.
+        // The rest of the message repeats the name.
         let text = error_text(&error);
         let why = text.split(", with args").next().unwrap_or_default();
         let detail = format!("CLIENT SETNAME: {why}");
@@ -71,41 +71,41 @@ fn introduce(
 }
 
 /// Loads the scripts on a connection that has been through [`handshake`] and on which no reply is
-/// outstanding: what to do about [`DecodeError::NoScript`](super::DecodeError::NoScript).
+/// outstanding. Call it after [`DecodeError::NoScript`](super::DecodeError::NoScript).
 pub fn load_scripts(
     stream: &mut (impl Read + Write),
     scripts: &Scripts,
 ) -> Result<(), HandshakeError> {
-    Talk { stream, parser: Parser::new(), out: Vec::new() }.load(scripts)
+    Dialog { stream, parser: Parser::new(), out: Vec::new() }.load(scripts)
 }
 
-/// Says who we are, to any server of this kind: also to one that is no primary.
+/// Logs in at any server of this kind, also at one that is no primary.
 pub(super) fn greet(
     stream: &mut (impl Read + Write),
     settings: &RedisSettings,
 ) -> Result<(), HandshakeError> {
-    Talk { stream, parser: Parser::new(), out: Vec::new() }
+    Dialog { stream, parser: Parser::new(), out: Vec::new() }
         .greet(settings)
         .map(drop)
         .map_err(explained)
 }
 
 fn authenticate_default<S: Read + Write>(
-    talk: &mut Talk<'_, S>,
+    talk: &mut Dialog<'_, S>,
     password: &Password,
 ) -> Result<(), HandshakeError> {
     talk.ask(&["AUTH", password.reveal()], "AUTH").map(drop)
 }
 
-/// One command after the other; no reply is outstanding in between.
-struct Talk<'a, S> {
+/// Sends one command after the other; no reply is outstanding in between.
+struct Dialog<'a, S> {
     stream: &'a mut S,
     parser: Parser,
     out: Vec<u8>,
 }
 
-impl<S: Read + Write> Talk<'_, S> {
-    /// Says who we are and gives the server's role, if it is one that we can use.
+impl<S: Read + Write> Dialog<'_, S> {
+    /// Logs in and returns the server's role, if it is one that we can use.
     fn greet(&mut self, settings: &RedisSettings) -> Result<String, HandshakeError> {
         match (&settings.user, &settings.password) {
             (Some(user), Some(password)) => {
@@ -118,14 +118,15 @@ impl<S: Read + Write> Talk<'_, S> {
         check_server(&self.ask(&["HELLO", "2"], "HELLO")?, cluster)
     }
 
-    /// Sends a command and returns its reply. `shown` names it in an error: arguments may be secret.
+    /// Sends a command and returns its reply. `shown` names the command in an error: arguments may
+    /// be secret.
     fn ask(&mut self, arguments: &[&str], shown: &str) -> Result<Value, HandshakeError> {
         text_command(&mut self.out, arguments);
         self.send()?;
         self.reply(shown)
     }
 
-    /// The same, where an error is an answer as well.
+    /// The same, but returns an error reply as a value.
     fn ask_anyway(&mut self, arguments: &[&str]) -> Result<Value, HandshakeError> {
         text_command(&mut self.out, arguments);
         self.send()?;
@@ -152,8 +153,8 @@ impl<S: Read + Write> Talk<'_, S> {
         }
     }
 
-    /// Whether the user may run every command that we need. By the script as it is loaded, or as a
-    /// text: a server needs the right to the one anyway, and a worker that to the other.
+    /// Checks that the user may run every command that we need. Uses the script as loaded, or as a
+    /// text: a server needs the right to the first anyway, and a worker to the second.
     fn check_rights(
         &mut self,
         settings: &RedisSettings,
@@ -178,15 +179,15 @@ impl<S: Read + Write> Talk<'_, S> {
         }
     }
 
-    /// What Redis may lose of what it has acknowledged, as far as it may be asked.
+    /// Warns of acknowledged data that Redis may lose, as far as its settings may be read.
     fn check_keeping(&mut self, replicated: bool) -> Result<Vec<Warning>, HandshakeError> {
         let info = self.ask_anyway(&["INFO", "memory", "persistence"])?;
         let save = self.ask_anyway(&["CONFIG", "GET", "save"])?;
         Ok(keeping::judge(&info, &save, replicated))
     }
 
-    /// Whether a batch's `WAIT` can be met: what is written where it can't be is held by nobody who
-    /// knows of it, and no one gets it.
+    /// Checks that the `WAIT` of a batch can be met: without enough replicas, units would be held
+    /// by reservations that nobody knows of.
     fn find_replicas(&mut self, wanted: u32) -> Result<(), HandshakeError> {
         let (count, time_ms) = (wanted.to_string(), REPLICAS_FIND_MS.to_string());
         match self.ask(&["WAIT", &count, &time_ms], "WAIT")? {
@@ -199,7 +200,7 @@ impl<S: Read + Write> Talk<'_, S> {
         }
     }
 
-    /// All scripts in one round trip.
+    /// Loads all scripts in one round trip.
     fn load(&mut self, scripts: &Scripts) -> Result<(), HandshakeError> {
         for script in scripts.iter() {
             command(&mut self.out, 3);
@@ -221,7 +222,7 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 }
 
-/// Who must act where no reply could be read.
+/// Classifies the failure to read a reply.
 fn unread(error: RedisError) -> HandshakeError {
     HandshakeError::Io(match error.is_io_error() {
         true => io::Error::other(error),
@@ -232,7 +233,7 @@ fn unread(error: RedisError) -> HandshakeError {
     })
 }
 
-/// Who must act on an error reply.
+/// Classifies an error reply by whether the operator must act.
 fn judge(shown: &str, error: &ServerError) -> HandshakeError {
     let details = error.details().unwrap_or_default();
     let text = format!("{shown}: {} {details}", error.code());
@@ -253,7 +254,7 @@ fn judge(shown: &str, error: &ServerError) -> HandshakeError {
     }
 }
 
-/// Reads the answer to `HELLO`, pairs of name and value, and gives the role.
+/// Reads the answer to `HELLO`, pairs of name and value, and returns the role.
 fn check_server(hello: &Value, cluster: bool) -> Result<String, HandshakeError> {
     let mut pairs = Vec::new();
     match hello {
@@ -288,15 +289,15 @@ mod tests {
     use super::*;
 
     /// Answers whatever it is asked with what it was given.
-    struct Canned<'a>(&'a [u8], Vec<u8>);
+    struct Preencoded<'a>(&'a [u8], Vec<u8>);
 
-    impl Read for Canned<'_> {
+    impl Read for Preencoded<'_> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             self.0.read(buf)
         }
     }
 
-    impl Write for Canned<'_> {
+    impl Write for Preencoded<'_> {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
             self.1.write(buf)
         }
@@ -311,7 +312,7 @@ mod tests {
     }
 
     fn at(url: &str, answers: &str) -> (HandshakeError, String) {
-        let mut stream = Canned(answers.as_bytes(), Vec::new());
+        let mut stream = Preencoded(answers.as_bytes(), Vec::new());
         let settings = RedisSettings::from_url(url).unwrap();
         let got = handshake(&mut stream, &settings, "stampede", &Scripts::new());
         (got.unwrap_err(), String::from_utf8(stream.1).unwrap())
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_an_operator_must_change_from_what_passes() {
+    fn permanent_errors_are_fatal_and_temporary_ones_are_not() {
         for (answers, fatal, part) in [
             ("-WRONGPASS invalid\r\n".to_owned(), true, "wrong user or password"),
             ("-ERR AUTH <password> called without any\r\n".to_owned(), true, "not taken"),
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_named_as_one_and_nothing_else_is() {
+    fn a_url_scheme_that_does_not_match_the_mode_is_fatal() {
         let modes = [
             ("redis-cluster://x", "standalone", "name it as redis://"),
             ("redis://x", "cluster", "name it as redis-cluster://"),

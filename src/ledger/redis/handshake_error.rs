@@ -1,6 +1,6 @@
 //! Why a connection to Redis can't be used.
 //!
-//! It tells what an operator must change (it is *fatal*: trying again is of no use) from what passes.
+//! Errors that an operator must repair are *fatal* (retrying does not help); the others pass.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether trying again is of no use until somebody changes something.
+    /// Whether retrying does not help until an operator changes something.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Fatal(_))
     }

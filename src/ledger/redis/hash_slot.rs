@@ -1,11 +1,11 @@
 //! The slot of a key, which decides the node of a Cluster that has it (Redis Cluster specification,
 //! "Key distribution model" and "Hash tags").
 //!
-//! Architecture invariant: no I/O, and nothing of where the slots are.
+//! Architecture invariant: no I/O, and no knowledge of which node has a slot.
 
 use memchr::memchr;
 
-/// Slots of every Cluster.
+/// The number of slots of every Cluster.
 pub(super) const SLOTS: u16 = 16_384;
 
 /// The slot of a key.
@@ -13,15 +13,15 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
-/// The part of a key that decides its slot, if it isn't the whole: what stands between the first
-/// `{` and the first `}` behind it, unless that is nothing.
+/// The part of a key that decides its slot, if it is not the whole key: the text between the first
+/// `{` and the first `}` after it, unless it is empty.
 pub(super) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let rest = &key[memchr(b'{', key)? + 1..];
     let tag = &rest[..memchr(b'}', rest)?];
     (!tag.is_empty()).then_some(tag)
 }
 
-/// CRC16 as XMODEM has it: the polynomial 0x1021, nothing reflected, from 0.
+/// CRC16 in the XMODEM variant: the polynomial 0x1021, nothing reflected, from 0.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| crc << 8 ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
 }
@@ -41,7 +41,7 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// The key by which a command finds its node. `None`: any node will do.
+/// The key that decides the node of a command. `None`: any node will do.
 pub(super) fn key_of<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
     let name = arguments.first()?.to_ascii_uppercase();
     let after = |word: &[u8]| arguments.iter().position(|a| a.eq_ignore_ascii_case(word));
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_the_specification() {
+    fn hash_slots_match_the_specification() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(slot_of(b"foo"), 12_182);
         assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_ours_has_its_key() {
+    fn the_key_of_every_command_is_found() {
         for (command, key) in [
             ("HGET key field", Some("key")),
             ("evalsha sha 7 key other", Some("key")),

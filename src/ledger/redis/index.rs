@@ -1,15 +1,16 @@
 //! The index of sales: a set in Redis with the ids of all sales, so that the sweep, the audit and
-//! the operator find them without looking at every key.
+//! the operator find them without scanning all keys.
 //!
-//! A sale is in the index before its first unit is held, else nobody would return what an instance
-//! held that dies: who creates a sale adds it before *and* after, a core's link adds a sale that
-//! was made by hand when it first meets it. Who removes one from the index adds it again if the
-//! sale is there after all. So, in whatever order two of them come, a sale that exists is in the
-//! index in the end. A member without a sale does no harm.
+//! A sale must be in the index before its first unit is held; otherwise no sweep would return the
+//! units of an instance that dies. A client that creates a sale adds it before *and* after. A
+//! core's link adds a sale that was created by hand when it first meets it. A client that removes a
+//! sale from the index adds it again if the sale exists after all. So in whatever order two of them
+//! act, a sale that exists ends up in the index. An entry without a sale does no harm.
 //!
-//! Beside it a stream names the sales that were just made, so that the sweeps of all servers look at
-//! them: a sale that was removed and made again under its name is in the index as before, but what
-//! they know of it no longer holds. It is a hint: who can't read or write it goes without.
+//! Beside it a stream names the sales that were just created, so that the sweeps of all servers
+//! probe them: a sale that was removed and created again under its name is in the index as before,
+//! but the sweeps' knowledge of it is outdated. The stream is a hint: a server that can't read or
+//! write it does without.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -26,32 +27,32 @@ use crate::ledger::{Batch, Group, GroupReply};
 use crate::limits::{INDEX_AGE_MS_MAX, MADE_ENTRIES_MAX, SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 
-/// The field of an announcement with the ids of the sales, a space between two.
+/// The field of an announcement with the ids of the sales, separated by spaces.
 const MADE_FIELD: &str = "made";
 
-/// The sales of which a link knows that they are in the index. After a while it adds them again, with
-/// a batch that goes out anyway: somebody may have flushed the database and made the sale anew.
+/// The sales that a link knows to be in the index. After a while the link adds them again, with a
+/// batch that goes out anyway: somebody may have flushed the database and created the sale anew.
 #[derive(Default)]
-pub(super) struct Registered(HashMap<SaleId, Known>);
+pub struct Registered(HashMap<SaleId, Known>);
 
 /// What a link knows of a sale in the index.
 struct Known {
-    /// When the link saw to it that it is there.
+    /// When the link last added it.
     seen_ms: u64,
-    /// How long its last reservation is held. `None`: the link has seen none yet.
+    /// The hold time of its last reservation. `None`: the link has seen none yet.
     hold_ms: Option<u64>,
-    /// Its names, once it has been sold from.
+    /// Its names, once it was sold from.
     names: OnceCell<Rc<Names>>,
 }
 
 impl Registered {
     /// Whether a sale is known to be in the index.
-    pub(super) fn contains(&self, sale: &SaleId) -> bool {
+    pub fn contains(&self, sale: &SaleId) -> bool {
         self.0.contains_key(sale)
     }
 
     /// Notes that sales are in the index.
-    pub(super) fn note(&mut self, sales: &[&SaleId], now_ms: u64) {
+    pub fn note(&mut self, sales: &[&SaleId], now_ms: u64) {
         if self.0.len() + sales.len() > SALES_MAX {
             self.0.clear();
         }
@@ -61,15 +62,15 @@ impl Registered {
         }
     }
 
-    /// The names of a sale, kept if it is known to be in the index.
+    /// The names of a sale, cached if it is known to be in the index.
     pub(super) fn names(&self, sale: &SaleId, keys: &KeyTemplates) -> Rc<Names> {
         let write = || Rc::new(Names::new(&keys.of(sale)));
         self.0.get(sale).map_or_else(write, |known| known.names.get_or_init(write).clone())
     }
 
-    /// Whether a reservation in this reply is held for another time than the one before: it is another
-    /// sale of that name, or it was changed by hand.
-    pub(super) fn holds_otherwise(&mut self, sale: &SaleId, reply: &GroupReply) -> bool {
+    /// Whether a reservation in this reply has another hold time than the one before: then it is
+    /// another sale of that name, or the sale was changed by hand.
+    pub fn holds_otherwise(&mut self, sale: &SaleId, reply: &GroupReply) -> bool {
         let granted = reply.outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Granted { expires_at_ms } => Some(*expires_at_ms),
             _ => None,
@@ -81,8 +82,8 @@ impl Registered {
         hold_ms != std::mem::replace(&mut known.hold_ms, hold_ms)
     }
 
-    /// Those of these sales that are to be added again, which they are taken to be.
-    pub(super) fn aged<'a>(&mut self, groups: &[&'a Group], now_ms: u64) -> Vec<&'a SaleId> {
+    /// Those of these sales that are due to be added again. They count as added from now on.
+    pub fn aged<'a>(&mut self, groups: &[&'a Group], now_ms: u64) -> Vec<&'a SaleId> {
         let mut aged = Vec::new();
         for group in groups {
             if let Some(known) = self.0.get_mut(&group.sale)
@@ -96,32 +97,33 @@ impl Registered {
     }
 
     /// Notes that a sale is gone.
-    pub(super) fn forget(&mut self, sale: &SaleId) {
+    pub fn forget(&mut self, sale: &SaleId) {
         self.0.remove(sale);
     }
 }
 
-/// Whether commands define a sale, which need not be there before.
-pub(super) fn creates(group: &Group) -> bool {
+/// Whether commands define a sale, which need not exist before.
+pub fn creates(group: &Group) -> bool {
     let may = |command: &Command| {
         matches!(command, Command::Create(_) | Command::CreatePart { .. } | Command::Reset { .. })
     };
     group.commands.iter().any(may)
 }
 
-/// Whether commands may hold units, or make a sale that does: not before it is in the index.
-pub(super) fn holds(group: &Group) -> bool {
+/// Whether commands may hold units, or create a sale that does: the sale must be in the index
+/// first.
+pub fn holds(group: &Group) -> bool {
     creates(group) || group.commands.iter().any(|command| matches!(command, Command::Reserve(_)))
 }
 
 /// The sales that a batch creates.
-pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
+pub fn created(batch: &Batch) -> Vec<&SaleId> {
     batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
 }
 
-/// Whether a sale was just made, has begun anew, or holds what is reserved for another time than before,
-/// as far as its commands say: sweeps that have not seen it yet would look at it too late.
-pub(super) fn is_news(group: &Group, reply: &GroupReply) -> bool {
+/// Whether a sale was just created or begun anew, or its reservations have another hold time than
+/// before: a sweep that has not seen it yet would probe it too late.
+pub fn is_news(group: &Group, reply: &GroupReply) -> bool {
     group.commands.iter().zip(&reply.outcomes).any(|(command, outcome)| match outcome {
         Outcome::Created(_) => true,
         Outcome::Sale(_) => match command {
@@ -133,11 +135,8 @@ pub(super) fn is_news(group: &Group, reply: &GroupReply) -> bool {
     })
 }
 
-/// The sales that a batch has begun anew: what they were before is gone.
-pub(super) fn begun_anew<'a, E>(
-    batch: &'a Batch,
-    replies: &[Result<GroupReply, E>],
-) -> Vec<&'a SaleId> {
+/// The sales that a batch has begun anew: their earlier state is gone.
+pub fn begun_anew<'a, E>(batch: &'a Batch, replies: &[Result<GroupReply, E>]) -> Vec<&'a SaleId> {
     let is_anew = |(command, outcome): (&Command, &Outcome)| {
         matches!((command, outcome), (Command::Reset { .. }, Outcome::Sale(_)))
     };
@@ -150,10 +149,7 @@ pub(super) fn begun_anew<'a, E>(
 }
 
 /// The sales that a batch has removed.
-pub(super) fn removed<'a, E>(
-    batch: &'a Batch,
-    replies: &[Result<GroupReply, E>],
-) -> Vec<&'a SaleId> {
+pub fn removed<'a, E>(batch: &'a Batch, replies: &[Result<GroupReply, E>]) -> Vec<&'a SaleId> {
     let gone = |reply: &Result<GroupReply, E>| {
         reply.as_ref().is_ok_and(|reply| reply.outcomes.contains(&Outcome::Removed))
     };
@@ -161,13 +157,13 @@ pub(super) fn removed<'a, E>(
     both.map(|(group, _)| &group.sale).collect()
 }
 
-/// Writes one command that adds sales (at least one). Its reply is to be judged.
+/// Encodes one command that adds sales (at least one). Pass its reply to [`judge`].
 pub(super) fn add(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     members(b"SADD", keys, sales, out);
 }
 
-/// Writes a command that tells all sweeps of sales (at least one) that [are news](is_news). Nothing
-/// depends on its reply.
+/// Encodes a command that announces sales (at least one) that [are news](is_news) to all sweeps.
+/// Nothing depends on its reply.
 pub(super) fn announce(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     let names: Vec<&str> = sales.iter().map(|sale| sale.as_str()).collect();
     command(out, 8);
@@ -180,7 +176,7 @@ pub(super) fn announce(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>
     }
 }
 
-/// Writes the command that reads what was announced after an entry: see [`announced`].
+/// Encodes the command that reads the announcements after an entry: see [`announced`].
 pub(super) fn read_announced(keys: &KeyTemplates, after: EntryId, out: &mut Vec<u8>) {
     command(out, 6);
     let after = format!("({after}");
@@ -190,10 +186,10 @@ pub(super) fn read_announced(keys: &KeyTemplates, after: EntryId, out: &mut Vec<
     bulk_number(out, MADE_ENTRIES_MAX);
 }
 
-/// Sales that were announced, and the last entry of the stream that did so.
+/// Announced sales, and the last entry of the stream that announced them.
 pub type Announced = (Vec<SaleId>, EntryId);
 
-/// What was announced. `None`: nothing was, or it can't be read.
+/// Reads the announcements. `None`: there are none, or they can't be read.
 pub(super) fn announced(reply: Value) -> Option<Announced> {
     let entries: Vec<(String, Vec<String>)> = redis::from_redis_value(reply).ok()?;
     let last = EntryId::parse(&entries.last()?.0)?;
@@ -202,7 +198,7 @@ pub(super) fn announced(reply: Value) -> Option<Announced> {
     Some((names.filter_map(|name| SaleId::from_ledger(name).ok()).collect(), last))
 }
 
-/// Writes one command that removes sales (at least one). Its reply is to be judged.
+/// Encodes one command that removes sales (at least one). Pass its reply to [`judge`].
 pub(super) fn remove(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     members(b"SREM", keys, sales, out);
 }
@@ -215,14 +211,14 @@ fn members(name: &[u8], keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8
     sales.iter().for_each(|sale| bulk(out, sale.as_str().as_bytes()));
 }
 
-/// Writes a command that asks whether a sale is there: see [`found`].
+/// Encodes a command that asks whether a sale exists: see [`found`].
 pub(super) fn exists(keys: &KeyTemplates, sale: &SaleId, out: &mut Vec<u8>) {
     command(out, 2);
     bulk(out, b"EXISTS");
     bulk(out, keys.of(sale).counters().as_bytes());
 }
 
-/// The sales of which [`exists`] has found that they are there.
+/// The sales for which [`exists`] found that they exist.
 pub(super) fn found<'a>(
     sales: &[&'a SaleId],
     replies: &[Value],
@@ -238,18 +234,18 @@ pub(super) fn found<'a>(
     Ok(found)
 }
 
-/// What an error reply to a question proves, whatever it is: nothing was done.
+/// Translates an error reply to a question: nothing was done in any case.
 fn refused(error: &ServerError) -> DecodeError {
     DecodeError::Refused(error_text(error))
 }
 
-/// Writes a command that asks for the ledger's time: see [`time_ms`].
+/// Encodes a command that asks for the ledger's time: see [`time_ms`].
 pub(super) fn time(out: &mut Vec<u8>) {
     command(out, 1);
     bulk(out, b"TIME");
 }
 
-/// The time in ms since 1970 that Redis gives as seconds and microseconds.
+/// The time in ms since 1970, from the seconds and microseconds that Redis returns.
 pub(super) fn time_ms(reply: Option<Value>) -> Result<u64, DecodeError> {
     let malformed = || DecodeError::Refused("TIME has no time".to_owned());
     let (seconds, micros): (u64, u64) = match reply {
@@ -260,12 +256,12 @@ pub(super) fn time_ms(reply: Option<Value>) -> Result<u64, DecodeError> {
     seconds.checked_mul(1000).and_then(|ms| ms.checked_add(micros / 1000)).ok_or_else(malformed)
 }
 
-/// Whether a command about the index was carried out. An error says what to do about it.
+/// Checks that a command about the index was carried out. The error says how to repair it.
 pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeError> {
     let Value::ServerError(error) = reply else { return Ok(()) };
     let text = error_text(error);
     let index = keys.index();
-    // Commands for a set are carried out or not: there is no third.
+    // A command on a set has its full effect or none.
     Err(DecodeError::Refused(match error.code() {
         "WRONGTYPE" => {
             format!("the index of sales, {index}, is no set: delete or rename it ({text})")
@@ -274,7 +270,7 @@ pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeErro
             "this user may not keep the index of sales: it needs SADD, SREM, SCARD and SSCAN on \
              {index}, and EXISTS on the counters of the sales ({text})"
         ),
-        // With their code first: others know them by it.
+        // With the code first, by which others recognise it.
         _ => text,
     }))
 }
@@ -288,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sale_is_added_again_after_a_while_and_once() {
+    fn an_aged_sale_is_added_to_the_index_again_once() {
         let mut registered = Registered::default();
         registered.note(&[&sale("a"), &sale("b")], 5);
         let group = |id| Group { sale: sale(id), commands: vec![Command::Show] };
@@ -302,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_that_is_held_for_another_time_is_noticed_once() {
+    fn a_changed_hold_time_is_noticed_once() {
         let mut registered = Registered::default();
         let granted = |expires_at_ms| {
             let outcomes = vec![Outcome::Closed, Outcome::Granted { expires_at_ms }];
@@ -318,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_is_read_as_it_was_written() {
+    fn announced_sales_are_parsed_from_the_stream() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let entry = |id: &str, names: &str| {
             Value::Array(vec![text(id), Value::Array(vec![text(MADE_FIELD), text(names)])])
@@ -332,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_bounded() {
+    fn the_registered_sales_are_bounded() {
         let mut registered = Registered::default();
         for n in 0..SALES_MAX + 1 {
             registered.note(&[&sale(&format!("s{n}"))], 0);
@@ -341,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_read_as_redis_gives_it() {
+    fn the_redis_time_reply_is_parsed() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let time = Value::Array(vec![text("1700000000"), text("123999")]);
         assert_eq!(time_ms(Some(time)), Ok(1_700_000_000_123));

@@ -1,4 +1,4 @@
-//! The index of sales as a blocking client keeps and reads it, and what stands beside it.
+//! The index of sales as a blocking client maintains and reads it, and the keys beside it.
 
 use redis::Value;
 
@@ -20,7 +20,7 @@ impl RedisClient {
         self.index(|out| index::add(ledger.codec.keys(), sales, out))
     }
 
-    /// Tells all sweeps that sales were made. A hint: it may be lost.
+    /// Announces to all sweeps that sales were created. Only a hint: it may be lost.
     pub(super) fn announce(&mut self, sales: &[&SaleId]) {
         if !sales.is_empty() {
             let ledger = self.ledger().clone();
@@ -28,7 +28,7 @@ impl RedisClient {
         }
     }
 
-    /// Removes sales from the index that are gone, but not one that is there after all.
+    /// Removes sales from the index that are gone, except a sale that exists after all.
     pub fn forget(&mut self, sales: &[&SaleId]) -> Result<(), LedgerError> {
         if sales.is_empty() {
             return Ok(());
@@ -44,7 +44,7 @@ impl RedisClient {
         self.register(&there)
     }
 
-    /// Notes that a consumer group reads the sales' streams, and gives all that do.
+    /// Notes that a consumer group reads the sales' streams, and returns all groups that do.
     pub fn join_groups(&mut self, group: &str) -> Result<Vec<String>, LedgerError> {
         let key = self.codec().keys().groups();
         let mut join = Pipeline::new();
@@ -56,13 +56,13 @@ impl RedisClient {
         redis::from_redis_value(members).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
-    /// How many members the index of sales has.
+    /// The number of members of the index.
     pub fn sales_count(&mut self) -> Result<u64, LedgerError> {
         self.sales_news(None).map(|(count, _)| count)
     }
 
-    /// The same, and what was made after an entry of the stream
-    /// beside it, if anything was: the sales, and the last entry.
+    /// The same, and the sales that were created after an entry of the stream beside it, with the
+    /// last such entry, if there are any.
     pub fn sales_news(
         &mut self,
         after: Option<EntryId>,
@@ -82,7 +82,7 @@ impl RedisClient {
         Ok((count, replies.next().and_then(index::announced)))
     }
 
-    /// One command about the index.
+    /// Runs one command about the index.
     fn index(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), LedgerError> {
         let slot = slot_of(self.codec().keys().index().as_bytes());
         let mut one = Pipeline::new();

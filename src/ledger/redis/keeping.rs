@@ -1,7 +1,7 @@
-//! What a Redis may lose of what it has acknowledged, by what it says of itself: evicted keys, and
-//! what stands in no file.
+//! Which acknowledged data a Redis may lose, judged by its own settings: evicted keys, and data
+//! that is in no file.
 //!
-//! Architecture invariant: no I/O. Silent about what it is not told.
+//! Architecture invariant: no I/O. Reports nothing about a setting that it does not know.
 
 use redis::Value;
 
@@ -9,7 +9,7 @@ use super::value::text;
 use super::warning::Warning;
 
 /// Judges the replies to `INFO memory persistence` and `CONFIG GET save`, either of which may be an
-/// error. `replicated`: replicas have what is acknowledged.
+/// error. `replicated`: replicas have all acknowledged data.
 pub(super) fn judge(info: &Value, save: &Value, replicated: bool) -> Vec<Warning> {
     let info = match info {
         Value::VerbatimString { text, .. } => text,
@@ -45,7 +45,7 @@ pub(super) fn judge(info: &Value, save: &Value, replicated: bool) -> Vec<Warning
     warnings
 }
 
-/// Whether it makes snapshots by itself, if it said so.
+/// Whether Redis makes snapshots by itself, as far as it said.
 fn snapshots(save: &Value) -> Option<bool> {
     let value = match save {
         Value::Array(pair) => pair.get(1)?,
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_lost_is_said() {
+    fn settings_that_can_lose_sales_are_warned_about() {
         let evicts = "maxmemory:100\r\nmaxmemory_policy:allkeys-random\r\naof_enabled:1\r\n";
         let said = judged(evicts, &Value::Nil, false);
         assert!(said.len() == 1 && said[0].contains("allkeys-random"), "{said:?}");

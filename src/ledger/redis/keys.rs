@@ -1,4 +1,4 @@
-//! Where a sale stands in Redis: the counters' hash, whose names are settings, and the keys beside
+//! The keys of a sale in Redis: the counters' hash, whose names are settings, and the keys beside
 //! it, which share its slot.
 
 use super::hash_slot::{hash_tag, slot_of};
@@ -6,11 +6,11 @@ use crate::sale::SaleId;
 
 const PLACEHOLDER: &str = "{sale}";
 
-/// What the name of the index of sales begins with. The template of the counters' key follows.
+/// The prefix of the index of sales. The template of the counters' key follows.
 const INDEX_PREFIX: &str = "stampede:sales:";
 
-/// The name of a consumer group that reads the sales' streams for webhooks, or what it begins with. By
-/// that an audit tells such a group from one whose worker writes orders.
+/// The name, or the prefix of the name, of a consumer group that reads the sales' streams for
+/// webhooks. An audit uses it to tell such a group from one whose worker writes orders.
 pub const WEBHOOKS_GROUP: &str = "webhooks";
 
 /// Whether a consumer group reads for webhooks.
@@ -18,7 +18,7 @@ pub fn is_of_webhooks(group: &str) -> bool {
     group.starts_with(WEBHOOKS_GROUP)
 }
 
-/// A name with the sale's id in it.
+/// A name with a placeholder for the sale's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template {
     /// The text around each placeholder.
@@ -44,13 +44,13 @@ impl Template {
     }
 }
 
-/// Why names can't be taken. Says what would be right.
+/// Why names are not accepted. The text says which names would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// Two sales would share one hash.
     #[error("the counters' key must have {{sale}} in it, as in {{sale}}_hash_key, not {0:?}")]
     NoSale(String),
-    /// Redis Cluster would place the sale's other keys elsewhere.
+    /// Redis Cluster would place the sale's other keys on other slots.
     #[error(
         "the counters' key may have braces only around a hash tag, as in {{{{sale}}}}, not {0:?}"
     )]
@@ -60,18 +60,18 @@ pub enum KeysError {
     Fields(String, String),
 }
 
-/// How many keys a script gets.
+/// The number of keys that a script gets.
 pub(super) const KEYS: usize = 7;
 
-/// What follows the counters' key in the names of the others, in the order of a script's `KEYS`.
+/// The suffixes of the other keys after the counters' key, in the order of a script's `KEYS`.
 const SUFFIXES: [&str; KEYS - 1] =
     [":sale", ":reservations", ":claims", ":users", ":deadlines", ":stream"];
 
 /// The names of a sale's keys and of the fields of its counters.
 ///
-/// `{sale}` stands for the sale's id. The other keys are the counters' key in braces, a colon and
-/// what they hold, so that Redis Cluster puts them into the same slot; if the counters' key has a
-/// hash tag of its own, without further braces.
+/// `{sale}` is the placeholder for the sale's id. Each other key is the counters' key in braces, a
+/// colon and a word for its contents, so that Redis Cluster puts it into the same slot. If the
+/// counters' key has a hash tag of its own, there are no further braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyTemplates {
     counters: Template,
@@ -93,8 +93,8 @@ impl Default for KeyTemplates {
 }
 
 impl KeyTemplates {
-    /// Takes the names of the counters' hash, of its field with the total and of its field with
-    /// what is sold.
+    /// From the key of the counters' hash, its field with the total and its field with the sold
+    /// units.
     pub fn new(counters: &str, total_field: &str, sold_field: &str) -> Result<Self, KeysError> {
         let template = Template::new(counters);
         if !template.names_the_sale() {
@@ -126,13 +126,12 @@ impl KeyTemplates {
         self.index() + ":groups"
     }
 
-    /// The key beside the index: a stream with the ids of the sales that were made last.
+    /// The key beside the index: a stream with the ids of the sales that were created last.
     pub fn made(&self) -> String {
         self.index() + ":made"
     }
 
-    /// The key beside the index: a hash with what the servers that share the ledger say of
-    /// themselves.
+    /// The key beside the index: a hash with what the servers that share the ledger publish.
     pub fn members(&self) -> String {
         self.index() + ":members"
     }
@@ -147,8 +146,7 @@ impl KeyTemplates {
         self.index() + ":removed"
     }
 
-    /// A pattern for `SCAN` that matches every key that stands beside the counters of a sale, and
-    /// others.
+    /// A pattern for `SCAN` that matches every key beside a sale's counters, and other keys.
     pub fn pattern(&self) -> String {
         let mut pattern = String::new();
         for (i, piece) in self.counters.pieces.iter().enumerate() {
@@ -166,13 +164,13 @@ impl KeyTemplates {
         [open, &pattern, close, ":*"].concat()
     }
 
-    /// The sale beside whose counters a key stands. `None`: it is no such key.
+    /// The sale to which a key belongs. `None`: it belongs to none.
     pub fn sale_of(&self, key: &[u8]) -> Option<SaleId> {
         let key = str::from_utf8(key).ok()?;
         let counters = SUFFIXES.iter().find_map(|suffix| key.strip_suffix(suffix))?;
         let (open, close) = braces(self.tagged);
         let counters = counters.strip_prefix(open)?.strip_suffix(close)?;
-        // Every placeholder stands for the same text.
+        // Every placeholder has the same value.
         let pieces = &self.counters.pieces;
         let text: usize = pieces.iter().map(|piece| piece.len()).sum();
         let length = counters.len().checked_sub(text)? / (pieces.len() - 1);
@@ -198,7 +196,7 @@ impl KeyTemplates {
 /// The names for one sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleKeys {
-    /// Counters' key, then the field of the total, then the field of what is sold.
+    /// The counters' key, then the field of the total, then the field of the sold units.
     text: String,
     counters_end: usize,
     total_end: usize,
@@ -216,12 +214,12 @@ impl SaleKeys {
         &self.text[self.counters_end..self.total_end]
     }
 
-    /// The counters' field with what is sold: held and confirmed.
+    /// The counters' field with the sold units: held and confirmed.
     pub fn sold_field(&self) -> &str {
         &self.text[self.total_end..]
     }
 
-    /// The key of the stream with everything that happens to the sale's reservations.
+    /// The key of the stream with every change of the sale's reservations.
     pub fn stream(&self) -> String {
         self.beside(":stream")
     }
@@ -237,8 +235,8 @@ impl SaleKeys {
         std::iter::once(self.counters().to_owned()).chain(beside).collect()
     }
 
-    /// The names that the keys have while the sale arrives from another ledger: in the same slot, and
-    /// no sale's.
+    /// The names of the keys while the sale arrives from another ledger: in the same slot, and not
+    /// a name of any sale.
     pub(super) fn arriving(&self) -> Self {
         let counters = self.beside(":arriving");
         let text = [&*counters, self.total_field(), self.sold_field()].concat();
@@ -257,7 +255,7 @@ impl SaleKeys {
         [open, self.counters(), close, suffix].concat()
     }
 
-    /// Every key as the pieces it is made of, for the encoder.
+    /// Every key in pieces, for the encoder.
     pub(super) fn pieces(&self) -> [[&str; 4]; KEYS] {
         let (open, close) = braces(self.tagged);
         let mut all = [["", self.counters(), "", ""]; KEYS];
@@ -268,7 +266,7 @@ impl SaleKeys {
     }
 }
 
-/// What stands around the counters' key in the names of the others.
+/// The braces around the counters' key in the names of the others.
 fn braces(tagged: bool) -> (&'static str, &'static str) {
     if tagged { ("", "") } else { ("{", "}") }
 }
@@ -316,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sale_is_known_by_its_keys() {
+    fn the_sale_is_derived_from_its_keys() {
         for counters in ["{sale}_hash_key", "{{sale}}", "x:{sale}:{sale}", "[{sale}]*?"] {
             let templates = KeyTemplates::new(counters, "t", "s").unwrap();
             for sale in [ticket(), ticket().part(2, 4).unwrap()] {
@@ -339,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_arrive_share_the_slot_and_are_no_sale() {
+    fn arriving_keys_share_the_slot_and_are_not_taken_for_a_sale() {
         for counters in ["{sale}_hash_key", "{{sale}}", "x:{sale}:{sale}", "a{b}{sale}"] {
             let templates = KeyTemplates::new(counters, "t", "s").unwrap();
             let (keys, arriving) = (templates.of(&ticket()), templates.of(&ticket()).arriving());
@@ -353,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_mix_things_up_are_refused() {
+    fn ambiguous_key_templates_are_refused() {
         for (counters, total, sold) in
             [("stock", "t", "s"), ("{sale}{}", "t", "s"), ("{sale}", "x", "x"), ("{sale}", "", "s")]
         {

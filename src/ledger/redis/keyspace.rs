@@ -1,5 +1,5 @@
-//! What an audit asks Redis beside a sale's own keys: which sales there are by the names of all
-//! keys, whether the index lists them or not.
+//! What an audit reads from Redis outside of a sale's own keys: which sales exist by the names of
+//! all keys, whether or not the index lists them.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,13 +13,14 @@ use crate::ledger::client::Unlisted;
 use crate::limits::AUDIT_KEYS_MAX;
 use crate::sale::{SaleId, SaleView};
 
-/// Keys that one step of the scan looks at.
+/// Keys per step of the scan.
 const SCAN_COUNT: &[u8] = b"1000";
-/// Keys after which a line in the log tells how far the scan is.
+/// Keys after which the scan logs its progress.
 const KEYS_PER_LINE: u64 = 5_000_000;
 
-/// Notes in a head how many units its sale has in all: ARGV[1] is the field of the total, ARGV[2] how
-/// many parts there are, ARGV[3] what the head would have if nothing had been moved, ARGV[4] the units.
+/// Notes in a head how many units its sale has in all: ARGV[1] is the field of the total, ARGV[2]
+/// the number of parts, ARGV[3] the units of the head if nothing had been transferred, ARGV[4] the
+/// units.
 const NOTE_STOCK: &str = "\
 local owned = tonumber(redis.call('HGET', KEYS[1], ARGV[1]))
 for n = 0, tonumber(ARGV[2]) do
@@ -31,7 +32,7 @@ redis.call('HSET', KEYS[2], 'stock', ARGV[4])
 return 1";
 
 impl RedisClient {
-    /// Looks at the names of all keys for sales that the index does not list.
+    /// Scans the names of all keys for sales that the index does not list.
     pub(super) fn scan_for_sales(
         &mut self,
         listed: &HashSet<SaleId>,
@@ -62,7 +63,7 @@ impl RedisClient {
                 found.extend(sales.filter(|sale| !listed.contains(sale)));
                 keys += 1_000;
                 if keys.is_multiple_of(KEYS_PER_LINE) {
-                    tracing::info!(keys, "the audit looks for sales that are not listed");
+                    tracing::info!(keys, "audit scans for unlisted sales");
                 }
                 if keys >= AUDIT_KEYS_MAX {
                     let why = format!("{UNLISTED}: there are more than {AUDIT_KEYS_MAX} keys");
@@ -78,7 +79,7 @@ impl RedisClient {
         Ok(Unlisted { sales: found.into_iter().collect(), not_looked_at: None })
     }
 
-    /// Whether any key of a sale is there.
+    /// Whether any key of a sale exists.
     pub(super) fn any_key_of(&mut self, sale: &SaleId) -> Result<bool, LedgerError> {
         let all = self.codec().keys().of(sale).all();
         let mut exists: Vec<&[u8]> = vec![b"EXISTS"];
@@ -106,7 +107,7 @@ impl RedisClient {
     }
 }
 
-/// What a scan finds.
+/// What the scan looks for, as text.
 const UNLISTED: &str = "sales that the index does not list";
 
 pub(super) fn read<T: redis::FromRedisValue>(reply: Value) -> Result<T, LedgerError> {

@@ -1,14 +1,15 @@
 //! A reservation as Redis has it: a line of text, the same in the hash `reservations` and in the
-//! stream, so that a script makes it once. `lua/row.lua` is its twin.
+//! stream, so that a script builds it once. `lua/row.lua` is its twin.
 //!
-//! `id status quantity expires_at_ms`, then, unless it is nobody's, a space and its owner: the user,
-//! with a tab and the idempotency key if it was made with one. Neither holds a control character. Where a
-//! reservation has [`Details`], they follow: then both tabs are there, whether or not there is a key.
+//! `id status quantity expires_at_ms`, then, if it has an owner, a space and the owner: the user,
+//! and a tab and the idempotency key if it was made with one. Neither contains a control character.
+//! If the reservation has [`Details`], they follow: then both tabs are there, whether or not there
+//! is a key.
 
 use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
 use crate::sale::{Details, Key, Reservation, ReservationId, Reserve, Status, User};
 
-/// Between user and key, in a line and in the names of the claims.
+/// The separator of user and key, in a line and in the names of the claims.
 pub const OWNER_SEPARATOR: &str = "\t";
 
 /// The name of the claim that a request with a key makes, in pieces.
@@ -25,19 +26,20 @@ pub(super) struct Line<'a> {
     pub(super) expires_at_ms: u64,
     /// `user`, or user, tab, key. Empty: anonymous and without a key.
     pub(super) owner: &'a str,
-    /// What it has beyond that, as text. Empty: nothing.
+    /// The details as text. Empty: none.
     pub(super) details: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line without its newline, as a script can have written it: within all bounds.
+    /// Parses a line without its newline, if a script can have written it: all numbers are within
+    /// their bounds.
     pub(super) fn parse(line: &'a str) -> Option<Self> {
         Self::split(line).filter(|line| {
             (1..=QUANTITY_MAX).contains(&line.quantity) && line.expires_at_ms <= TIME_MS_MAX
         })
     }
 
-    /// The same, whatever its numbers are.
+    /// The same, without the bounds.
     fn split(line: &'a str) -> Option<Self> {
         let (id, value) = line.split_once(' ')?;
         Self::split_value(ReservationId::from_text(id.as_bytes()).ok()?, value)
@@ -50,7 +52,7 @@ impl<'a> Line<'a> {
         let expires_at_ms = number(words.next()?)?;
         let owner = match words.next() {
             None => "",
-            // An owner that is there is not empty; it may end with a space.
+            // An owner is not empty; it may end with a space.
             Some("") => return None,
             Some(owner) => owner,
         };
@@ -63,7 +65,8 @@ impl<'a> Line<'a> {
         sound.then_some(Self { id, status, quantity, expires_at_ms, owner, details })
     }
 
-    /// Whether extending it and taking back parts of it can make this of it: quantity, deadline, details.
+    /// Whether extending the reservation and cancelling parts of it can lead to this quantity,
+    /// deadline and details.
     pub(super) fn can_be_changed_to(&self, hold: (u32, u64, &str)) -> bool {
         let (quantity, expires_at_ms, details) = hold;
         let of = |details| Details::from_text(details).unwrap_or_default();
@@ -103,7 +106,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What stands behind the deadline: an owner, and details if there are any.
+/// Splits the text after the deadline into owner and details.
 fn split_details(text: &str) -> (&str, Option<&str>) {
     let mut tabs = memchr::memchr_iter(b'\t', text.as_bytes());
     let (Some(first), Some(second)) = (tabs.next(), tabs.next()) else { return (text, None) };
@@ -111,7 +114,7 @@ fn split_details(text: &str) -> (&str, Option<&str>) {
     (&text[..owner_end], Some(&text[second + 1..]))
 }
 
-/// What stands behind the deadline, in pieces: a blank if anything does, user, key, and details.
+/// The text after the deadline, in pieces: a space if anything follows, user, key, and details.
 pub(super) fn end_of_line<'a>(user: &'a str, key: &'a str, details: &'a str) -> [&'a str; 6] {
     let tab = |is_there: bool| if is_there { OWNER_SEPARATOR } else { "" };
     let has_details = !details.is_empty();
@@ -120,17 +123,17 @@ pub(super) fn end_of_line<'a>(user: &'a str, key: &'a str, details: &'a str) -> 
     [blank, user, tab(!key.is_empty() || has_details), key, tab(has_details), details]
 }
 
-/// A whole number, as we write them: digits and nothing else.
+/// A whole number, as we write them: digits only.
 pub(super) fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
-/// What the name of a field of the users begins with that says how many reservations were made for one:
-/// no user begins so. The field of his units has his name.
+/// The prefix of a field of the users that counts the reservations made for a user: no user begins
+/// so. The field of his units is his name.
 pub(super) const MADE_FOR: char = '\t';
 
-/// The name of the field that says how many reservations were made for a user.
+/// The name of the field that counts the reservations made for a user.
 pub(super) fn made_for(user: &str) -> String {
     format!("{MADE_FOR}{user}")
 }
@@ -148,7 +151,7 @@ pub fn parse_line(line: &str) -> Option<(Reservation, Option<Key>)> {
     Line::split(line).map(Line::to_reservation)
 }
 
-/// Reads what follows the id in a line.
+/// Parses the text after the id in a line.
 pub fn parse_value(id: ReservationId, text: &str) -> Option<(Reservation, Option<Key>)> {
     Line::split_value(id, text).map(Line::to_reservation)
 }
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_come_of_a_line_is_told_from_what_somebody_wrote() {
+    fn only_changes_a_command_can_make_are_accepted() {
         let line = |text: &str| format!("{} held {text}", ReservationId(7));
         let plain = line("3 9 ann\tk\tnote=x");
         let plain = Line::parse(&plain).unwrap();
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_whose_it_is() {
+    fn user_and_key_are_parsed_from_a_line() {
         let id = ReservationId(7);
         let read = |owner: &str| {
             let (reservation, key) = parse_line(&format!("{id} held 2 9{owner}"))?;

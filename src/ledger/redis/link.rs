@@ -1,9 +1,9 @@
-//! One core's link to Redis: a socket of its own, waited for through the core's gate by one
-//! coroutine that sends a batch, reads its replies and hands them back.
+//! One core's link to Redis: a socket of its own, and one coroutine that sends a batch, reads its
+//! replies and hands them back, suspended in the core's reactor while it waits.
 //!
-//! The link reads top to bottom as if it blocked. A connection that fails, or does not answer in
-//! time, is dropped, and tried again with a growing pause; meanwhile purchases are told at once that
-//! the ledger is unavailable.
+//! The code reads as if it blocked. A connection that fails, or does not answer in time, is dropped
+//! and opened again with a growing pause. Meanwhile purchases are rejected at once as
+//! `unavailable`.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::sell;
 use super::settings::Endpoint;
 use super::shared::RedisLedger;
 use super::socket::Socket;
-use super::stream::Stream;
+use super::transport::Transport;
 use super::{cluster, replicas};
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Failure, Group, GroupReply, LedgerError};
@@ -33,19 +33,19 @@ use crate::limits::{
 };
 use crate::sale::{Outcome, SaleId};
 
-/// The life of a core's link.
+/// Runs a core's link.
 pub fn run(site: &'static Site, ledger: &Arc<RedisLedger>) {
     let core = site.core;
     if let Some(cluster) = &ledger.cluster {
         return cluster::run(site, ledger, cluster);
     }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
-    let pause = core.gate.signal();
+    let pause = core.reactor.new_notify();
     if let Some(primary) = &ledger.primary {
         let (engine, index) = (core.engine.clone(), core.index);
         primary.on_change(Box::new(move || {
-            // Whatever the link waits for, it looks whether its connection is of use.
-            engine.mailboxes[index].send(Box::new(|core| core.gate.notify_all()));
+            // Whatever the link waits for, it then checks its connection.
+            engine.mailboxes[index].send(Box::new(|core| core.reactor.notify_all()));
         }));
     }
     loop {
@@ -57,7 +57,7 @@ pub fn run(site: &'static Site, ledger: &Arc<RedisLedger>) {
                 let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                 let error = link.serve();
                 if link.was_idle && core.clock.now_ms() >= until_ms {
-                    // Redis closes what is idle for long, if it is set up so. Nothing was lost.
+                    // Redis closes idle connections, if it is configured so. Nothing was lost.
                     tracing::debug!(core = core.index, %error, "an idle connection to Redis ended");
                     continue;
                 }
@@ -80,15 +80,15 @@ pub fn run(site: &'static Site, ledger: &Arc<RedisLedger>) {
 struct Link<'a> {
     site: &'static Site,
     ledger: &'a RedisLedger,
-    /// The ledger's, with the epoch of this connection.
+    /// The ledger's codec, with the epoch of this connection.
     codec: Codec,
     term: Option<Term>,
-    stream: Stream<Socket>,
+    stream: Transport<Socket>,
     reader: Reader,
     out: Vec<u8>,
-    /// When a refusal was logged last, if one was.
+    /// When a refusal was last logged.
     refusal_logged_ms: Option<u64>,
-    /// Why it is of no use any more, once it isn't. Nothing is sent then.
+    /// Why the connection failed, once it has. Nothing is sent then.
     broken: Option<io::Error>,
     /// Whether it ended while nothing was outstanding.
     was_idle: bool,
@@ -100,10 +100,10 @@ impl<'a> Link<'a> {
         let core = site.core;
         let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        // The link learns of it as of any change, so it does not wait here.
+        // The link is notified of every change, so it does not wait here.
         let (Endpoint { host, port }, term) = ledger.place(Duration::ZERO)?;
         let socket = Socket::connect(core, &host, port, deadline_ms, term.as_ref())?;
-        let mut stream = Stream::open(socket, &host, ledger.tls.as_ref())?;
+        let mut stream = Transport::open(socket, &host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         let shaken = handshake(&mut stream, settings, &name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
@@ -124,13 +124,13 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// Carries batches until something fails, and says what.
+    /// Carries batches until something fails, and returns the error.
     fn serve(&mut self) -> io::Error {
         loop {
             let source = self.stream.socket().source.clone();
             let interrupted = || {
-                // Nothing is outstanding: whatever comes now is the end of the connection.
-                source.attend();
+                // Nothing is outstanding: an event can only be the end of the connection.
+                source.wake_me();
                 source.is_ready()
             };
             let now_ms = || self.site.core.clock.now_ms();
@@ -152,21 +152,21 @@ impl<'a> Link<'a> {
             self.stream.socket().deadline_ms.set(deadline_ms);
             let results = self.carry(flight.groups());
             self.site.batcher.complete(flight, results);
-            self.site.core.gate.hurry();
+            self.site.core.reactor.wake_leader();
             if let Some(error) = self.broken.take() {
                 return error;
             }
         }
     }
 
-    /// Sends a batch and reads its replies. What was not sent before the connection broke is
-    /// unavailable, the rest of what has no reply unknown.
+    /// Sends a batch and reads its replies. If the connection breaks, groups that were not sent are
+    /// `unavailable`; groups without a reply are `unknown`.
     fn carry(&mut self, groups: &[Group]) -> Vec<Result<GroupReply, Failure>> {
         let groups: Vec<&Group> = groups.iter().collect();
         let replies = if groups.iter().all(|group| self.registered.contains(&group.sale)) {
-            self.talk(&groups, Extra::default()).0
+            self.round_trip(&groups, Extra::default()).0
         } else {
-            self.meet(&groups)
+            self.check_index(&groups)
         };
         let mut others = Vec::new();
         for (group, reply) in groups.iter().zip(&replies) {
@@ -174,7 +174,7 @@ impl<'a> Link<'a> {
             others.extend(reply.as_ref().err().filter(|_| !noted));
         }
         if let Some(error) = others.first() {
-            // A broken connection is told of by whoever opens the next one.
+            // The next attempt to connect reports a broken connection.
             if self.broken.is_none() {
                 self.log_refusal(error);
             }
@@ -187,10 +187,11 @@ impl<'a> Link<'a> {
         replies.into_iter().map(|reply| reply.map_err(failure)).collect()
     }
 
-    /// The same for a batch with sales that this link has not seen in the index: there they must be
-    /// before a unit of them is held. What there is of such a sale is asked along with what can be
-    /// done at once, so one that a client invents costs no round trip of its own.
-    fn meet(&mut self, groups: &[&Group]) -> Vec<Reply> {
+    /// The same for a batch with sales that this link has not seen in the index: a sale must be in
+    /// the index before a unit of it is held. The question whether such a sale exists is sent along
+    /// with the groups that can be sent at once, so an invented name costs no round trip of its
+    /// own.
+    fn check_index(&mut self, groups: &[&Group]) -> Vec<Reply> {
         let ledger = self.ledger;
         let keys = ledger.codec.keys();
         let is_known: Vec<bool> =
@@ -208,7 +209,7 @@ impl<'a> Link<'a> {
         let mut questions = Extra::default();
         asked.iter().for_each(|sale| questions.add(|out| index::exists(keys, sale, out)));
         questions.add(index::time);
-        let (known_replies, mut answers) = self.talk(&known, questions);
+        let (known_replies, mut answers) = self.round_trip(&known, questions);
         let answers = index::time_ms(answers.pop())
             .and_then(|now_ms| Ok((now_ms, index::found(&asked, &answers)?)));
         let mut known_replies = known_replies.into_iter();
@@ -232,7 +233,7 @@ impl<'a> Link<'a> {
         if !created.is_empty() && refusal.is_none() {
             again.add(|out| index::add(keys, &created, out));
         }
-        let (fresh_replies, _) = self.talk(&fresh, again);
+        let (fresh_replies, _) = self.round_trip(&fresh, again);
         let made = fresh.iter().zip(&fresh_replies).filter(|(group, reply)| {
             reply.as_ref().is_ok_and(|reply| index::is_news(group, reply))
         });
@@ -240,7 +241,7 @@ impl<'a> Link<'a> {
         if !made.is_empty() {
             let mut announcement = Extra::default();
             announcement.add(|out| index::announce(keys, &made, out));
-            self.talk(&[], announcement);
+            self.round_trip(&[], announcement);
         }
         let mut fresh_replies = fresh_replies.into_iter();
         let replies = groups.iter().zip(&is_known).map(|(group, &known)| {
@@ -258,7 +259,7 @@ impl<'a> Link<'a> {
         replies.collect()
     }
 
-    /// Adds sales to the index. What it returns is why that is refused.
+    /// Adds sales to the index. Returns the reason if that is refused.
     fn register(&mut self, sales: &[&SaleId]) -> Option<DecodeError> {
         if sales.is_empty() {
             return None;
@@ -266,7 +267,7 @@ impl<'a> Link<'a> {
         let keys = self.ledger.codec.keys();
         let mut add = Extra::default();
         add.add(|out| index::add(keys, sales, out));
-        let (_, answers) = self.talk(&[], add);
+        let (_, answers) = self.round_trip(&[], add);
         let refused = || answers.iter().find_map(|answer| index::judge(keys, answer).err());
         let refusal = self.unsent().or_else(refused);
         if refusal.is_none() {
@@ -275,9 +276,9 @@ impl<'a> Link<'a> {
         refusal
     }
 
-    /// Sends groups and further commands and reads what is replied to each. Without an answer to
-    /// the further ones the connection is broken.
-    fn talk(&mut self, groups: &[&Group], mut extra: Extra) -> (Vec<Reply>, Vec<Value>) {
+    /// Sends groups and further commands and reads their replies. If the further commands get no
+    /// answer, the connection is broken.
+    fn round_trip(&mut self, groups: &[&Group], mut extra: Extra) -> (Vec<Reply>, Vec<Value>) {
         if let Some(error) = self.unsent() {
             return (vec![Err(error); groups.len()], Vec::new());
         }
@@ -294,9 +295,9 @@ impl<'a> Link<'a> {
             self.log_refusal(&error);
         }
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
-            // Redis has been restarted or flushed. What it did not know it did not do.
+            // Redis was restarted or flushed. Calls of unknown scripts had no effect.
             if let Err(error) = load_scripts(&mut self.stream, self.ledger.codec.scripts()) {
-                self.lose(io::Error::other(error));
+                self.mark_unknown(io::Error::other(error));
             }
             for (group, reply) in groups.iter().zip(&mut replies) {
                 if self.broken.is_none() && matches!(reply, Err(DecodeError::NoScript)) {
@@ -309,25 +310,25 @@ impl<'a> Link<'a> {
             if reply.free.is_none() {
                 self.registered.forget(&group.sale);
             } else if self.registered.holds_otherwise(&group.sale, reply) {
-                self.ledger.tell_sweep(&group.sale);
+                self.ledger.notify_sweep(&group.sale);
             }
         }
         (replies, answers)
     }
 
-    /// Ends the connection; what it may or may not have carried out is lost.
-    fn lose(&mut self, error: io::Error) -> DecodeError {
+    /// Ends the connection. Commands without a reply are lost.
+    fn mark_unknown(&mut self, error: io::Error) -> DecodeError {
         let lost = DecodeError::Lost(error.to_string());
         self.broken = Some(error);
         lost
     }
 
-    /// What becomes of what would be sent now, if the connection is broken.
+    /// The error of everything that would be sent now, if the connection is broken.
     fn unsent(&self) -> Option<DecodeError> {
         self.broken.as_ref().map(|error| DecodeError::Refused(error.to_string()))
     }
 
-    /// Now and then: every purchase is refused until somebody puts right what is wrong.
+    /// Logged once in a while: every purchase is refused until an operator repairs the cause.
     fn log_refusal(&mut self, error: &DecodeError) {
         let now_ms = self.site.core.clock.now_ms();
         if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
@@ -336,15 +337,15 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Sends groups and further commands, and reads their replies. If that fails on the way, the
-    /// connection is broken: groups whose replies were read keep them, the others' are lost, and
-    /// there are no answers to the further commands.
+    /// Sends groups and further commands, and reads their replies. If that fails half way, the
+    /// connection is broken: groups whose replies were read keep them, the others are lost, and the
+    /// further commands have no answers.
     fn exchange(&mut self, groups: &[&Group], extra: &Extra) -> (Vec<Reply>, Vec<Value>) {
         let mut replies = Vec::with_capacity(groups.len());
         match self.exchange_into(groups, extra, &mut replies) {
             Ok(answers) => (replies, answers),
             Err(error) => {
-                let lost = self.lose(error);
+                let lost = self.mark_unknown(error);
                 replies.resize(groups.len(), Err(lost));
                 (replies, Vec::new())
             }
@@ -365,7 +366,7 @@ impl<'a> Link<'a> {
         let wanted = self.ledger.settings.replicas;
         let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
         if waits {
-            // Of what is left: this need not be the batch's first round trip.
+            // Of the remaining time: this need not be the batch's first round trip.
             let deadline_ms = self.stream.socket().deadline_ms.get();
             let left_ms = deadline_ms.saturating_sub(self.site.core.clock.now_ms());
             let time_ms = replicas::wait_time_ms(left_ms);
@@ -377,13 +378,13 @@ impl<'a> Link<'a> {
         }
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
-        // No reply can be here yet: a read would only find that out.
+        // No reply can be here yet, so a read would be wasted.
         self.stream.socket().wait()?;
         let mut read = Vec::with_capacity(groups.len());
         for (call, count) in sell::calls(groups).zip(counts) {
             match self.values(count) {
                 Ok(values) => decode_call(call, &mut &values[..], &mut read),
-                // Without replicas a reply says all there is to know; with them it does not.
+                // Without replicas a reply is final; with them it is not.
                 Err(error) => {
                     if !waits {
                         replies.append(&mut read);
@@ -395,7 +396,7 @@ impl<'a> Link<'a> {
         if waits {
             let answer = self.values(1)?.swap_remove(0);
             if !replicas::judge(wanted, &answer, groups.iter().copied(), &mut read) {
-                // The next one looks for replicas before it writes anything.
+                // The next connection checks the replicas before it writes anything.
                 self.broken = Some(io::Error::other("too few replicas have what is written"));
             }
         }
@@ -410,7 +411,7 @@ impl<'a> Link<'a> {
 
 type Reply = Result<GroupReply, DecodeError>;
 
-/// Commands that go out behind the groups of a batch.
+/// Commands that go out after the groups of a batch.
 #[derive(Default)]
 struct Extra {
     bytes: Vec<u8>,

@@ -1,6 +1,6 @@
-//! The members of a fleet in Redis: a sorted set with their leases and a hash with what they say of
-//! themselves, both beside the index of sales and in its slot, and one script that renews a lease,
-//! ends it, or only looks. Leases end by Redis' own clock.
+//! The members of a fleet in Redis: a sorted set with their leases and a hash with what they
+//! publish, both beside the index of sales and in its slot, and one script that renews a lease,
+//! ends it, or only reads. Leases end by the clock of Redis.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,11 @@ use super::decode_error::{classify, error_text};
 use super::pipeline::Pipeline;
 use super::scripts::ScriptName;
 use crate::ledger::LedgerError;
-use crate::ledger::members::{Lease, Member, MemberId, Roll};
+use crate::ledger::members::{Lease, Member, MemberId, MemberList};
 
 impl RedisClient {
-    /// Registers a member, or renews its lease: `since_ms` is when it came, as an earlier roll told.
+    /// Registers a member, or renews its lease: `since_ms` is when it joined, from an earlier
+    /// reply.
     ///
     /// # Errors
     /// Also if there are [`MEMBERS_MAX`](crate::limits::MEMBERS_MAX) others.
@@ -23,7 +24,7 @@ impl RedisClient {
         id: MemberId,
         since_ms: Option<u64>,
         member: &Member,
-    ) -> Result<Roll, LedgerError> {
+    ) -> Result<MemberList, LedgerError> {
         let since = since_ms.map(|ms| ms.to_string()).unwrap_or_default();
         let says = serde_json::to_vec(member)
             .map_err(|error| LedgerError::Refused(format!("what it says of itself: {error}")))?;
@@ -31,17 +32,17 @@ impl RedisClient {
         self.members_script(&[b"renew", id.as_bytes(), since.as_bytes(), &says])
     }
 
-    /// Ends a member's lease. Those who are left.
-    pub fn end_lease(&mut self, id: MemberId) -> Result<Roll, LedgerError> {
+    /// Ends a member's lease. Returns the remaining members.
+    pub fn end_lease(&mut self, id: MemberId) -> Result<MemberList, LedgerError> {
         self.members_script(&[b"leave", id.to_string().as_bytes()])
     }
 
-    /// The members now.
-    pub fn roll(&mut self) -> Result<Roll, LedgerError> {
+    /// The current members.
+    pub fn member_list(&mut self) -> Result<MemberList, LedgerError> {
         self.members_script(&[b"look", b""])
     }
 
-    fn members_script(&mut self, arguments: &[&[u8]]) -> Result<Roll, LedgerError> {
+    fn members_script(&mut self, arguments: &[&[u8]]) -> Result<MemberList, LedgerError> {
         let keys = self.codec().keys();
         let (leases, members) = (keys.leases(), keys.members());
         let sha = self.codec().scripts().get(ScriptName::Members).sha.clone();
@@ -52,7 +53,7 @@ impl RedisClient {
         ask.add(&[b"HGETALL", members.as_bytes()]);
         let mut replies = self.pipeline(&ask)?;
         if matches!(&replies[0], Value::ServerError(error) if error.code() == "NOSCRIPT") {
-            // Redis has been restarted or flushed. What it did not know it did not do.
+            // Redis was restarted or flushed. Calls of unknown scripts had no effect.
             self.load_scripts()?;
             replies = self.pipeline(&ask)?;
         }
@@ -63,11 +64,11 @@ impl RedisClient {
     }
 }
 
-/// Whether a command was carried out. An error says what to do about it.
+/// Checks that a command was carried out. The error says how to repair it.
 fn judge(reply: &Value, leases: &str, members: &str) -> Result<(), LedgerError> {
     let Value::ServerError(error) = reply else { return Ok(()) };
     let told = error_text(error);
-    // Redis 7.0 has no code for what a script's own call is not permitted.
+    // Redis 7.0 has no code for a forbidden call of a script.
     let not_permitted = told.contains("user executing the script can't");
     Err(match error.code() {
         "WRONGTYPE" => LedgerError::Refused(format!(
@@ -82,9 +83,9 @@ fn judge(reply: &Value, leases: &str, members: &str) -> Result<(), LedgerError> 
     })
 }
 
-/// Reads the replies: of `lua/members.lua`, then the leases, then what members say. One of which we
-/// can't read what it says, or that says nothing, is a member all the same.
-fn decode(replies: Vec<Value>) -> Option<Roll> {
+/// Reads the replies: of `lua/members.lua`, then the leases, then what members publish. A member
+/// whose published text is missing or unreadable still counts as a member.
+fn decode(replies: Vec<Value>) -> Option<MemberList> {
     let mut replies = replies.into_iter();
     let (now_ms, is_new): (u64, bool) = redis::from_redis_value(replies.next()?).ok()?;
     let leases: Vec<(String, u64)> = redis::from_redis_value(replies.next()?).ok()?;
@@ -99,8 +100,8 @@ fn decode(replies: Vec<Value>) -> Option<Roll> {
             left_ms: ends_ms.saturating_sub(now_ms),
         })
     };
-    // What somebody else put there is in nobody's way until its lease is over.
+    // An entry that somebody else put there is skipped until its lease is over.
     let mut leases: Vec<Lease> = leases.into_iter().filter_map(lease).collect();
     leases.sort_by(|a, b| (&a.member.name, a.id).cmp(&(&b.member.name, b.id)));
-    Some(Roll { now_ms, is_new, leases })
+    Some(MemberList { now_ms, is_new, leases })
 }

@@ -1,16 +1,19 @@
 //! The Redis ledger: a sale is a few keys in one slot, a command is a Lua script.
 //!
-//! Most of it is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
-//! as one `EVALSHA` for a run of reserve commands (which several groups may share), one for a run of
-//! commands about single reservations and one for each other command, [`decode`] reads the replies back
-//! into outcomes, and [`handshake()`] makes a fresh connection (any stream) fit to be
-//! sent to. Two do I/O: a core's [link](run_link), and the blocking [`RedisClient`] for everything
-//! that is no core. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
-//! everything before its first write, since Redis keeps what a failed one wrote.
+//! Most of it does no I/O: [`Codec`] encodes the commands of a [`Group`](super::Group) as one
+//! `EVALSHA` for a run of reserve commands (which several groups may share), one for a run of
+//! commands about single reservations and one for each other command. [`decode`] reads the replies
+//! back into outcomes, and [`handshake()`] prepares a fresh connection (any stream). Two parts do
+//! I/O: a core's [link](run_link), and the blocking [`RedisClient`] for everything outside of the
+//! cores.
+//!
+//! The scripts in `lua/` are the twin of `sale/machine.rs`. A script reads and checks everything
+//! before its first write, since Redis keeps the writes of a script that fails.
 //!
 //! With a Cluster, `cluster` finds the node of each command; everything else is the same.
 //!
-//! Time is Redis' `TIME`, kept from going back by the latest time that was written.
+//! Time is the `TIME` of Redis. It never goes back: no earlier than the latest time that was
+//! written.
 
 mod arrival;
 pub mod audit;
@@ -21,6 +24,8 @@ mod columns;
 mod connection;
 mod decode_error;
 mod entry_id;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 mod handshake_error;
 mod hash_slot;
@@ -31,7 +36,7 @@ mod keys;
 mod keyspace;
 mod line;
 mod link;
-mod looks;
+mod read_queries;
 mod members;
 mod notes;
 mod pipeline;
@@ -48,7 +53,7 @@ mod sentinel;
 mod settings;
 mod shared;
 mod socket;
-mod stream;
+mod transport;
 mod timed;
 mod tls;
 mod trim;
@@ -76,3 +81,16 @@ pub use tls::{ClientFiles, TlsFiles};
 pub use trim::trim_command;
 pub use value::text;
 pub use warning::Warning;
+
+/// What the links decide by, for a simulation of their connections.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use redis::Value;
+
+    pub use crate::ledger::redis::cluster::{Run, Work, WorkKind, WorkQueue};
+    pub use crate::ledger::redis::index::{
+        Registered, begun_anew, created, creates, holds, is_news, removed,
+    };
+    pub use crate::ledger::redis::primary::{Primary, PrimaryAddr, Report, Term, ends_connection};
+    pub use crate::ledger::redis::replicas::{are_needed, is_promise, judge};
+}

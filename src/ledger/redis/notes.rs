@@ -1,4 +1,4 @@
-//! What cores and the sweep tell each other about sales, beside what stands in Redis.
+//! What cores and the sweep tell each other about sales, in addition to the data in Redis.
 
 use std::sync::{Arc, PoisonError};
 
@@ -8,17 +8,17 @@ use super::decode_error::DecodeError;
 use super::shared::RedisLedger;
 use crate::ledger::refused::RefusedSales;
 use crate::ledger::{Group, GroupReply};
-use crate::limits::SWEEP_TOLD_MAX;
+use crate::limits::SWEEP_NOTIFIED_MAX;
 use crate::sale::{Command, SaleId};
 
 impl RedisLedger {
-    /// The sales that are refused for what is stored of them.
+    /// The sales that are refused because of their stored data.
     pub fn refused_sales(&self) -> &Arc<RefusedSales> {
         &self.refused
     }
 
-    /// Takes in what a reply says of a sale: that it is refused for what is stored of it, or that it is
-    /// not. Whether it is.
+    /// Notes from a reply whether a sale is refused because of its stored data. Returns whether it
+    /// is.
     pub fn note_reply(&self, sale: &SaleId, reply: Result<&GroupReply, &str>) -> bool {
         let text = match reply {
             Ok(reply) => {
@@ -42,7 +42,8 @@ impl RedisLedger {
         is_of_a_type
     }
 
-    /// The same of a core's commands. Who looks without scripts does not see all that is stored.
+    /// The same for a core's commands. Commands that only read without a script do not see all
+    /// stored data.
     pub(super) fn note_group(
         &self,
         group: &Group,
@@ -55,19 +56,19 @@ impl RedisLedger {
         }
     }
 
-    /// Has the sweep look what a sale is defined as: what it knows of it may be of another.
-    pub(super) fn tell_sweep(&self, sale: &SaleId) {
+    /// Asks the sweep to read the definition of a sale again: the sale may have been replaced.
+    pub(super) fn notify_sweep(&self, sale: &SaleId) {
         let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sales) = told.as_mut() {
             sales.insert(sale.detached());
-            if sales.len() > SWEEP_TOLD_MAX {
+            if sales.len() > SWEEP_NOTIFIED_MAX {
                 *told = None;
             }
         }
     }
 
-    /// For the sweep: the sales that it was told to look at since it asked last. `None`: all.
-    pub fn take_told(&self) -> Option<HashSet<SaleId>> {
+    /// For the sweep: the sales that it was asked to probe since the last call. `None`: all sales.
+    pub fn take_notified(&self) -> Option<HashSet<SaleId>> {
         let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
         told.replace(HashSet::new())
     }

@@ -1,4 +1,4 @@
-//! Commands for a blocking client to send in one round trip, and where in a Cluster each belongs.
+//! Commands that a blocking client sends in one round trip, each with its slot in a Cluster.
 
 use super::hash_slot::{key_of, slot_of};
 use super::resp::{bulk, command};
@@ -7,19 +7,19 @@ use super::resp::{bulk, command};
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
     bytes: Vec<u8>,
-    commands: Vec<Place>,
+    commands: Vec<CommandSpan>,
 }
 
-/// Where a command is in a pipeline, and where it belongs.
+/// Where a command ends in a pipeline, and its slot.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct CommandSpan {
     end: usize,
-    /// Its slot in a Cluster. `None`: any will do.
+    /// Its slot in a Cluster. `None`: any node will do.
     slot: Option<u16>,
 }
 
 impl Pipeline {
-    /// One with nothing in it.
+    /// A pipeline without commands.
     pub fn new() -> Self {
         Self::default()
     }
@@ -31,7 +31,7 @@ impl Pipeline {
         self.end(key_of(arguments).map(slot_of))
     }
 
-    /// Adds a command for the node of a slot.
+    /// Adds a command for the node of this slot.
     pub(super) fn add_for(&mut self, slot: u16, arguments: &[&[u8]]) -> &mut Self {
         self.write(slot, |out| {
             command(out, arguments.len());
@@ -39,38 +39,38 @@ impl Pipeline {
         })
     }
 
-    /// Adds a command for a slot, as it is written.
+    /// Adds a command for this slot, written by `write`.
     pub(super) fn write(&mut self, slot: u16, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         write(&mut self.bytes);
         self.end(Some(slot))
     }
 
     fn end(&mut self, slot: Option<u16>) -> &mut Self {
-        self.commands.push(Place { end: self.bytes.len(), slot });
+        self.commands.push(CommandSpan { end: self.bytes.len(), slot });
         self
     }
 
-    /// How many commands it has.
+    /// The number of commands.
     pub fn len(&self) -> usize {
         self.commands.len()
     }
 
-    /// Whether it has none.
+    /// Whether it has no commands.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
 
-    /// One command's slot in a Cluster. `None`: any will do.
+    /// The slot of one command in a Cluster. `None`: any node will do.
     pub(super) fn slot(&self, at: usize) -> Option<u16> {
         self.commands[at].slot
     }
 
-    /// All of them as they are sent.
+    /// The bytes of all commands.
     pub(super) fn all(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// One command as it is sent.
+    /// The bytes of one command.
     pub(super) fn bytes(&self, at: usize) -> &[u8] {
         let begin = at.checked_sub(1).map_or(0, |before| self.commands[before].end);
         &self.bytes[begin..self.commands[at].end]

@@ -1,19 +1,20 @@
-//! Which server is the primary: what the Sentinels say, put together, and for how long it holds.
+//! Which server is the primary: combines the reports of the Sentinels.
 //!
-//! Each change of the primary begins a *term*. A connection holds the term in which it was made, and
-//! is of no use when that is over: whoever has one asks before he sends and while he waits, so that
-//! a primary that was replaced is sent nothing more, and what it answers late is not believed.
+//! Each change of the primary begins a *term*. A connection belongs to the term in which it was
+//! made. Its owner checks the term before sending and while waiting, so a primary that was replaced
+//! is sent nothing more, and its late answers are not used.
 //!
-//! The Sentinels' *epoch* grows with each failover and says whose knowledge is newer: neither a
-//! Sentinel that missed a failover nor one that was set up anew leads back. If *most* of them come to
-//! name another primary in an earlier epoch (who led the failover died before it told them, or all
-//! were set up anew), ours is sent nothing any more after some seconds, and theirs is taken once ours
-//! says itself that it is none.
+//! The Sentinels' *epoch* grows with each failover, so the report of the greater epoch is newer. A
+//! Sentinel that missed a failover, or was set up anew, therefore does not lead back to an old
+//! primary. If *most* Sentinels come to name another primary in an earlier epoch (the leader of the
+//! failover died before it told them, or all were set up anew), the current primary is sent nothing
+//! any more after some seconds. The other one is adopted once the current one itself reports that
+//! it is no primary.
 //!
-//! A sale that was written in a later epoch makes the Sentinels be asked once more. If most of them
-//! stay with what they said, the sale was brought from elsewhere: it stays fenced, alone.
+//! If a sale was written in a later epoch, the Sentinels are asked once more. If most of them
+//! repeat their report, the sale was brought from elsewhere: it alone stays fenced.
 //!
-//! Architecture invariant: no I/O. [`sentinel`](super::sentinel) asks, this judges.
+//! Architecture invariant: no I/O. [`sentinel`](super::sentinel) asks, this module decides.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,178 +24,185 @@ use std::time::{Duration, Instant};
 use super::decode_error::DecodeError;
 use super::handshake_error::HandshakeError;
 use super::settings::Endpoint;
+use crate::clock;
 use crate::limits::{SENTINEL_DISSENT_MS, SENTINEL_MAJORITY_WAIT_MS};
 use crate::sync::lock;
 
-/// A primary's place, and the epoch in which it became one.
+/// The address of a primary, and the epoch in which it became one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seat {
-    pub(super) endpoint: Endpoint,
-    pub(super) epoch: u64,
+pub struct PrimaryAddr {
+    /// The address.
+    pub endpoint: Endpoint,
+    /// The epoch.
+    pub epoch: u64,
 }
 
-/// What one Sentinel last said.
+/// The last report of one Sentinel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Report {
-    /// The primary is there.
-    Seat(Seat),
-    /// It can't be asked, or does not know. Fatal: until somebody changes something.
-    Failed { reason: String, fatal: bool },
+pub enum Report {
+    /// It names the primary.
+    Primary(PrimaryAddr),
+    /// It can't be asked, or does not know. Fatal: retrying does not help until an operator acts.
+    Failed {
+        /// Why.
+        reason: String,
+        /// Retrying does not help.
+        fatal: bool,
+    },
 }
 
-/// See the module's header. What every connection of a ledger shares.
-pub(super) struct Primary {
+/// The state that every connection of a ledger shares. See the module's header.
+pub struct Primary {
     /// The primary's name.
     name: String,
     sentinels: usize,
-    state: Mutex<State>,
+    state: Mutex<PrimaryState>,
     changed: Condvar,
     term: AtomicU64,
 }
 
-struct Written {
+struct NewerEpochSeen {
     epoch: u64,
     seen: Instant,
-    /// What the refusal says, the name of the sale's key among it.
-    told: String,
+    /// The text of the refusal, which names the key of the sale.
+    refusal: String,
 }
 
-struct Dissent {
-    seat: Seat,
+struct ConflictingMajority {
+    addr: PrimaryAddr,
     since: Instant,
-    /// It has stood for so long that our seat is sent nothing.
+    /// It has lasted so long that the current primary is sent nothing.
     holds: bool,
 }
 
-/// So many epochs of sales are kept in mind of which no Sentinel knows; a further one takes the place
-/// of the first, which costs a moment when it is met again.
+/// The maximum number of epochs that are remembered though no Sentinel knows them. A further one
+/// replaces the first, which then costs one more question to the Sentinels.
 const FOREIGN_MAX: usize = 64;
 
 #[derive(Default)]
-struct State {
-    /// By Sentinel. `None`: nothing heard yet.
+struct PrimaryState {
+    /// By Sentinel. `None`: no report yet.
     reports: Vec<Option<Report>>,
-    /// When each was asked for that.
+    /// When each was asked for its report.
     asked: Vec<Option<Instant>>,
-    /// When the first one said anything of use.
-    heard: Option<Instant>,
-    seat: Option<Seat>,
-    /// No Sentinel is believed in an epoch below this one, that of the seat.
+    /// When the first Sentinel named a primary.
+    first_report: Option<Instant>,
+    current: Option<PrimaryAddr>,
+    /// Reports of an epoch below this one, that of `current`, are ignored.
     epoch_min: u64,
-    /// A sale that was written later than the seat, until the Sentinels have been asked again.
-    written: Option<Written>,
-    /// Epochs in which sales were written of which most Sentinels know nothing.
-    foreign: Vec<u64>,
-    /// What most Sentinels name in place of the seat, in an earlier epoch.
-    dissent: Option<Dissent>,
+    /// A sale that was written in a later epoch, until the Sentinels have been asked again.
+    newer_epoch: Option<NewerEpochSeen>,
+    /// Epochs in which sales were written and which most Sentinels do not know.
+    foreign_epochs: Vec<u64>,
+    /// The primary that most Sentinels name in place of `current`, in an earlier epoch.
+    conflict: Option<ConflictingMajority>,
     watchers: Vec<Box<dyn Fn() + Send>>,
 }
 
 impl Primary {
-    /// Nothing is known yet of the primary that so many Sentinels call `name`.
-    pub(super) fn new(name: &str, sentinels: usize) -> Self {
-        let state = State {
+    /// Without a report yet, for the primary that this many Sentinels call `name`.
+    pub fn new(name: &str, sentinels: usize) -> Self {
+        let state = PrimaryState {
             reports: vec![None; sentinels],
             asked: vec![None; sentinels],
-            ..State::default()
+            ..PrimaryState::default()
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Self { name: name.to_owned(), sentinels, state, changed, term: AtomicU64::new(0) }
     }
 
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Has this called after each change of the primary, on another thread.
-    pub(super) fn on_change(&self, watcher: Box<dyn Fn() + Send>) {
+    /// Calls `watcher` after each change of the primary, on another thread.
+    pub fn on_change(&self, watcher: Box<dyn Fn() + Send>) {
         lock(&self.state).watchers.push(watcher);
     }
 
-    /// Notes what a Sentinel said, by its number, which was asked at this time.
-    pub(super) fn note(&self, sentinel: usize, report: Report, now: Instant) {
+    /// Notes the report of a Sentinel, by its number, which was asked at this time.
+    pub fn note(&self, sentinel: usize, report: Report, now: Instant) {
         let mut state = lock(&self.state);
-        if matches!(report, Report::Seat(_)) {
-            state.heard.get_or_insert(now);
+        if matches!(report, Report::Primary(_)) {
+            state.first_report.get_or_insert(now);
         }
         state.reports[sentinel] = Some(report);
         state.asked[sentinel] = Some(now);
-        if let Some(seat) = state.better(self.sentinels, now) {
-            tracing::info!(primary = self.name, address = %seat.endpoint, epoch = seat.epoch,
+        if let Some(addr) = state.better_candidate(self.sentinels, now) {
+            tracing::info!(primary = self.name, address = %addr.endpoint, epoch = addr.epoch,
                 "the Sentinels name the primary");
-            self.take(&mut state, seat);
+            self.adopt(&mut state, addr);
         }
-        let (doubted, kept) = (state.dissents(self.sentinels, now), state.confirm(self.sentinels));
+        let (doubted, kept) =
+            (state.update_conflict(self.sentinels, now), state.confirm_current(self.sentinels));
         if doubted || kept {
             self.begin_term(&state);
         } else {
-            // Who waits may have to be told another reason.
+            // The reason for waiting callers may have changed.
             self.changed.notify_all();
         }
     }
 
-    fn take(&self, state: &mut State, seat: Seat) {
-        state.epoch_min = seat.epoch;
-        state.written.take_if(|written| written.epoch <= seat.epoch);
-        state.dissent = None;
-        state.seat = Some(seat);
+    fn adopt(&self, state: &mut PrimaryState, addr: PrimaryAddr) {
+        state.epoch_min = addr.epoch;
+        state.newer_epoch.take_if(|newer| newer.epoch <= addr.epoch);
+        state.conflict = None;
+        state.current = Some(addr);
         self.begin_term(state);
     }
 
-    /// Notes that a sale was written in this epoch, as this refusal says: who knows only older ones
-    /// may be wrong, and the Sentinels are asked again.
-    fn saw(&self, epoch: u64, told: String) {
+    /// Notes that a sale was written in this epoch, according to this refusal. If the known primary
+    /// is older, the Sentinels are asked again.
+    fn observe_epoch(&self, epoch: u64, told: String) {
         let mut state = lock(&self.state);
-        let is_known = state.foreign.contains(&epoch)
-            || state.written.as_ref().is_some_and(|written| written.epoch >= epoch);
+        let is_known = state.foreign_epochs.contains(&epoch)
+            || state.newer_epoch.as_ref().is_some_and(|newer| newer.epoch >= epoch);
         if epoch <= state.epoch_min || is_known {
             return;
         }
-        state.written = Some(Written { epoch, seen: Instant::now(), told });
+        state.newer_epoch = Some(NewerEpochSeen { epoch, seen: clock::now(), refusal: told });
         self.begin_term(&state);
     }
 
-    /// Notes that the seat of this term says that it is no primary.
-    fn left(&self, term: u64) {
+    /// Notes that the primary of this term reports that it is no primary.
+    fn on_demoted(&self, term: u64) {
         let mut state = lock(&self.state);
         if self.term.load(Ordering::Acquire) != term {
             return;
         }
-        if let Some(Dissent { seat, .. }) = state.dissent.take() {
-            tracing::warn!(primary = self.name, address = %seat.endpoint, epoch = seat.epoch,
-                "known primary is none any more");
-            self.take(&mut state, seat);
+        if let Some(ConflictingMajority { addr, .. }) = state.conflict.take() {
+            tracing::warn!(primary = self.name, address = %addr.endpoint, epoch = addr.epoch,
+                "known primary was demoted");
+            self.adopt(&mut state, addr);
         }
     }
 
-    fn begin_term(&self, state: &State) {
+    fn begin_term(&self, state: &PrimaryState) {
         self.term.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
         state.watchers.iter().for_each(|watcher| watcher());
     }
 
-    /// The primary, and the term that begins with it; waits so long until it is known.
+    /// The primary, and the term that began with it. Waits up to `time` until it is known.
     ///
     /// # Errors
-    /// It isn't known, and why.
-    pub(super) fn find(
-        self: &Arc<Self>,
-        time: Duration,
-    ) -> Result<(Endpoint, Term), HandshakeError> {
-        let until = Instant::now() + time;
+    /// It isn't known; the error says why.
+    pub fn find(self: &Arc<Self>, time: Duration) -> Result<(Endpoint, Term), HandshakeError> {
+        let until = clock::now() + time;
         let mut state = lock(&self.state);
         loop {
-            let asks = state.written.is_some() && !state.doubts();
-            if let Some(Seat { endpoint, epoch }) = state.seat.as_ref().filter(|_| !asks) {
+            let asks = state.newer_epoch.is_some() && !state.is_suspended();
+            if let Some(PrimaryAddr { endpoint, epoch }) = state.current.as_ref().filter(|_| !asks)
+            {
                 let number = self.term.load(Ordering::Acquire);
                 return Ok((
                     endpoint.clone(),
                     Term { primary: self.clone(), number, epoch: *epoch },
                 ));
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let trouble = state.trouble(&self.name);
+            let left = until.saturating_duration_since(clock::now());
+            let trouble = state.unknown_reason(&self.name);
             if left.is_zero() || trouble.is_fatal() {
                 return Err(trouble);
             }
@@ -204,92 +212,95 @@ impl Primary {
     }
 }
 
-impl State {
-    /// The seat to take in place of the one that is known, if there is one: that of the greatest
-    /// epoch, and of several in one epoch the one that most name. At the beginning a majority is
-    /// waited for, but not for ever: if the others are away, who answers is believed.
-    fn better(&self, sentinels: usize, now: Instant) -> Option<Seat> {
+impl PrimaryState {
+    /// The primary to adopt in place of the current one, if any: that of the greatest epoch, and
+    /// among several of one epoch the one that most Sentinels name. At the beginning it waits for a
+    /// majority, but not for ever: if the other Sentinels are away, those that answer are believed.
+    fn better_candidate(&self, sentinels: usize, now: Instant) -> Option<PrimaryAddr> {
         let majority = sentinels / 2 + 1;
-        let seats = || self.reports.iter().filter_map(named_by);
-        let named = |seat: &Seat| seats().filter(|other| *other == seat).count();
-        let best = seats().max_by_key(|seat| (seat.epoch, named(seat)))?;
+        let addrs = || self.reports.iter().filter_map(named_by);
+        let named = |addr: &PrimaryAddr| addrs().filter(|other| *other == addr).count();
+        let best = addrs().max_by_key(|addr| (addr.epoch, named(addr)))?;
         if best.epoch < self.epoch_min {
             return None;
         }
-        let take = match &self.seat {
-            Some(seat) if best.epoch == seat.epoch => {
-                best.endpoint != seat.endpoint && named(best) >= majority
+        let take = match &self.current {
+            Some(addr) if best.epoch == addr.epoch => {
+                best.endpoint != addr.endpoint && named(best) >= majority
             }
-            Some(seat) => best.epoch > seat.epoch,
+            Some(addr) => best.epoch > addr.epoch,
             None => {
                 let wait = Duration::from_millis(SENTINEL_MAJORITY_WAIT_MS);
-                let waited = self.heard.is_some_and(|heard| now.duration_since(heard) >= wait);
-                seats().count() >= majority || waited
+                let waited =
+                    self.first_report.is_some_and(|heard| now.duration_since(heard) >= wait);
+                addrs().count() >= majority || waited
             }
         };
         take.then(|| best.clone())
     }
 
-    /// Whether another seat has been named by most for so long, in an earlier epoch, that from now on
-    /// ours is doubted.
-    fn dissents(&mut self, sentinels: usize, now: Instant) -> bool {
-        let Some(ours) = &self.seat else { return false };
-        let seats = || self.reports.iter().filter_map(named_by);
-        let most = |seat: &&Seat| seats().filter(|other| other == seat).count() > sentinels / 2;
-        let other = |seat: &&Seat| seat.epoch < ours.epoch && seat.endpoint != ours.endpoint;
-        let Some(seat) = seats().filter(other).find(most).cloned() else {
-            self.dissent = None;
+    /// Updates the conflict with a majority that names another primary in an earlier epoch. Returns
+    /// whether the current primary is suspended from now on.
+    fn update_conflict(&mut self, sentinels: usize, now: Instant) -> bool {
+        let Some(ours) = &self.current else { return false };
+        let addrs = || self.reports.iter().filter_map(named_by);
+        let most =
+            |addr: &&PrimaryAddr| addrs().filter(|other| other == addr).count() > sentinels / 2;
+        let other = |addr: &&PrimaryAddr| addr.epoch < ours.epoch && addr.endpoint != ours.endpoint;
+        let Some(addr) = addrs().filter(other).find(most).cloned() else {
+            self.conflict = None;
             return false;
         };
-        match &mut self.dissent {
-            Some(dissent) if dissent.seat == seat => {
-                let time = now.saturating_duration_since(dissent.since);
-                let begins = !dissent.holds && time >= Duration::from_millis(SENTINEL_DISSENT_MS);
-                dissent.holds |= begins;
+        match &mut self.conflict {
+            Some(conflict) if conflict.addr == addr => {
+                let time = now.saturating_duration_since(conflict.since);
+                let begins = !conflict.holds && time >= Duration::from_millis(SENTINEL_DISSENT_MS);
+                conflict.holds |= begins;
                 if begins {
                     tracing::warn!(ours = %ours.endpoint, epoch = ours.epoch,
-                        theirs = %seat.endpoint, their_epoch = seat.epoch,
-                        "most Sentinels name another primary; ours is sent nothing");
+                        theirs = %addr.endpoint, their_epoch = addr.epoch,
+                        "most Sentinels name another primary; nothing is sent to ours");
                 }
                 begins
             }
-            dissent => {
-                // For a moment it is so in every failover: only its leader knows of it yet.
-                tracing::info!(ours = %ours.endpoint, epoch = ours.epoch, theirs = %seat.endpoint,
-                    their_epoch = seat.epoch,
+            conflict => {
+                // A short conflict is part of every failover: at first only its leader knows of it.
+                tracing::info!(ours = %ours.endpoint, epoch = ours.epoch, theirs = %addr.endpoint,
+                    their_epoch = addr.epoch,
                     "most Sentinels name another primary, in an earlier epoch than ours");
-                *dissent = Some(Dissent { seat, since: now, holds: false });
+                *conflict = Some(ConflictingMajority { addr, since: now, holds: false });
                 false
             }
         }
     }
 
-    /// Whether the seat is asked who it is, and nothing else.
-    fn doubts(&self) -> bool {
-        self.dissent.as_ref().is_some_and(|dissent| dissent.holds)
+    /// Whether the current primary is sent nothing but the handshake.
+    fn is_suspended(&self) -> bool {
+        self.conflict.as_ref().is_some_and(|conflict| conflict.holds)
     }
 
-    /// Keeps the seat that a sale speaks against, if most Sentinels name it still. Whether that is so.
-    fn confirm(&mut self, sentinels: usize) -> bool {
-        let (Some(seat), Some(written)) = (&self.seat, &self.written) else { return false };
-        let later = |asked: &Option<Instant>| asked.is_some_and(|asked| asked > written.seen);
+    /// Keeps the current primary, despite a sale of a later epoch, if most Sentinels still name it.
+    /// Returns whether it did.
+    fn confirm_current(&mut self, sentinels: usize) -> bool {
+        let (Some(addr), Some(newer)) = (&self.current, &self.newer_epoch) else { return false };
+        let later = |asked: &Option<Instant>| asked.is_some_and(|asked| asked > newer.seen);
         let both = self.reports.iter().zip(&self.asked);
-        let named = both.filter(|(report, asked)| later(asked) && named_by(report) == Some(seat));
+        let named = both.filter(|(report, asked)| later(asked) && named_by(report) == Some(addr));
         if named.count() <= sentinels / 2 {
             return false;
         }
-        tracing::warn!(address = %seat.endpoint, epoch = seat.epoch, refusal = written.told,
+        tracing::warn!(address = %addr.endpoint, epoch = addr.epoch, refusal = newer.refusal,
             "sale was written in an epoch that most Sentinels don't know");
-        if self.foreign.len() == FOREIGN_MAX {
-            self.foreign.remove(0);
+        if self.foreign_epochs.len() == FOREIGN_MAX {
+            self.foreign_epochs.remove(0);
         }
-        self.foreign.push(written.epoch);
-        self.written = None;
+        self.foreign_epochs.push(newer.epoch);
+        self.newer_epoch = None;
         true
     }
 
-    /// Why the primary isn't known. Fatal if every Sentinel has a reason that is.
-    fn trouble(&self, name: &str) -> HandshakeError {
+    /// Why the primary isn't known. Fatal if the reasons of all Sentinels are.
+    fn unknown_reason(&self, name: &str) -> HandshakeError {
         let mut told = Vec::new();
         let mut fatal = true;
         for report in self.reports.iter().flatten() {
@@ -298,13 +309,13 @@ impl State {
                     fatal &= this;
                     told.push(reason.clone());
                 }
-                Report::Seat(seat) => {
+                Report::Primary(addr) => {
                     fatal = false;
-                    let written = self.written.as_ref().map_or(0, |written| written.epoch);
-                    if seat.epoch < written {
+                    let newer = self.newer_epoch.as_ref().map_or(0, |newer| newer.epoch);
+                    if addr.epoch < newer {
                         told.push(format!(
-                            "epoch {} is known, but a sale was written in epoch {written}",
-                            seat.epoch
+                            "epoch {} is known, but a sale was written in epoch {newer}",
+                            addr.epoch
                         ));
                     }
                 }
@@ -322,9 +333,9 @@ impl State {
     }
 }
 
-/// The time in which one server is the primary.
+/// The period in which one server is the primary.
 #[derive(Clone)]
-pub(super) struct Term {
+pub struct Term {
     primary: Arc<Primary>,
     number: u64,
     epoch: u64,
@@ -332,12 +343,12 @@ pub(super) struct Term {
 
 impl Term {
     /// The epoch in which it began.
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// An error if it is over.
-    pub(super) fn check(&self) -> io::Result<()> {
+    /// Returns an error if it is over.
+    pub fn check(&self) -> io::Result<()> {
         if self.primary.term.load(Ordering::Acquire) == self.number {
             return Ok(());
         }
@@ -349,10 +360,10 @@ impl Term {
     ///
     /// # Errors
     /// Most Sentinels name another primary.
-    pub(super) fn may_begin(&self, failed: Option<&HandshakeError>) -> Result<(), HandshakeError> {
+    pub fn may_begin(&self, failed: Option<&HandshakeError>) -> Result<(), HandshakeError> {
         match failed {
-            Some(HandshakeError::NoPrimary(_)) => self.primary.left(self.number),
-            None if lock(&self.primary.state).doubts() => {
+            Some(HandshakeError::NoPrimary(_)) => self.primary.on_demoted(self.number),
+            None if lock(&self.primary.state).is_suspended() => {
                 let text = "most Sentinels name another primary, in an earlier epoch, and this one \
                             says that it is one: let them fail over, or restart this server to \
                             believe them";
@@ -364,19 +375,19 @@ impl Term {
     }
 }
 
-/// Whether a refusal says that its connection leads to no primary, or to an old one. Tells the others
-/// of the epoch that it names.
-pub(super) fn ends_connection(error: &DecodeError, term: Option<&Term>) -> bool {
+/// Whether a refusal shows that its connection leads to no primary, or to an old one. Passes on the
+/// epoch that the refusal names.
+pub fn ends_connection(error: &DecodeError, term: Option<&Term>) -> bool {
     if let (Some(term), Some(epoch)) = (term, error.fenced_by()) {
-        term.primary.saw(epoch, error.to_string());
+        term.primary.observe_epoch(epoch, error.to_string());
         return term.check().is_err();
     }
     error.is_demotion()
 }
 
-fn named_by(report: &Option<Report>) -> Option<&Seat> {
+fn named_by(report: &Option<Report>) -> Option<&PrimaryAddr> {
     match report {
-        Some(Report::Seat(seat)) => Some(seat),
+        Some(Report::Primary(addr)) => Some(addr),
         _ => None,
     }
 }
@@ -387,9 +398,9 @@ mod tests {
 
     use super::*;
 
-    fn seat(port: u16, epoch: u64) -> Report {
+    fn addr(port: u16, epoch: u64) -> Report {
         let endpoint = Endpoint { host: "redis".to_owned(), port };
-        Report::Seat(Seat { endpoint, epoch })
+        Report::Primary(PrimaryAddr { endpoint, epoch })
     }
 
     fn failed(fatal: bool) -> Report {
@@ -403,97 +414,97 @@ mod tests {
     #[test]
     fn the_greatest_epoch_wins_and_never_falls() {
         let (primary, now) = (Arc::new(Primary::new("m", 3)), Instant::now());
-        primary.note(0, seat(1, 3), now);
+        primary.note(0, addr(1, 3), now);
         assert!(found(&primary).is_err(), "one of three");
-        primary.note(1, seat(1, 3), now);
+        primary.note(1, addr(1, 3), now);
         let (port, term) = found(&primary).ok().unwrap();
         assert_eq!((port, term.epoch(), term.check().is_ok()), (1, 3, true));
-        // One that has seen a failover is believed, two that have not aren't.
-        primary.note(2, seat(2, 4), now);
+        // One sentinel that has seen a failover outweighs two that have not.
+        primary.note(2, addr(2, 4), now);
         assert!(term.check().is_err());
         assert_eq!(found(&primary).ok().unwrap().0, 2);
         primary.note(2, failed(false), now);
-        primary.note(0, seat(1, 3), now);
+        primary.note(0, addr(1, 3), now);
         let (port, term) = found(&primary).ok().unwrap();
         assert_eq!((port, term.epoch(), term.check().is_ok()), (2, 4, true));
     }
 
     #[test]
-    fn a_majority_is_waited_for_but_not_for_ever() {
+    fn the_wait_for_a_majority_is_bounded() {
         let (primary, now) = (Arc::new(Primary::new("m", 3)), Instant::now());
-        primary.note(0, seat(1, 0), now);
+        primary.note(0, addr(1, 0), now);
         primary.note(1, failed(true), now);
         assert!(!found(&primary).err().unwrap().is_fatal());
         let later = now + Duration::from_millis(SENTINEL_MAJORITY_WAIT_MS);
-        primary.note(0, seat(1, 0), later);
+        primary.note(0, addr(1, 0), later);
         assert_eq!(found(&primary).ok().unwrap().0, 1);
-        // In one epoch, what most say; a tie changes nothing.
-        primary.note(1, seat(2, 0), later);
+        // Within one epoch the majority decides; a tie changes nothing.
+        primary.note(1, addr(2, 0), later);
         assert_eq!(found(&primary).ok().unwrap().0, 1);
-        primary.note(2, seat(2, 0), later);
+        primary.note(2, addr(2, 0), later);
         assert_eq!(found(&primary).ok().unwrap().0, 2);
     }
 
     #[test]
-    fn what_a_sale_shows_is_believed_too() {
+    fn an_epoch_seen_in_a_sale_ends_the_term() {
         let (primary, now) = (Arc::new(Primary::new("m", 1)), Instant::now());
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = calls.clone();
         primary.on_change(Box::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)));
-        primary.note(0, seat(1, 3), now);
+        primary.note(0, addr(1, 3), now);
         let (_, term) = found(&primary).ok().unwrap();
-        let saw = |epoch| primary.saw(epoch, "FENCED".to_owned());
+        let saw = |epoch| primary.observe_epoch(epoch, "FENCED".to_owned());
         saw(3);
         assert!(term.check().is_ok());
         saw(5);
         assert!(term.check().is_err());
-        primary.note(0, seat(1, 3), now);
+        primary.note(0, addr(1, 3), now);
         let text = found(&primary).err().unwrap().to_string();
         assert!(text.contains("epoch 3") && text.contains("epoch 5"), "{text}");
-        primary.note(0, seat(2, 5), now);
+        primary.note(0, addr(2, 5), now);
         assert_eq!(found(&primary).ok().unwrap().0, 2);
         assert_eq!(calls.load(Ordering::Relaxed), 3);
     }
 
-    /// It was restored from another site.
+    /// The sale was restored from another site.
     #[test]
-    fn a_sale_of_an_epoch_that_most_do_not_know_stays_refused_alone() {
+    fn only_a_sale_with_an_epoch_unknown_to_most_stays_refused() {
         let (primary, now) = (Arc::new(Primary::new("m", 3)), Instant::now());
         let all = 0..3;
-        all.for_each(|sentinel| primary.note(sentinel, seat(1, 3), now));
+        all.for_each(|sentinel| primary.note(sentinel, addr(1, 3), now));
         let (_, term) = found(&primary).ok().unwrap();
         let fenced = DecodeError::Refused("FENCED 12 is the epoch of k".to_owned());
         assert!(ends_connection(&fenced, Some(&term)));
         assert!(found(&primary).is_err());
-        // What they said before does not count, nor what one of three says.
-        primary.note(0, seat(1, 3), now);
+        // Earlier reports do not count, and one sentinel of three is no majority.
+        primary.note(0, addr(1, 3), now);
         let later = Instant::now() + Duration::from_secs(1);
-        primary.note(1, seat(1, 3), later);
+        primary.note(1, addr(1, 3), later);
         assert!(found(&primary).is_err());
-        primary.note(2, seat(1, 3), later);
+        primary.note(2, addr(1, 3), later);
         let (port, term) = found(&primary).ok().unwrap();
         assert_eq!((port, term.epoch()), (1, 3));
         assert!(!ends_connection(&fenced, Some(&term)) && term.check().is_ok());
         // Another epoch is asked about again, and a failover is followed.
         let fenced = DecodeError::Refused("FENCED 4 is the epoch of k".to_owned());
         assert!(ends_connection(&fenced, Some(&term)));
-        primary.note(2, seat(2, 4), later);
+        primary.note(2, addr(2, 4), later);
         assert_eq!(found(&primary).ok().unwrap().0, 2);
     }
 
     #[test]
-    fn what_most_name_in_an_earlier_epoch_ends_the_term_and_wins_if_ours_is_none() {
+    fn a_majority_in_an_earlier_epoch_wins_if_ours_is_no_primary() {
         let (primary, now) = (Arc::new(Primary::new("m", 3)), Instant::now());
-        [0, 1].into_iter().for_each(|sentinel| primary.note(sentinel, seat(1, 3), now));
-        primary.note(2, seat(2, 4), now);
+        [0, 1].into_iter().for_each(|sentinel| primary.note(sentinel, addr(1, 3), now));
+        primary.note(2, addr(2, 4), now);
         let (_, term) = found(&primary).ok().unwrap();
         assert!(term.may_begin(None).is_ok());
         primary.note(2, failed(false), now);
-        primary.note(0, seat(1, 3), now + Duration::from_millis(SENTINEL_DISSENT_MS - 1));
+        primary.note(0, addr(1, 3), now + Duration::from_millis(SENTINEL_DISSENT_MS - 1));
         assert!(term.check().is_ok());
-        primary.note(1, seat(1, 3), now + Duration::from_millis(SENTINEL_DISSENT_MS));
+        primary.note(1, addr(1, 3), now + Duration::from_millis(SENTINEL_DISSENT_MS));
         assert!(term.check().is_err());
-        // It is asked who it is, and carries nothing.
+        // The connection asks the node for its role, and carries nothing else.
         let (port, asks) = found(&primary).ok().unwrap();
         assert!(port == 2 && asks.may_begin(None).is_err());
         let slave = HandshakeError::NoPrimary("slave".to_owned());
@@ -505,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_fatal_only_if_all_say_so() {
+    fn a_failure_is_fatal_only_if_every_sentinel_reports_it() {
         let (primary, now) = (Arc::new(Primary::new("m", 2)), Instant::now());
         assert!(!found(&primary).err().unwrap().is_fatal());
         primary.note(0, failed(true), now);

@@ -1,38 +1,40 @@
-//! Reading replies on a core's connections: RESP 2, which is all that Redis speaks to whom did not ask
-//! for another.
+//! Reads replies on a core's connections: RESP 2, which Redis speaks unless a client asks for
+//! another version.
 //!
-//! The `redis` crate reads them as well, and does so for everything that is no core. It takes some 4,000
-//! instructions for each element of an array, which for a batch of 64 would be more than all else
-//! that the server does; here it is about a hundredth of that. What is read is its `Value`.
+//! The `redis` crate reads them too, and does so outside of the cores. It takes some 4,000
+//! instructions per element of an array, which for a batch of 64 would be more than everything else
+//! that the server does. This reader takes about a hundredth of that. It produces the crate's
+//! `Value`.
 
 use std::io::{self, Read};
 
 use redis::Value;
 
-/// What one read of a connection may bring in.
+/// The maximum that one read from a connection adds.
 const READ_BYTES: usize = 16 * 1024;
-/// Arrays within arrays, at most: our scripts nest none deeper.
+/// The maximum depth of nested arrays: our scripts nest none deeper.
 const DEPTH_MAX: usize = 8;
-/// A text that is not there.
+/// A missing text.
 const NOTHING: &[u8] = b"$-1\r\n";
-/// Digits of a number that fits in any case.
+/// The number of digits that fit in an `i64` in any case.
 const DIGITS_MAX: usize = 18;
-/// Most elements of an array, and bytes of a text: far beyond every reply that a core gets.
+/// The maximum number of elements of an array, and of bytes of a text: far beyond every reply to a
+/// core.
 const LENGTH_MAX: usize = 64 << 20;
 
-/// What has come of a connection's replies.
+/// The input of a connection, and how much of it was read.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// What has come, and room behind it that is not cleared again for each read.
+    /// The input, followed by room that is not cleared again for each read.
     input: Vec<u8>,
-    /// So much of it has come.
+    /// The end of the input.
     end: usize,
-    /// So much of that has been read.
+    /// The input before this position was read.
     at: usize,
 }
 
 impl Reader {
-    /// The next reply, as soon as it is there.
+    /// Returns the next reply as soon as it is complete.
     pub(super) fn read(&mut self, stream: &mut impl Read) -> io::Result<Value> {
         loop {
             let mut cursor = Cursor { bytes: &self.input[..self.end], at: self.at };
@@ -52,7 +54,7 @@ impl Reader {
     fn fill(&mut self, stream: &mut impl Read) -> io::Result<()> {
         self.input.copy_within(self.at..self.end, 0);
         self.end -= std::mem::take(&mut self.at);
-        // A long reply is not looked at again for every few bytes that come of it.
+        // The room doubles, so a long reply is not parsed again for every few bytes that arrive.
         let room_end = self.end + READ_BYTES.max(self.end);
         if self.input.len() < room_end {
             self.input.resize(room_end, 0);
@@ -70,7 +72,7 @@ impl Reader {
 }
 
 enum Unread {
-    /// More has to come.
+    /// The rest has not arrived.
     Incomplete,
     /// It is no reply.
     Malformed,
@@ -83,7 +85,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn value(&mut self, depth: usize) -> Result<Value, Unread> {
-        // Nearly all of what is replied to those who look for claims.
+        // Most replies to claim queries.
         if self.bytes[self.at..].starts_with(NOTHING) {
             self.at += NOTHING.len();
             return Ok(Value::Nil);
@@ -94,7 +96,7 @@ impl<'a> Cursor<'a> {
             b'*' if depth < DEPTH_MAX => match self.length()? {
                 None => Ok(Value::Nil),
                 Some(count) => {
-                    // No more room than there can be elements for by now.
+                    // No more room than for the elements that can be there by now.
                     let room = count.min((self.bytes.len() - self.at) / 3);
                     let mut list = Vec::with_capacity(room);
                     for _ in 0..count {
@@ -130,7 +132,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// An error, with its code first, as the crate has it.
+    /// An error reply, with its code first, as the crate represents it.
     #[cold]
     fn error(&self, line: &[u8]) -> Result<Value, Unread> {
         let reply = [b"-", line, b"\r\n"].concat();
@@ -140,7 +142,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A length; -1 for what is not there.
+    /// A length; -1 for a missing value.
     fn length(&mut self) -> Result<Option<usize>, Unread> {
         match self.number()? {
             -1 => Ok(None),
@@ -151,7 +153,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A line that is a number. Nearly all are a few digits, which are read in one pass.
+    /// A line with a number. Most have a few digits, which are read in one pass.
     fn number(&mut self) -> Result<i64, Unread> {
         let (rest, mut number) = (&self.bytes[self.at..], 0);
         for (count, byte) in rest.iter().enumerate() {
@@ -170,7 +172,7 @@ impl<'a> Cursor<'a> {
         text.parse().map_err(|_| Unread::Malformed)
     }
 
-    /// A line without its end, which is passed over.
+    /// A line without its end. Continues after the end.
     fn line(&mut self) -> Result<&'a [u8], Unread> {
         let rest = &self.bytes[self.at..];
         let end = memchr::memchr(b'\r', rest).ok_or(Unread::Incomplete)?;
@@ -190,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives so many bytes at a time.
+    /// Returns at most this many bytes per read.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -220,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_what_the_crate_reads(
+        fn replies_are_read_as_the_redis_crate_reads_them(
             replies in prop::collection::vec(values(), 1..5),
             piece in 1usize..100,
         ) {
@@ -235,14 +237,14 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_there_is_an_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn reading_any_bytes_always_ends(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let (mut stream, mut reader) = (Pieces(&bytes, 7), Reader::default());
             while reader.read(&mut stream).is_ok() {}
         }
     }
 
     #[test]
-    fn what_is_no_reply_ends_the_connection() {
+    fn a_malformed_reply_ends_the_connection() {
         for bytes in [
             "x\r\n",
             "\r\n",

@@ -1,7 +1,7 @@
-//! Sales that are removed: only when every group has done with their streams, and with a note.
+//! Removes sales: only after every group has read their streams, and with a note.
 //!
-//! The orders of a sale that was removed stay in the database. A note of the time, in a sorted set
-//! beside the index, tells them from the orders of a sale that was lost.
+//! The orders of a removed sale stay in the database. A note of the time, in a sorted set beside
+//! the index, distinguishes them from the orders of a sale that was lost.
 
 use redis::Value;
 
@@ -15,7 +15,7 @@ use crate::ledger::{Batch, LedgerError};
 use crate::limits::REMOVED_SALES_MAX;
 use crate::sale::{Command, SaleId};
 
-/// Notes that a sale was removed, and forgets the oldest of such notes beyond ARGV[2] of them.
+/// Notes that a sale was removed, and drops the oldest such notes beyond ARGV[2] of them.
 const NOTE_REMOVED: &str = "\
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
@@ -26,8 +26,9 @@ end
 return 1";
 
 impl RedisClient {
-    /// A sale that is removed takes its stream along. The script sees the groups that have begun with
-    /// it; one that has not begun yet is seen here.
+    /// Checks that every known group reads the stream of a sale that is to be removed, since the
+    /// stream goes with the sale. The script checks the groups that exist in the stream; this
+    /// checks for groups that have not begun.
     pub(super) fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
         let forgets = |command: &Command| {
             matches!(command, Command::Remove | Command::Reset { force: false, .. })
@@ -78,7 +79,7 @@ impl RedisClient {
         Ok(replies.iter().try_for_each(|reply| index::judge(self.codec().keys(), reply))?)
     }
 
-    /// The version up to which orders of a sale are of one that was removed.
+    /// The version up to which orders belong to a removed sale of this name.
     pub(super) fn removed_version(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
         let key = self.codec().keys().removed();
         let words = ["ZSCORE", &key, sale.as_str()];
@@ -87,7 +88,7 @@ impl RedisClient {
     }
 }
 
-/// The name in one group's answer to XINFO GROUPS, which begins with it.
+/// The name at the start of one group's answer to XINFO GROUPS.
 fn group_name(group: Value) -> Option<String> {
     let Value::Array(parts) = group else { return None };
     redis::from_redis_value(parts.into_iter().nth(1)?).ok()

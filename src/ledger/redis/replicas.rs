@@ -1,10 +1,12 @@
 //! `WAIT`: what a batch acknowledges, replicas have too.
 //!
-//! The command stands behind a batch's own on the same connection. Redis then compares what the
-//! replicas have with how far it was itself after the command before (`c->woff` in server.c), since
-//! 7.2 only if that wrote something. So what may end in a promise always writes (`lua/sale.lua`), and
-//! a reservation that is only replayed is as durable as one that is granted. What too few replicas have may be lost with the primary, so it is told to
-//! nobody: it is unknown, and asking again with the same key finds out.
+//! The command follows a batch's own commands on the same connection. Redis then compares the
+//! offset of the replicas with its own offset after the command before (`c->woff` in server.c),
+//! since 7.2 only if that command wrote something. So every script that may end in a promise writes
+//! (`lua/sale.lua`), and a replayed reservation is as durable as a granted one.
+//!
+//! A result that too few replicas have may be lost with the primary, so it is not returned: it is
+//! `unknown`, and a request with the same key finds out.
 
 use redis::Value;
 
@@ -13,30 +15,30 @@ use super::resp::{bulk, bulk_number, command};
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{Command, Outcome};
 
-/// Whether one of a batch's commands can end in something that somebody may rely on.
-pub(super) fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
+/// Whether one of a batch's commands can end in a promise.
+pub fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
     let promises = |command: &Command| {
         !command.is_cheap() && !matches!(command, Command::Show | Command::Expire { .. })
     };
     groups.into_iter().any(|group| group.commands.iter().any(promises))
 }
 
-/// Writes the command that waits until so many replicas have what was written, or so long.
+/// Encodes the command that waits until `count` replicas have the writes, or for `time_ms`.
 pub(super) fn wait(count: u32, time_ms: u64, out: &mut Vec<u8>) {
     command(out, 3);
     bulk(out, b"WAIT");
     bulk_number(out, count.into());
-    // 0 would be for ever.
+    // 0 would wait for ever.
     bulk_number(out, time_ms.max(1));
 }
 
-/// How long to wait at most, of the time in which the whole answer must be there.
+/// How much of the time for the whole answer to spend in `WAIT`.
 pub(super) fn wait_time_ms(answer_time_ms: u64) -> u64 {
     answer_time_ms * 3 / 4
 }
 
-/// Takes back what too few replicas have. Whether enough have it.
-pub(super) fn judge<'a>(
+/// Withdraws the results that too few replicas have. Returns whether enough have them.
+pub fn judge<'a>(
     count: u32,
     answer: &Value,
     groups: impl IntoIterator<Item = &'a Group>,
@@ -59,8 +61,8 @@ pub(super) fn judge<'a>(
     false
 }
 
-/// Whether somebody relies on an outcome. A refusal holds as long as it is told.
-fn is_promise(command: &Command, outcome: &Outcome) -> bool {
+/// Whether a client relies on an outcome. A refusal only has to be true when it is sent.
+pub fn is_promise(command: &Command, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Granted { .. }
         | Outcome::Replayed(_)
@@ -71,9 +73,9 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Created(_)
         | Outcome::StockTaken { .. }
         | Outcome::Removed
-        // What the giver forgets, the taker would sell a second time.
-        | Outcome::Gave { .. }
-        | Outcome::Took { .. } => true,
+        // If the sender lost it, the receiver would sell the units a second time.
+        | Outcome::Sent { .. }
+        | Outcome::Received { .. } => true,
         Outcome::Sale(_) => !command.only_looks(),
         Outcome::KeyReused
         | Outcome::NotClaimed
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_relies_on_is_taken_back_and_a_refusal_is_not() {
+    fn unreplicated_promises_are_lost_and_refusals_stand() {
         let confirm = Command::Confirm(ReservationId(1));
         let groups =
             [group(&[Command::Show, confirm.clone()]), group(&[confirm]), group(&[Command::Show])];
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_promise_waits() {
+    fn only_commands_that_may_promise_wait_for_replicas() {
         assert!(!are_needed([&group(&[Command::Show, Command::Expire { batch_max: 1 }])]));
         let show = Command::ShowReservation(ReservationId(1));
         assert!(are_needed([&group(&[Command::Show]), &group(&[show])]));

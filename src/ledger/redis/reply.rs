@@ -1,29 +1,31 @@
-//! Redis' replies to outcomes.
+//! Decodes the replies of Redis into outcomes.
 
 use redis::Value;
 
 use super::codec::{replies_to, runs, settle_of};
 use super::decode_error::{DecodeError, classify};
 use super::line::{number, parse_value};
-use super::looks;
+use super::read_queries;
 use super::sell;
 use super::value::Header;
 use crate::ledger::{Group, GroupReply};
+use crate::limits::MOVED_MAX;
 use crate::sale::{
-    Command, Creation, Moves, Outcome, Reservation, ReservationId, Rules, SaleSpec, SaleView,
-    Split, TypeName, TypeUnits, Types,
+    Command, Creation, Outcome, Reservation, ReservationId, Rules, SaleSpec, SaleView, Split,
+    Transfers, TypeName, TypeUnits, Types,
 };
 
-/// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
+/// Decodes the replies to a group: the number that [`Codec::encode`](super::Codec::encode)
+/// returned, in order.
 ///
-/// A group of which one part failed is that failure as a whole: what the others asked was answered,
-/// but changed nothing. If one of them did, the group is [`Lost`](DecodeError::Lost).
+/// If one part of a group failed, the whole group fails. If another part changed something, the
+/// group is [`Lost`](DecodeError::Lost).
 pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeError> {
     decode_behind(group, None, replies)
 }
 
-/// The same for a group of which the purchases that it begins with were sold by a call that it shares:
-/// `sold` is what that has replied about them.
+/// The same for a group whose first purchases were sold by a shared call: `sold` is that call's
+/// reply about them.
 fn decode_behind(
     group: &Group,
     mut sold: Option<Result<&[Value], DecodeError>>,
@@ -41,7 +43,7 @@ fn decode_behind(
                 let (own, behind) = rest.split_at(replies_to(run).min(rest.len()));
                 rest = behind;
                 if run[0].is_cheap() && !own.is_empty() {
-                    match looks::decode(run, own, &mut outcomes) {
+                    match read_queries::decode(run, own, &mut outcomes) {
                         Ok(header) => state = header,
                         Err(error) => failure = worse(failure, error),
                     }
@@ -69,16 +71,16 @@ fn decode_behind(
     }
 }
 
-/// Reads the replies to several groups: as many as [`Codec::encode_all`](super::Codec::encode_all) said,
-/// in order.
+/// Decodes the replies to several groups: the number that
+/// [`Codec::encode_all`](super::Codec::encode_all) returned, in order.
 pub fn decode_all(groups: &[&Group], replies: &[Value]) -> Vec<Result<GroupReply, DecodeError>> {
     let (mut all, mut rest) = (Vec::with_capacity(groups.len()), replies);
     sell::calls(groups).for_each(|call| decode_call(call, &mut rest, &mut all));
     all
 }
 
-/// The same for the groups of one of [`calls`](sell::calls): takes its replies from the front of
-/// those that are left, and adds what they say.
+/// The same for the groups of one of the [`calls`](sell::calls): takes its replies from the front
+/// of `rest`, and appends the results.
 pub(super) fn decode_call(
     groups: &[&Group],
     replies: &mut &[Value],
@@ -105,8 +107,8 @@ pub(super) fn decode_call(
     }
 }
 
-/// What a call that sells has replied about the next of its sales: how many values follow, and these;
-/// or an error.
+/// The reply of a selling call about the next of its sales: the number of values and the values, or
+/// an error.
 fn next_of<'a>(rest: &mut &'a [Value]) -> Result<&'a [Value], DecodeError> {
     let values = match rest.split_off_first() {
         Some(Value::ServerError(error)) => return Err(classify(error)),
@@ -117,7 +119,7 @@ fn next_of<'a>(rest: &mut &'a [Value]) -> Result<&'a [Value], DecodeError> {
     values.ok_or_else(|| malformed("another number of values than it says"))
 }
 
-/// What a reply to a run has of values; or its error.
+/// The values in the reply to a run, or its error.
 fn values<'a>(run: &[Command], reply: &'a Value) -> Result<&'a [Value], DecodeError> {
     match (reply, &run[0]) {
         (Value::ServerError(error), _) => Err(classify(error)),
@@ -134,12 +136,12 @@ fn values<'a>(run: &[Command], reply: &'a Value) -> Result<&'a [Value], DecodeEr
     }
 }
 
-/// Whether a command with this outcome may have changed something: if not, it does no harm to say that
-/// nothing was carried out.
+/// Whether a command with this outcome may have changed something. If not, it may be reported as
+/// not carried out.
 pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
     match (command, outcome) {
         (command, _) if command.only_looks() => false,
-        (_, Outcome::Released { units, .. } | Outcome::Took { units }) => *units > 0,
+        (_, Outcome::Released { units, .. } | Outcome::Received { units }) => *units > 0,
         (
             _,
             Outcome::Granted { .. }
@@ -148,7 +150,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::Created(_)
             | Outcome::StockTaken { .. }
             | Outcome::Removed
-            | Outcome::Gave { .. },
+            | Outcome::Sent { .. },
         ) => true,
         (
             _,
@@ -196,7 +198,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
     }
 }
 
-/// Of two failures in one group the one that leaves more open.
+/// Of two failures in one group, the one that leaves more open.
 fn worse(a: Option<DecodeError>, b: DecodeError) -> Option<DecodeError> {
     let rank = |error: &DecodeError| match error {
         DecodeError::Refused(_) => 0,
@@ -290,16 +292,20 @@ impl<'a> Elements<'a> {
                 by_type.push(TypeUnits { held: self.number()?, confirmed: self.number()? });
             }
         }
-        let mut moves = Moves::default();
+        let mut moves = Transfers::default();
         if self.0.len() > 0 {
             let text = self.text()?;
             spec.split = Split::from_text(text).ok_or_else(|| malformed(text))?;
-            moves = Moves::none(spec.split);
-            for units in moves.gave.iter_mut().chain(&mut moves.took) {
+            moves = Transfers::none(spec.split);
+            for units in moves.sent.iter_mut().chain(&mut moves.received) {
                 *units = self.number()?;
+                // Beyond it the scripts refuse the sale, and a sum might not be a number any more.
+                if *units > MOVED_MAX {
+                    return Err(malformed("more units moved than can be"));
+                }
             }
             if let Split::Head { .. } = spec.split {
-                // 0.1.0 noted none.
+                // 0.1.0 wrote no stock.
                 moves.stock = match self.text()? {
                     "" => None,
                     text => Some(number(text).ok_or_else(|| malformed(text))?),
@@ -307,7 +313,15 @@ impl<'a> Elements<'a> {
             }
         }
         let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;
-        Ok(Box::new(SaleView { spec, held, confirmed, by_type, now_ms, moves, creation }))
+        Ok(Box::new(SaleView {
+            spec,
+            held,
+            confirmed,
+            by_type,
+            now_ms,
+            transfers: moves,
+            creation,
+        }))
     }
 }
 
@@ -330,10 +344,14 @@ fn decode_run(
         one if settle_of(one).is_some() => settle_outcomes(run, &mut elements, outcomes)?,
         one => {
             let outcome = one_outcome(one, header.now_ms, &mut elements)?;
-            if let Outcome::Sale(view) | Outcome::Created(view) | Outcome::StockTaken { view, .. } =
-                &outcome
-            {
-                debug_assert_eq!(view.free(), free, "two figures of what is left");
+            let shown = match &outcome {
+                Outcome::Sale(view) | Outcome::Created(view) | Outcome::StockTaken { view, .. } => {
+                    Some(view.free())
+                }
+                _ => None,
+            };
+            if shown.is_some_and(|shown| shown != free) {
+                return Err(malformed("two figures of what is left"));
             }
             outcomes.push(outcome);
         }
@@ -392,7 +410,7 @@ fn reserve_outcomes(
 }
 
 /// The outcomes of a run of commands about single reservations, in the letters of
-/// `lua/settle.lua`.
+/// `lua/reservation_ops.lua`.
 fn settle_outcomes(
     run: &[Command],
     elements: &mut Elements<'_>,
@@ -439,7 +457,9 @@ fn one_outcome(
         ("created", Command::Create(_) | Command::CreatePart { .. }) => {
             Outcome::Created(elements.view(now_ms)?)
         }
-        ("total_too_large", Command::AddStock(_) | Command::Take { .. }) => Outcome::TotalTooLarge,
+        ("total_too_large", Command::AddStock(_) | Command::TransferIn { .. }) => {
+            Outcome::TotalTooLarge
+        }
         ("stock_taken", Command::TakeStock { .. }) => {
             Outcome::StockTaken { units: elements.number()?, view: elements.view(now_ms)? }
         }
@@ -459,9 +479,11 @@ fn one_outcome(
         ("too_many_to_count", Command::ChangeTerms(_)) => {
             Outcome::TooManyToCount { units: elements.number()? }
         }
-        ("gave", Command::Give { .. }) => Outcome::Gave { gave: elements.number()? },
-        ("took", Command::Take { .. }) => Outcome::Took { units: elements.number()? },
-        ("not_split", Command::Give { .. } | Command::Take { .. }) => Outcome::NotSplit,
+        ("gave", Command::TransferOut { .. }) => Outcome::Sent { gave: elements.number()? },
+        ("took", Command::TransferIn { .. }) => Outcome::Received { units: elements.number()? },
+        ("not_split", Command::TransferOut { .. } | Command::TransferIn { .. }) => {
+            Outcome::NotSplit
+        }
         ("removed", Command::Remove | Command::Reset { .. }) => Outcome::Removed,
         ("has_sold", Command::Reset { .. }) => {
             Outcome::HasSold { held: elements.number()?, confirmed: elements.number()? }
@@ -507,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_become_outcomes_in_order() {
+    fn reserve_replies_decode_to_outcomes_in_order() {
         let id = ReservationId(7);
         let resp = format!(
             "*9\r\n:8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$24\r\nheld 3 4 ann smith x\tkey\r\n"
@@ -536,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_about_single_reservations_become_outcomes_in_order() {
+    fn reservation_replies_decode_to_outcomes_in_order() {
         let id = ReservationId(7);
         let commands = [Command::Confirm(id), Command::Cancel(id), Command::Confirm(id)];
         let resp = "*5\r\n:5\r\n:2\r\n$3\r\nRPL\r\n$15\r\nconfirmed 3 4 x\r\n:9\r\n";
@@ -561,14 +583,14 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_sale_is_no_unknown_one() {
+    fn a_removed_sale_is_not_an_unknown_sale() {
         let got =
             decode_text(&group(0, &[Command::Remove]), "*3\r\n:5\r\n:-1\r\n$7\r\nremoved\r\n");
         assert_eq!(got.map(|got| (got.free, got.outcomes)), Ok((None, vec![Outcome::Removed])));
     }
 
     #[test]
-    fn an_unknown_sale_is_that_for_every_command() {
+    fn every_command_to_an_unknown_sale_gets_unknown_sale() {
         let replies = "*3\r\n:2\r\n:5\r\n:-1\r\n*2\r\n:5\r\n:-1\r\n";
         let got = decode_text(&group(2, &[Command::Show]), replies).unwrap();
         assert_eq!((got.free, got.outcomes), (None, vec![Outcome::UnknownSale; 3]));
@@ -593,7 +615,7 @@ mod tests {
         assert_eq!(got[4], reply(&[Outcome::UnknownSale], None));
         assert_eq!(got[5], reply(&[Outcome::SoldOut { free: 2 }], Some(2)));
 
-        // What is no call of ours concerns all of them, and one that ends too early those behind.
+        // An error concerns all sales of the call. A short reply concerns those after its end.
         let noscript =
             decode_all(&groups.each_ref(), &replies(&["-NOSCRIPT x\r\n", show].concat()));
         assert_eq!(noscript.iter().filter(|it| **it == Err(DecodeError::NoScript)).count(), 5);
@@ -604,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_reply_of_ours_is_lost() {
+    fn an_unexpected_reply_counts_as_lost() {
         for resp in [
             "",
             "+OK\r\n",
@@ -623,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_no_more_than_they_prove() {
+    fn only_errors_that_prove_no_effect_are_refusals() {
         use DecodeError::{Lost, NoScript, Refused};
         let one = group(1, &[]);
         let error = |resp: &str| decode_text(&one, resp).unwrap_err();
@@ -640,13 +662,13 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_was_carried_out_in_part_is_lost() {
+    fn a_partly_executed_group_counts_as_lost() {
         let two = group(1, &[Command::Show]);
         let reply = |code| format!("*5\r\n:4\r\n:1\r\n:1\r\n:1\r\n$1\r\n{code}\r\n");
         for error in ["-NOSCRIPT x\r\n", "-OOM x\r\n"] {
             let granted = decode_text(&two, &(reply("G") + error));
             assert!(matches!(granted, Err(DecodeError::Lost(_))), "{granted:?}");
-            // What was only answered was not carried out.
+            // A refusal has no effect, so only the error counts.
             let refused = decode_text(&two, &(reply("C") + error));
             assert_eq!(refused, decode_text(&group(1, &[]), error));
         }
@@ -656,5 +678,14 @@ mod tests {
         let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
         assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
         assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());
+        let other = view.replacen("*17\r\n:1\r\n:1\r\n", "*17\r\n:1\r\n:2\r\n", 1);
+        let got = decode_text(&group(0, &[Command::Show]), &other);
+        assert!(matches!(got, Err(DecodeError::Lost(_))), "{got:?}");
+        for (moved, is_right) in [(MOVED_MAX, true), (MOVED_MAX + 1, false)] {
+            let head = view.replacen("*17", "*25", 1) + "$6\r\ninto 2\r\n:0\r\n";
+            let head = format!("{head}:{moved}\r\n:0\r\n:0\r\n:0\r\n:0\r\n$1\r\n1\r\n");
+            let got = decode_text(&group(0, &[Command::Show]), &head);
+            assert_eq!(got.is_ok(), is_right, "{got:?}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Writing RESP requests: an array of bulk strings (Redis serialization protocol, "Sending commands
-//! to a Redis server"). Straight into the buffer that is sent, without an allocation.
+//! Encodes RESP requests: an array of bulk strings (Redis serialization protocol, "Sending commands
+//! to a Redis server"). Writes straight into the output buffer, without an allocation.
 
 /// Begins a command of `count` arguments, its name included.
 pub(super) fn command(out: &mut Vec<u8>, count: usize) {
@@ -13,7 +13,7 @@ pub(super) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// An argument in pieces.
+/// An argument, in pieces.
 pub(super) fn bulk_pieces(out: &mut Vec<u8>, pieces: &[&str]) {
     header(out, b'$', pieces.iter().map(|piece| piece.len()).sum());
     for piece in pieces {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_what_redis_reads() {
+    fn commands_are_encoded_as_resp() {
         let mut out = Vec::new();
         text_command(&mut out, &["GET", ""]);
         bulk_pieces(&mut out, &["a", "", "bc"]);

@@ -1,7 +1,7 @@
 //! Which commands of Redis we need, and whether its user may run them.
 //!
-//! It is asked when a connection is made, so that a right that is missing is an error at the start and
-//! not a purchase that fails. Rights can be taken away later as well: each script looks again
+//! The check runs when a connection is made, so that a missing right is an error at the start and
+//! not a failing purchase. Rights can also be taken away later: each script checks again
 //! (`lua/call.lua`).
 
 use redis::Value;
@@ -9,7 +9,7 @@ use redis::Value;
 use super::handshake_error::HandshakeError;
 use super::warning::Warning;
 
-/// What somebody does with a Redis.
+/// The purpose of a connection to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Sells: a server.
@@ -18,21 +18,21 @@ pub enum Purpose {
     Orders,
 }
 
-/// What is asked for when a connection is made.
+/// What is checked when a connection is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// What it is for.
+    /// The purpose of the connection.
     pub purpose: Purpose,
-    /// The key of the index, which is read and written by everybody.
+    /// The key of the index, which every connection reads and writes.
     pub index: String,
-    /// The keys of sales that are known already, the counters' first.
+    /// The keys of known sales, the counters' key first.
     pub sales: Vec<Vec<String>>,
 }
 
-/// What is warned of where rights can't be looked at.
+/// The warning if rights can't be checked.
 pub(super) const UNASKED: &str = "the rights of the user of Redis can't be checked";
 
-/// Selling, and returning to stock what expires.
+/// Selling, and returning expired units.
 const SELLING: &[&str] = &[
     "TIME",
     "EXISTS @",
@@ -51,7 +51,7 @@ const SELLING: &[&str] = &[
     "SSCAN @ 0",
 ];
 
-/// The audit, the list of members and the removal of a sale, which fail alone.
+/// The audit, the list of members and the removal of a sale. Only these fail without the rights.
 const TENDING: &[&str] = &[
     "EVAL a 0",
     "HGETALL @",
@@ -82,7 +82,8 @@ const READING: &[&str] = &[
     "XREADGROUP GROUP a b STREAMS @ >",
 ];
 
-/// Trimming them, taking dead workers out of the group, and measuring how far behind the others are.
+/// Trimming the streams, removing dead workers from the group, and measuring the lag of other
+/// groups.
 const TRIMMING: &[&str] = &[
     "EXISTS @",
     "HLEN @",
@@ -97,7 +98,7 @@ const TRIMMING: &[&str] = &[
 ];
 
 impl Purpose {
-    /// Without these it can't be done.
+    /// The purpose needs all of these.
     fn needed(self) -> &'static [&'static str] {
         match self {
             Self::Serve => SELLING,
@@ -105,7 +106,7 @@ impl Purpose {
         }
     }
 
-    /// Without these part of it can't.
+    /// Without these, part of the purpose fails.
     fn wanted(self) -> &'static [&'static str] {
         match self {
             Self::Serve => TENDING,
@@ -124,7 +125,7 @@ impl Purpose {
 }
 
 impl Needs {
-    /// What `lua/rights.lua` gets.
+    /// The arguments of `lua/rights.lua`.
     pub(super) fn arguments(&self) -> Vec<String> {
         let commands = self.purpose.needed().iter().chain(self.purpose.wanted()).copied();
         let commands = std::iter::once(&*self.index).chain(commands).map(str::to_owned);
@@ -132,10 +133,10 @@ impl Needs {
         commands.chain(self.sales.iter().map(keys)).collect()
     }
 
-    /// What it replied: a warning if one is due.
+    /// Judges the script's reply. Returns a warning if one is due.
     ///
     /// # Errors
-    /// Something is missing that we can't do without; it names the user and what to add.
+    /// A needed right is missing; the error names the user and what to add.
     pub(super) fn judge(
         &self,
         user: Option<&str>,
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_to_add() {
+    fn missing_rights_are_named_with_the_command_to_grant_them() {
         assert!(matches!(judged(Purpose::Serve, &[]), Ok(None)));
         let (xadd, sscan) = (place(SELLING, "XADD"), place(SELLING, "SSCAN"));
         let error = judged(Purpose::Serve, &[xadd, sscan]).unwrap_err();
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_may_not_be_used_is_told_from_commands() {
+    fn a_forbidden_key_is_distinguished_from_forbidden_commands() {
         let all: Vec<i64> = (2..=SELLING.len() as i64).collect();
         let error = judged(Purpose::Serve, &all).unwrap_err();
         assert!(error.to_string().contains("may not use the key stampede:sales:x"), "{error}");
@@ -255,7 +256,7 @@ mod tests {
 
     /// Redis ends itself if a command of a fixed number of arguments is asked about with fewer.
     #[test]
-    fn every_command_is_asked_about_as_it_is_run() {
+    fn every_command_is_checked_with_its_argument_count() {
         for command in [SELLING, TENDING, READING, TRIMMING].concat() {
             let words = command.split(' ').count();
             let fixed = match name(command).as_str() {

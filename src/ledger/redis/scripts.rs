@@ -1,8 +1,8 @@
-//! The Lua scripts, put together and named by their SHA.
+//! Assembles the Lua scripts and names them by their SHA.
 //!
-//! What several scripts need (the sale as it stands, one reservation as it stands) is a file of its
-//! own that stands before theirs, and the bounds of `limits.rs` stand before everything, so that
-//! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
+//! Code that several scripts need (the state of the sale, of one reservation) is a file of its own
+//! that precedes theirs, and the bounds of `limits.rs` precede everything, so that nothing is
+//! written twice. The scripts are the twin of `sale/machine.rs`, outcome for outcome.
 
 use crate::ledger::format::{
     FORMAT, FORMAT_DETAILS, FORMAT_PLAIN_MAX, FORMAT_REFUNDED, FORMAT_RULES, FORMATS_MAX,
@@ -15,12 +15,12 @@ use crate::limits::{
 };
 use crate::sale::{ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES};
 
-/// Most reservations that one run of the expiry looks at, plus one batch: a script holds up
-/// everyone else.
+/// The number of reservations after which a run of the expiry ends, at most one batch later: a script
+/// blocks all other clients.
 const EXPIRE_MAX: usize = 2 * BATCH_MAX;
 
-// A run's ids and values go to `unpack`, whose stack holds 8,000 in Redis' Lua; so do two counts of each
-// user of a run of purchases, with their names.
+// The ids and values of a run go to `unpack`, whose stack holds 8,000 entries in the Lua of Redis.
+// So do two counts per user of a run of purchases, with the users' names.
 const _: () = assert!(4 * BATCH_MAX < 7_000);
 const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 
@@ -33,52 +33,52 @@ const VIEW: &str = include_str!("lua/view.lua");
 const ROW: &str = include_str!("lua/row.lua");
 const CHANGE: &str = include_str!("lua/change.lua");
 
-/// What a script says of a sale whose counts were set by hand.
+/// The advice of a script for a sale whose counts were set by hand.
 const REPAIR: &str = "`stampede audit --repair` counts it from the reservations and the sale goes on, \
     `stampede sale reset` begins the sale anew";
 
-/// What stands in `lua/plain.lua` for the bounds.
+/// The placeholder of the bounds in `lua/reserve_fast.lua`.
 const BOUNDS: &str = "--[[bounds]]";
 
 /// A script, by what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum ScriptName {
-    /// A run of reserve commands for each of one or several sales.
+    /// Carries out a run of reserve commands for each of one or several sales.
     Reserve,
-    /// A run of commands about single reservations: confirm, cancel, refund, show.
-    Settle,
-    /// Return what is past its deadline.
+    /// Carries out a run of commands about single reservations: confirm, cancel, refund, show.
+    ReservationOps,
+    /// Returns expired units to stock.
     Expire,
-    /// Add units to the total.
+    /// Adds units to the total.
     AddStock,
-    /// Take free units out of the total.
+    /// Takes free units out of the total.
     TakeStock,
-    /// Change hold time, limit, closing time, maximum quantity.
+    /// Changes hold time, limit, closing time, maximum quantity.
     ChangeTerms,
-    /// Open the sale.
+    /// Opens the sale.
     Open,
-    /// Close the sale.
+    /// Closes the sale.
     Close,
-    /// Define the sale.
+    /// Creates the sale.
     Create,
-    /// Show the sale.
+    /// Shows the sale.
     Show,
-    /// Forget the sale.
+    /// Removes the sale.
     Remove,
-    /// Give units to another place of a split sale.
-    Give,
-    /// Take units that another place of a split sale gave.
-    Take,
-    /// Begin the sale anew.
+    /// Sends units to another place of a split sale.
+    TransferOut,
+    /// Receives units that another place of a split sale has sent.
+    TransferIn,
+    /// Begins the sale anew.
     Reset,
-    /// Renew a member's lease, end it, or look at all of them. Of no sale.
+    /// Renews a member's lease, ends it, or lists all leases. Of no sale.
     Members,
-    /// Find which commands the user may not run. Of no sale.
+    /// Finds the commands that the user may not run. Of no sale.
     Rights,
 }
 
-/// One script as Redis knows it.
+/// One script.
 #[derive(Debug, Clone)]
 pub struct Script {
     /// Its source.
@@ -101,11 +101,11 @@ impl Default for Scripts {
 }
 
 impl Scripts {
-    /// Puts the scripts together.
+    /// Assembles the scripts.
     pub fn new() -> Self {
         let bounds = bounds();
         let parts: [&[&str]; 13] = [
-            &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
+            &[SALE, ROW, CHANGE, include_str!("lua/reservation_ops.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
             &[SALE, VIEW, include_str!("lua/add_stock.lua")],
             &[SALE, VIEW, include_str!("lua/take_stock.lua")],
@@ -115,8 +115,8 @@ impl Scripts {
             &[SALE, VIEW, include_str!("lua/create.lua")],
             &[SALE, VIEW, include_str!("lua/show.lua")],
             &[SALE, GROUPS, include_str!("lua/remove.lua")],
-            &[SALE, include_str!("lua/give.lua")],
-            &[SALE, include_str!("lua/take.lua")],
+            &[SALE, include_str!("lua/transfer_out.lua")],
+            &[SALE, include_str!("lua/transfer_in.lua")],
             &[TYPES, VIEW, GROUPS, include_str!("lua/reset.lua")],
         ];
         let of_sales = parts
@@ -152,10 +152,10 @@ impl Script {
     }
 }
 
-/// The script that sells. What makes a call expensive is what is made anew in it, so nothing of the
-/// part that decides everything is there before it is needed: `sell_any` has even its own bounds.
+/// The script that sells. The cost of a call is in what it creates anew, so the general part
+/// creates nothing before it is needed: `sell_any` even has its own copy of the bounds.
 fn reserve(bounds: &str) -> String {
-    let plain = include_str!("lua/plain.lua");
+    let plain = include_str!("lua/reserve_fast.lua");
     debug_assert!(plain.contains(BOUNDS), "no place for the bounds");
     [
         &*plain.replace(BOUNDS, bounds),
@@ -172,7 +172,7 @@ fn reserve(bounds: &str) -> String {
     .concat()
 }
 
-/// `limits.rs`, as far as the scripts need it.
+/// The bounds of `limits.rs` that the scripts need.
 fn bounds() -> String {
     format!(
         "local PREFIX, ID_BYTES, EPOCH_MAX = \

@@ -1,9 +1,9 @@
-//! The call that sells: a run of reserve commands for each of one or several sales in one `EVALSHA`.
-//! `lua/plain.lua` says what it gets, `lua/sell.lua` what it replies.
+//! The call that sells: a run of reserve commands for each of one or several sales in one
+//! `EVALSHA`. `lua/reserve_fast.lua` describes its arguments, `lua/sell.lua` its reply.
 //!
-//! A call costs Redis some 50,000 instructions before it does anything, and a sale with one purchase
-//! some 100,000 more; so many sales with a purchase each share a call. What goes wrong with one of them
-//! is told of it alone. A script holds up everyone else: hence the bounds.
+//! A call costs Redis some 50,000 instructions before it does anything, and a sale with one
+//! purchase some 100,000 more. So many sales with one purchase each share a call. An error of one
+//! sale is reported for that sale alone. A script blocks all other clients, hence the bounds.
 
 use std::rc::Rc;
 
@@ -20,14 +20,14 @@ use crate::sale::{
 };
 use crate::trace::Trace;
 
-/// Most sales in one call: it then takes about as long as one that sells a batch from one sale, and
-/// more would share no more than a thirtieth of what a call costs.
+/// The maximum number of sales in one call. The call then takes about as long as one that sells a
+/// batch from one sale; more sales would save at most a thirtieth of the cost of a call.
 const SALES_MAX: usize = 32;
 
-/// Arguments of a call for each sale.
+/// Arguments of a call per sale.
 pub(super) const ARGUMENTS: usize = 5;
 
-/// Appends how requests of these sales are found again, if any is to be: see `lua/plain.lua`.
+/// Appends the traces of the requests of these sales, if there are any: see `lua/reserve_fast.lua`.
 pub(super) fn write_traces(sales: &[Sale<'_>], out: &mut Vec<u8>) {
     let mut columns = Vec::new();
     for (number, sale) in (0..).zip(sales) {
@@ -48,19 +48,19 @@ pub(super) fn write_traces(sales: &[Sale<'_>], out: &mut Vec<u8>) {
     bulk(out, &columns);
 }
 
-/// Whether a request of one of these sales is to be found again.
+/// Whether a request of one of these sales has a trace.
 pub(super) fn are_traced(sales: &[Sale<'_>]) -> bool {
     sales.iter().any(|sale| sale.run.traced().next().is_some())
 }
 
-/// About what a request takes in the columns.
+/// The approximate size of a request in the columns.
 const REQUEST_BYTES: usize = 48;
 
-/// The length by which `lua/plain.lua` knows that an argument is an id.
+/// The length by which `lua/reserve_fast.lua` recognises an id.
 const ID_BYTES: usize = RESERVATION_ID_TEXT_BYTES;
 
-/// The names of a sale as a call gets them. Where many sales share a call they are most of what is
-/// written for a purchase, so whoever meets a sale again keeps them.
+/// The names of a sale, encoded for a call. Where many sales share a call, the names are most of
+/// what is written per purchase, so links cache them.
 pub(super) struct Names {
     /// The keys, those of claims and users last; then the fields of the counters.
     bytes: Box<[u8]>,
@@ -75,11 +75,11 @@ pub(super) struct Sale<'a> {
     run: Run<'a>,
 }
 
-/// The reserve commands of a run, of which there is at least one.
+/// The reserve commands of a run, at least one.
 #[derive(Clone, Copy)]
 struct Run<'a>(&'a [Command]);
 
-/// The groups of a batch in the pieces whose purchases are one call each.
+/// Splits the groups of a batch into pieces whose purchases are one call each.
 pub(super) fn calls<'a>(groups: &'a [&'a Group]) -> impl Iterator<Item = &'a [&'a Group]> {
     let mut rest = groups;
     std::iter::from_fn(move || {
@@ -98,7 +98,7 @@ pub(super) fn calls<'a>(groups: &'a [&'a Group]) -> impl Iterator<Item = &'a [&'
     })
 }
 
-/// The purchases that a group begins with.
+/// The purchases at the start of a group.
 pub(super) fn run_of(group: &Group) -> Option<&[Command]> {
     let is_reserve = |command: &&Command| matches!(command, Command::Reserve(_));
     let count = group.commands.iter().take(BATCH_MAX).take_while(is_reserve).count();
@@ -131,7 +131,7 @@ impl<'a> Sale<'a> {
         Self { names, run }
     }
 
-    /// How many keys it has in the call.
+    /// The number of its keys in the call.
     pub(super) fn count_keys(&self) -> usize {
         5 + usize::from(self.run.has_keys()) + usize::from(self.run.has_users())
     }
@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         one.filter(|_| self.0.len() == 1)
     }
 
-    /// The parts of the run whose ids begin alike: each is a field of the reservations.
+    /// The parts of the run whose ids share a prefix: each part is one field of the reservations.
     fn parts(self) -> impl Iterator<Item = Self> {
         let prefix = |command: &Command| match command {
             Command::Reserve(r) => r.id.0 >> (u128::BITS - ID_PREFIX_BITS),
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
         self.0.chunk_by(move |a, b| prefix(a) == prefix(b)).map(Self)
     }
 
-    /// What is asked.
+    /// Encodes the requested quantities.
     fn asked(self, out: &mut Vec<u8>) {
         let begin = out.len();
         columns::wide_number(out, self.0.len() as u32);
@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
         debug_assert!(out.len() - begin > ID_BYTES, "columns that may be taken for an id");
     }
 
-    /// The lines of the run's reservations in pieces, between which the deadline belongs.
+    /// The lines of the run's reservations in pieces; the deadline goes between them.
     fn lines(self, out: &mut Vec<u8>) {
         let mut quantity = itoa::Buffer::new();
         columns::array(out, self.0.len() + 1);
@@ -245,14 +245,14 @@ impl<'a> Run<'a> {
         columns::text(out, &end_of_line(before, details.as_deref()));
     }
 
-    /// The user of each request, if somebody is named.
+    /// The user of each request, if any request names one.
     fn users(self, out: &mut Vec<u8>) {
         if self.has_users() {
             self.requests().for_each(|r| columns::text(out, &[r.user_text().as_bytes()]));
         }
     }
 
-    /// The claims that are made, each with the id of who makes it.
+    /// The claims of the requests, each with the id of its reservation.
     fn claims(self, out: &mut Vec<u8>) {
         for r in self.requests().filter(|r| r.key.is_some()) {
             let claim = claim_of(r);
@@ -261,14 +261,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// 2 if a claim is there twice, or a request has details, for which the sale's format is looked at:
-    /// neither is plain. Else 1 if a user is there twice, else 0.
+    /// 2 if a claim occurs twice, or if a request has details, for which the sale's format is
+    /// checked: the fast path handles neither. Otherwise 1 if a user occurs twice, else 0.
     fn twice(self) -> u32 {
         if self.requests().any(|r| r.details.is_some()) {
             return 2;
         }
         let mut users = HashSet::with_capacity(self.0.len());
-        // A key without a user is compared with others of that kind.
+        // A key without a user is compared with other keys without a user.
         let mut named = self.requests().filter(|r| r.user.is_some() || r.key.is_some());
         if named.all(|r| users.insert(r.user_text())) {
             return 0;
@@ -279,12 +279,12 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What few requests have beyond what all have, as a line says it.
+/// The details that few requests have, as text for the line.
 fn details_of(reserve: &Reserve) -> Option<String> {
     reserve.details.as_ref().map(|details| details.to_text())
 }
 
-/// What stands in the line of a request behind the deadline; nothing before the first one.
+/// The text after the deadline in the line of a request; empty before the first one.
 fn end_of_line<'a>(reserve: Option<&'a Reserve>, details: Option<&'a str>) -> [&'a [u8]; 7] {
     let Some(reserve) = reserve else { return [b""; 7] };
     let (user, key) = (reserve.user_text(), reserve.key_text());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_with_holes_for_the_deadline() {
+    fn lines_are_split_around_the_deadline() {
         let run = [ask(1, 1, "ann", "k"), ask(2, 3, "", ""), ask(1 << 100, 1, "bob", "")];
         let [a, b, c] = [1, 2, 1 << 100].map(|n| ReservationId(n).to_string());
         let numbers = [0xce, 0, 0, 0, 3, 5, 3, 0, 0xdd, 0, 0, 0, 2];
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_have_a_key_no_line_is_sent() {
+    fn no_line_is_sent_if_all_requests_have_keys() {
         let run = [ask(1, 1, "ann", "k"), ask(2, 1, "", "k")];
         let [a, b] = [1, 2].map(|n| ReservationId(n).to_string());
         let asked = [
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_there_twice_is_said() {
+    fn repeated_users_and_claims_are_flagged() {
         let twice = |run: &[Command]| Run(run).twice();
         assert_eq!(twice(&[ask(1, 1, "", ""), ask(2, 1, "", "")]), 0);
         assert_eq!(twice(&[ask(1, 1, "ann", "k"), ask(2, 1, "bob", "k"), ask(3, 1, "", "k")]), 0);

@@ -1,9 +1,9 @@
-//! Asking the Sentinels where the primary is: one thread for each, so that one that is away holds up
-//! no other, and none for a core.
+//! Asks the Sentinels where the primary is: one thread per Sentinel, so that one that is away does
+//! not delay the others, and none on a core.
 //!
-//! A thread asks by one connection, at intervals and whenever something is told by another, on which
-//! it has subscribed to what a failover makes a Sentinel say. So a promotion is known within
-//! milliseconds, and within an interval where the subscription is dead and nobody has noticed.
+//! A thread asks on one connection, at intervals and at every message on another, on which it has
+//! subscribed to the events of a failover. So a promotion is known within milliseconds, or within
+//! an interval if the subscription has died unnoticed.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Weak};
@@ -15,27 +15,28 @@ use rustls::ClientConfig;
 
 use super::decode_error::error_text;
 use super::handshake_error::HandshakeError;
-use super::primary::{Primary, Report, Seat};
+use super::primary::{Primary, PrimaryAddr, Report};
 use super::resp::text_command;
 use super::settings::{Endpoint, Password};
-use super::stream::Stream;
 use super::timed::Timed;
 use super::tls::explained;
+use super::transport::Transport;
 use super::value::text;
 use crate::limits::{EPOCH_MAX, SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
 
-/// What a Sentinel tells of when it learns of another primary. The one that leads a failover says
-/// the second as soon as the new primary takes writes, and the first only when all is done.
+/// The messages of a Sentinel when it learns of another primary. The leader of a failover sends the
+/// second as soon as the new primary takes writes, and the first only when the failover is
+/// complete.
 const CHANNELS: [&str; 3] = ["+switch-master", "+promoted-slave", "+config-update-from"];
 
-/// Who we are at the Sentinels, if they want to know.
+/// The login at the Sentinels, if they require one.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) user: Option<String>,
     pub(super) password: Password,
 }
 
-/// Follows what these Sentinels say of a primary for as long as somebody has it.
+/// Follows the reports of these Sentinels about a primary, for as long as it is in use.
 pub(super) fn follow(
     primary: &Arc<Primary>,
     sentinels: &[Endpoint],
@@ -87,29 +88,29 @@ impl Follower {
         }
     }
 
-    /// Asks again and again until something fails. Returns when nobody wants to know any more.
+    /// Asks again and again until something fails. Returns when the primary is no longer in use.
     fn listen(&self) -> Result<(), HandshakeError> {
         let mut asked = self.connect()?;
         let mut told = self.connect()?;
         let subscribe: Vec<&str> = std::iter::once("SUBSCRIBE").chain(CHANNELS).collect();
         told.send(&[&subscribe], CHANNELS.len())?;
         loop {
-            // What came before it was asked it may not have known.
+            // Only writes before the question can be in its answer.
             let now = Instant::now();
             let seat = self.ask(&mut asked)?;
             let Some(primary) = self.primary.upgrade() else { return Ok(()) };
-            primary.note(self.number, Report::Seat(seat), now);
+            primary.note(self.number, Report::Primary(seat), now);
             drop(primary);
             told.wait(Duration::from_millis(SENTINEL_POLL_INTERVAL_MS))?;
         }
     }
 
-    fn connect(&self) -> Result<Talk, HandshakeError> {
+    fn connect(&self) -> Result<SentinelConnection, HandshakeError> {
         let time = Duration::from_millis(SENTINEL_ANSWER_DEADLINE_MS);
         let Endpoint { host, port } = &self.endpoint;
         let socket = Timed::connect(host, *port, Instant::now() + time, None)?;
-        let stream = Stream::open(socket, host, self.tls.as_ref())?;
-        let mut talk = Talk { stream, parser: Parser::new() };
+        let stream = Transport::open(socket, host, self.tls.as_ref())?;
+        let mut talk = SentinelConnection { stream, parser: Parser::new() };
         if let Some(Login { user, password }) = &self.login {
             let user = user.iter().map(String::as_str);
             let auth: Vec<&str> =
@@ -119,9 +120,10 @@ impl Follower {
         Ok(talk)
     }
 
-    /// The address comes from the one command, since the other still has the old one while a
-    /// failover moves the replicas; the epoch from the other. Both are answered at one time.
-    fn ask(&self, talk: &mut Talk) -> Result<Seat, HandshakeError> {
+    /// The address comes from one command, since the other still shows the old address while a
+    /// failover moves the replicas; the epoch comes from the other. Both are answered at the same
+    /// time.
+    fn ask(&self, talk: &mut SentinelConnection) -> Result<PrimaryAddr, HandshakeError> {
         let address = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &self.name];
         let state = ["SENTINEL", "MASTER", &self.name];
         let unknown = || {
@@ -139,29 +141,29 @@ impl Follower {
         let epoch = field(state, "config-epoch").and_then(|epoch| epoch.parse().ok());
         let epoch: u64 = epoch.ok_or_else(strange)?;
         if epoch > EPOCH_MAX {
-            // No sale could be written in a later one.
+            // No sale can be written in a later one.
             let text = format!("it says epoch {epoch}, and {EPOCH_MAX} is the greatest we know");
             return Err(HandshakeError::NotReady(text));
         }
         let endpoint = Endpoint { host: host.to_owned(), port };
-        Ok(Seat { endpoint, epoch })
+        Ok(PrimaryAddr { endpoint, epoch })
     }
 }
 
-/// One of the fields of a reply that lists their names and values in turn.
+/// One field of a reply that lists names and values in turn.
 fn field<'a>(reply: &'a Value, name: &str) -> Option<&'a str> {
     let Value::Array(list) = reply else { return None };
     list.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name)).and_then(|pair| text(&pair[1]))
 }
 
 /// A connection to a Sentinel.
-struct Talk {
-    stream: Stream<Timed>,
+struct SentinelConnection {
+    stream: Transport<Timed>,
     parser: Parser,
 }
 
-impl Talk {
-    /// Sends commands and reads so many replies. An error among them is an error.
+impl SentinelConnection {
+    /// Sends commands and reads `replies` replies. An error reply is an error.
     fn send(&mut self, commands: &[&[&str]], replies: usize) -> Result<Vec<Value>, HandshakeError> {
         let mut request = Vec::new();
         commands.iter().for_each(|command| text_command(&mut request, command));
@@ -177,7 +179,8 @@ impl Talk {
         (0..replies).map(one).collect()
     }
 
-    /// Waits until something is told, or so long. What it is does not matter: one asks then.
+    /// Waits until a message arrives, or for this long. Its content does not matter: the caller
+    /// asks then.
     fn wait(&mut self, time: Duration) -> io::Result<()> {
         self.stream.socket_mut().set_time(time);
         match self.stream.read(&mut [0; 4096]) {
@@ -188,7 +191,7 @@ impl Talk {
     }
 }
 
-/// Who must act on an error reply.
+/// Classifies an error reply by whether the operator must act.
 fn judge(error: &ServerError) -> HandshakeError {
     let text = error_text(error);
     match error.code() {

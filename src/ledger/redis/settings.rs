@@ -1,6 +1,7 @@
-//! Where Redis is and who we are there: one server (`redis://user:password@host:port/db`), the
-//! primary that Sentinels name (`redis-sentinel://…@host:port,host:port/MASTERNAME/db`) or a Cluster
-//! (`redis-cluster://…@host:port,host:port`). An `s` behind `redis` is TLS, with all of them.
+//! The address of Redis and the login: one server (`redis://user:password@host:port/db`), the
+//! primary that Sentinels name (`redis-sentinel://…@host:port,host:port/MASTERNAME/db`) or a
+//! Cluster (`redis-cluster://…@host:port,host:port`). An `s` after `redis` means TLS, with all of
+//! them.
 
 use std::fmt;
 
@@ -9,12 +10,12 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use super::rights::Needs;
 use crate::limits::{PRIMARY_NAME_BYTES_MAX, REDIS_ENDPOINTS_MAX};
 
-/// The port of Redis unless a URL says otherwise.
+/// The port of Redis unless the URL names another.
 const REDIS_PORT: u16 = 6379;
 /// The port of a Sentinel.
 const SENTINEL_PORT: u16 = 26379;
 
-/// A password. Never shown.
+/// A password. It is never displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -24,7 +25,7 @@ impl Password {
         Self(text.into())
     }
 
-    /// The password, to be sent and not to be printed.
+    /// The password, to be sent, not printed.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -36,23 +37,23 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Why a URL can't be taken. Never quotes it: it may hold a password.
+/// Why a URL is not accepted. Never quotes the URL: it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Another scheme.
+    /// An unknown scheme.
     #[error(
         "a Redis URL begins with redis://, redis-sentinel:// or redis-cluster:// (rediss… for TLS), \
          not {0}://"
     )]
     Scheme(String),
-    /// No scheme at all, or parts that are missing.
+    /// No scheme, or missing parts.
     #[error(
         "a Redis URL is redis://[user:password@]host[:port][/db], \
          redis-sentinel://[user:password@]host[:port][,host[:port]…]/MASTERNAME[/db] or \
          redis-cluster://[user:password@]host[:port][,host[:port]…]; with rediss it is TLS"
     )]
     Form,
-    /// The parser did not take it.
+    /// The parser rejected it.
     #[error(
         "not a Redis URL ({0}): it is redis://[user:password@]host[:port][/db], with every \
          character of the password other than letters, digits and -._~ percent-encoded"
@@ -64,13 +65,13 @@ pub enum UrlError {
     /// A Cluster with a database.
     #[error("a Redis Cluster has no database but 0: redis-cluster://host:port,host:port")]
     ClusterDatabase,
-    /// No name of the primary, or one that can't be.
+    /// No name of the primary, or an invalid one.
     #[error(
         "a Sentinel URL names the primary as the Sentinels know it (letters, digits and .-_, at \
          most {PRIMARY_NAME_BYTES_MAX}): redis-sentinel://host:port,host:port/mymaster"
     )]
     PrimaryName,
-    /// Several hosts where one belongs.
+    /// Several hosts where one is expected.
     #[error(
         "redis:// has one host: for several that stand in for each other use \
          redis-sentinel://host,host/MASTERNAME or redis-cluster://host,host"
@@ -79,15 +80,15 @@ pub enum UrlError {
     /// Too many hosts.
     #[error("a Redis URL has at most {REDIS_ENDPOINTS_MAX} hosts, not {0}: some of them will do")]
     TooManyHosts(usize),
-    /// Something behind the path.
-    #[error("a Redis URL has nothing behind the database: no ? and no #")]
+    /// Text after the path.
+    #[error("a Redis URL ends with the database: no ? and no #")]
     Options,
     /// A user without a password.
     #[error("a Redis URL with a user needs its password too: redis://user:password@host:port/db")]
     NoPassword,
 }
 
-/// A server's place in the network.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Name or address, without brackets.
@@ -104,10 +105,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// How many servers Redis is made of, and how the one to ask is found.
+/// The servers of a Redis, and how to find the one to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
-    /// One, which is the primary.
+    /// One server, which is the primary.
     One(Endpoint),
     /// A primary that Sentinels watch and replace.
     Sentinel {
@@ -123,12 +124,12 @@ pub enum Topology {
     },
 }
 
-/// Where Redis is and who we are there.
+/// The address of Redis and the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// The servers.
     pub topology: Topology,
-    /// Whether streams are TLS, to every one of them.
+    /// Whether the streams to all servers are TLS.
     pub tls: bool,
     /// ACL user. `None`: Redis' default user.
     pub user: Option<String>,
@@ -136,15 +137,16 @@ pub struct RedisSettings {
     pub password: Option<Password>,
     /// Database number.
     pub db: u32,
-    /// How many replicas a primary must have to be of use. No URL says it: 0 from [`from_url`].
+    /// How many replicas a primary must have. Not part of a URL: 0 from [`from_url`].
     ///
     /// [`from_url`]: Self::from_url
     pub replicas: u32,
-    /// What a connection is for, if that is to be checked when it is made. No URL says it either.
+    /// The purpose of a connection, if it is to be checked when the connection is made. Not part of
+    /// a URL.
     pub needs: Option<Needs>,
 }
 
-/// What a scheme says of the servers.
+/// The kind of servers that a scheme means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     One,
@@ -153,10 +155,10 @@ enum Kind {
 }
 
 impl RedisSettings {
-    /// Reads a URL of any of the schemes.
+    /// Parses a URL of any of the schemes.
     ///
     /// # Errors
-    /// It can't be used, and why; never with a part that may be a password.
+    /// The URL can't be used; the error says why, without any part that may be a password.
     pub fn from_url(url: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::Form)?;
         let (kind, tls) = match scheme {
@@ -194,13 +196,13 @@ impl RedisSettings {
     }
 }
 
-/// Reads a login and one of the hosts behind it. The crate does: it knows how both are written.
+/// Parses a login and one of the hosts after it, with the parser of the `redis` crate.
 fn one_server(
     login: &str,
     host: &str,
     default_port: u16,
 ) -> Result<(Endpoint, Option<String>, Option<Password>), UrlError> {
-    // The TLS is ours, so the crate is built without its own, and would refuse the scheme.
+    // We do TLS ourselves, so the crate is built without it, and would refuse the scheme.
     let url = redis::parse_redis_url(&format!("redis://{login}{host}"))
         .ok_or_else(|| UrlError::Parse("it can't be split into its parts".to_owned()))?;
     let port = url.port();
@@ -217,7 +219,7 @@ fn one_server(
     Ok((endpoint, redis.username().map(str::to_owned), password))
 }
 
-/// Reads what stands behind the hosts: the primary's name where Sentinels are asked, the database.
+/// Parses the path: the primary's name where Sentinels are asked, the database.
 fn place(
     kind: Kind,
     mut endpoints: Vec<Endpoint>,
@@ -243,7 +245,7 @@ fn place(
     }
 }
 
-/// A database's number. None is 0.
+/// A database number. An empty text is 0.
 fn database(text: &str) -> Result<u32, UrlError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text {
@@ -254,7 +256,7 @@ fn database(text: &str) -> Result<u32, UrlError> {
 }
 
 impl fmt::Display for RedisSettings {
-    /// As a URL, without the user and the password.
+    /// As a URL, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |endpoints: &[Endpoint]| {
             endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",")
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_part() {
+    fn every_part_of_a_url_is_read() {
         let got = read("rediss://ann:p%40ss%2Fword@redis.example:7000/3");
         assert_eq!(got.topology, Topology::One(endpoint("redis.example", 7000)));
         assert_eq!((got.tls, got.db), (true, 3));
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_several_hosts() {
+    fn urls_with_several_hosts_are_read() {
         let got = read("redis-sentinel://ann:s%2Cecret@a,[::1]:7000,a:26379,b:1/my.master-1/2");
         let sentinels = vec![endpoint("a", 26379), endpoint("::1", 7000), endpoint("b", 1)];
         let primary = "my.master-1".to_owned();
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_right_and_never_the_password() {
+    fn url_errors_suggest_the_fix_and_hide_the_password() {
         let many = format!("redis-cluster://:secret@{}x", "x,".repeat(REDIS_ENDPOINTS_MAX));
         let long = format!("redis-sentinel://:secret@x/{}", "n".repeat(PRIMARY_NAME_BYTES_MAX + 1));
         for (url, part) in [
@@ -327,8 +329,8 @@ mod tests {
             ("redis://:secret@x/tickets", "number"),
             ("redis://:secret@x/99999999999", "number"),
             ("redis://:secret@x/-1", "number"),
-            ("redis://:secret@x/0?protocol=3", "nothing behind"),
-            ("rediss://:secret@x/#insecure", "nothing behind"),
+            ("redis://:secret@x/0?protocol=3", "ends with the database"),
+            ("rediss://:secret@x/#insecure", "ends with the database"),
             ("redis://ann@x", "needs its password"),
             ("redis://:secret@", "not a Redis URL"),
             ("redis://:secret@x:99999", "not a Redis URL"),
@@ -338,7 +340,7 @@ mod tests {
             ("redis-sentinel://:secret@x/a b", "/mymaster"),
             ("redis-sentinel://:sec/ret@x/m", "percent-encoded"),
             ("redis-sentinel://:secret@x/m/one", "number"),
-            ("redis-sentinel://:secret@x/m?a=b", "nothing behind"),
+            ("redis-sentinel://:secret@x/m?a=b", "ends with the database"),
             ("redis-sentinel://:secret@x,,y/m", "not a Redis URL"),
             ("redis-sentinel://ann@x/m", "needs its password"),
             ("redis-cluster://:secret@x/1", "no database but 0"),

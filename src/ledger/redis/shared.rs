@@ -1,5 +1,5 @@
-//! What every connection to the same Redis shares: its settings, what Sentinels or the Cluster say,
-//! and what was noticed on one connection that concerns all.
+//! The state that all connections to the same Redis share: its settings, what Sentinels or the
+//! Cluster report, and findings of one connection that concern all.
 
 use std::io;
 use std::path::Path;
@@ -23,27 +23,28 @@ use crate::limits::{REDIS_SALES_CHECKED_MAX, REDIS_WARNINGS_MAX};
 use crate::sale::SaleId;
 use crate::sync::lock;
 
-/// What every connection to the same Redis shares.
+/// The state that all connections to the same Redis share.
 pub struct RedisLedger {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) tls: Option<Arc<ClientConfig>>,
-    /// What is known of the Cluster, if it is one.
+    /// The state of the Cluster, if it is one.
     pub(super) cluster: Option<Arc<Cluster>>,
-    /// What Sentinels say, where there are some.
+    /// The primary that Sentinels name, if there are any.
     pub(super) primary: Option<Arc<Primary>>,
     login: Option<Login>,
     following: Once,
-    /// What was warned of: once for all connections.
+    /// Warnings that were logged already, once for all connections.
     warned: Mutex<HashSet<Warning>>,
-    /// The sales that are refused for what is stored of them.
+    /// The sales that are refused because of their stored data.
     pub(super) refused: Arc<RefusedSales>,
-    /// Sales of which the sweep is to look what they are defined as. `None`: all.
+    /// Sales whose definition the sweep is to read again. `None`: all.
     pub(super) to_sweep: Mutex<Option<HashSet<SaleId>>>,
 }
 
 impl RedisLedger {
-    /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
+    /// Prepares connections to a Redis. `ca` is a PEM file of roots to trust in place of the
+    /// system's.
     ///
     /// # Errors
     /// The roots can't be read.
@@ -52,7 +53,7 @@ impl RedisLedger {
         Self::with_tls(settings, codec, &files)
     }
 
-    /// The same, with all that TLS can need.
+    /// The same, with all files of TLS.
     ///
     /// # Errors
     /// The files can't be read or don't belong together.
@@ -82,7 +83,7 @@ impl RedisLedger {
         })
     }
 
-    /// Has every connection checked for what it is to be used for when it is made, also with these
+    /// Sets the purpose for which every new connection is checked, also with the keys of these
     /// sales.
     pub fn with_purpose<'a>(
         self,
@@ -96,7 +97,7 @@ impl RedisLedger {
         Self { settings: RedisSettings { needs, ..self.settings }, ..self }
     }
 
-    /// Logs what was seen when a connection was made, unless that was logged before.
+    /// Logs the warnings of a new connection that were not logged before.
     pub(super) fn warn(&self, warnings: Vec<Warning>) {
         for warning in warnings {
             let mut warned = lock(&self.warned);
@@ -107,25 +108,25 @@ impl RedisLedger {
         }
     }
 
-    /// Whether it is a Cluster: then some of it may answer while some does not.
+    /// Whether it is a Cluster: then some nodes may answer while others do not.
     pub fn is_cluster(&self) -> bool {
         self.cluster.is_some()
     }
 
-    /// Acknowledges only what so many replicas have received too.
+    /// Acknowledges a write only after `count` replicas have it.
     pub fn with_replicas(self, count: u32) -> Self {
         let codec = self.codec.marking(count > 0);
         let settings = RedisSettings { replicas: count, ..self.settings };
         Self { settings, codec, ..self }
     }
 
-    /// Who we are at the Sentinels; nobody, unless this says so.
+    /// Sets the login at the Sentinels; anonymous by default.
     pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
         Self { login: Some(Login { user, password }), ..self }
     }
 
-    /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
-    /// called on a thread that may run on every processor: those that are started here inherit it.
+    /// Starts to follow the Sentinels, unless that was done; every connection does so too. Best
+    /// called on a thread that may run on every processor: the threads inherit that.
     pub fn follow(&self) {
         let (Topology::Sentinel { sentinels, .. }, Some(primary)) =
             (&self.settings.topology, &self.primary)
@@ -136,11 +137,11 @@ impl RedisLedger {
         self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
     }
 
-    /// The server to connect to, and for how long it is the right one if Sentinels name it. Waits
-    /// so long until they do.
+    /// The server to connect to, with its term if Sentinels name it. Waits up to `time` until they
+    /// do.
     ///
     /// # Errors
-    /// They don't, and why.
+    /// They don't; the error says why.
     pub(super) fn place(&self, time: Duration) -> Result<(Endpoint, Option<Term>), HandshakeError> {
         self.follow();
         match (&self.settings.topology, &self.primary) {

@@ -16,18 +16,18 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, se
 
 use super::primary::Term;
 use crate::engine::core::Core;
-use crate::engine::gate::Source;
+use crate::engine::reactor::Notify;
 use crate::sync::lock;
 
 /// A socket that suspends its coroutine where it would block, until a deadline.
 pub(super) struct Socket {
     core: &'static Core,
-    /// Its events.
-    pub(super) source: Rc<Source>,
+    /// The notification of its events.
+    pub(super) source: Rc<Notify>,
     socket: OwnedFd,
-    /// Until when it waits, on the core's clock.
+    /// When a wait ends, on the core's clock.
     pub(super) deadline_ms: Cell<u64>,
-    /// The term of the primary that it leads to, where Sentinels name it.
+    /// The term of the primary that it leads to, if Sentinels name it.
     term: Option<Term>,
 }
 
@@ -60,14 +60,14 @@ impl Socket {
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         set_tcp_nodelay(&socket, true)?;
         set_socket_keepalive(&socket, true)?;
-        let source = core.gate.watch_urgent(&socket)?;
+        let source = core.reactor.watch_urgent(&socket)?;
         let (deadline_ms, term) = (Cell::new(deadline_ms), term.cloned());
         let socket = Self { core, source, socket, deadline_ms, term };
         match connect(&socket.socket, &address) {
             Ok(()) => {}
             Err(Errno::INPROGRESS) => {
-                // The first edge may be older than the connection; an unconnected socket has no
-                // peer, which tells the two apart.
+                // The first edge may be older than the connection. An unconnected socket has no
+                // peer, which distinguishes the two.
                 loop {
                     socket.wait()?;
                     socket_error(&socket.socket)??;
@@ -81,7 +81,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Suspends until something happens to it.
+    /// Suspends until an event.
     pub(super) fn wait(&self) -> io::Result<()> {
         let waited = self.source.wait(|| self.core.clock.now_ms(), self.deadline_ms.get());
         self.core.assert_here();
@@ -89,12 +89,12 @@ impl Socket {
         self.check_term()
     }
 
-    /// An error if it leads to a primary that was replaced: what that says late does not count.
+    /// Returns an error if it leads to a replaced primary, whose late answers do not count.
     pub(super) fn check_term(&self) -> io::Result<()> {
         self.term.as_ref().map_or(Ok(()), Term::check)
     }
 
-    /// Whether an idle connection still stands.
+    /// Checks whether an idle connection is still open.
     pub(super) fn probe(&self) -> io::Result<()> {
         self.check_term()?;
         let now_ms = self.core.clock.now_ms();
@@ -112,7 +112,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.core.gate.forget_source(&self.source);
+        self.core.reactor.forget(&self.source);
     }
 }
 
@@ -144,15 +144,15 @@ impl Write for Socket {
     }
 }
 
-/// Look-ups that have not ended, by core, host and port: a resolver that hangs holds one thread for
-/// each, however often it is asked meanwhile.
+/// Look-ups in progress, by core, host and port: a resolver that hangs holds one thread per entry,
+/// however often it is asked meanwhile.
 static PENDING: Mutex<Vec<(usize, String, u16)>> = Mutex::new(Vec::new());
 
-/// A look-up, until it has ended.
+/// A look-up in progress.
 struct Pending((usize, String, u16));
 
 impl Pending {
-    /// `None`: there is one.
+    /// `None`: this look-up is already in progress.
     fn begin(what: (usize, String, u16)) -> Option<Self> {
         let mut pending = lock(&PENDING);
         if pending.contains(&what) {
@@ -169,7 +169,7 @@ impl Drop for Pending {
     }
 }
 
-/// Finds a host's addresses. A name is looked up on a thread of its own: the system's resolver
+/// Finds the addresses of a host. A name is looked up on a thread of its own: the system's resolver
 /// blocks.
 fn resolve(
     core: &'static Core,
@@ -184,16 +184,16 @@ fn resolve(
         let text = "the name is not resolved: an earlier look-up has not ended";
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     };
-    // One of its own: several nodes of a Cluster may be looked up at the same time.
-    let signal = core.gate.signal();
+    // A notification of its own: several nodes of a Cluster may be looked up at the same time.
+    let signal = core.reactor.new_notify();
     let found = Arc::new(Mutex::new(None));
     let (theirs, engine, index) = (found.clone(), core.engine.clone(), core.index);
-    let (query, place) = ((host.to_owned(), port), signal.place());
+    let (query, place) = ((host.to_owned(), port), signal.id());
     let lookup = move || {
         let addresses = query.to_socket_addrs().map(Iterator::collect);
         drop(pending);
         *lock(&theirs) = Some(addresses);
-        engine.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
+        engine.mailboxes[index].send(Box::new(move |core| core.reactor.notify(place)));
     };
     let started = thread::Builder::new().name("resolver".into()).spawn(lookup);
     let addresses = started.and_then(|_| {
@@ -206,7 +206,7 @@ fn resolve(
             waited.map_err(late)?;
         }
     });
-    core.gate.forget_source(&signal);
+    core.reactor.forget(&signal);
     addresses
 }
 
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_looked_up_once_at_a_time() {
+    fn each_core_looks_up_a_name_once_at_a_time() {
         let of = |core| Pending::begin((core, "nowhere.invalid".to_owned(), 1));
         let first = of(usize::MAX);
         assert!(first.is_some() && of(usize::MAX).is_none() && of(usize::MAX - 1).is_some());

@@ -1,5 +1,5 @@
-//! A socket for threads that are no core: it blocks until a point in time and no longer, however
-//! little comes at a time.
+//! A socket for threads outside of the cores: it blocks until a point in time and no longer,
+//! however slowly bytes arrive.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,11 +11,11 @@ use rustix::net::{RecvFlags, recv};
 use super::primary::Term;
 use crate::limits::TERM_LOOK_INTERVAL_MS;
 
-/// See the module's header.
+/// A blocking socket with a deadline.
 pub(super) struct Timed {
     stream: TcpStream,
     deadline: Instant,
-    /// The term of the primary that it leads to, where Sentinels name it.
+    /// The term of the primary that it leads to, if Sentinels name it.
     term: Option<Term>,
 }
 
@@ -46,20 +46,20 @@ impl Timed {
         self.deadline = Instant::now() + time;
     }
 
-    /// Whether it is of no use any more: the other side has closed it, or said something unasked,
-    /// or is the primary no longer.
+    /// Whether it can't be used any more: the other side has closed it or sent unsolicited bytes,
+    /// or it is no longer the primary.
     pub(super) fn is_stale(&self, tls: bool) -> bool {
         if self.term.as_ref().is_some_and(|term| term.check().is_err()) {
             return true;
         }
         match recv(&self.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-            // TLS may have something to say for itself, such as a ticket.
+            // TLS may send messages of its own, such as a ticket.
             Ok((_, bytes)) => bytes == 0 || !tls,
         }
     }
 
-    /// How long to block before looking whether the term is over.
+    /// How long to block before the next check of the term.
     fn slice(&self) -> io::Result<Duration> {
         let left = left(self.deadline)?;
         let Some(term) = &self.term else { return Ok(left) };
@@ -68,7 +68,7 @@ impl Timed {
     }
 }
 
-/// The time until then, which is not over.
+/// The time until the deadline, which has not passed.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(late()) } else { Ok(left) }
@@ -78,8 +78,9 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-/// Whether only the slice is over: a socket's time-out comes as `WouldBlock`. Or the process was
-/// stopped and goes on (SIGSTOP, SIGCONT), which interrupts such a call whatever its handlers say.
+/// Whether only the slice is over: a socket's time-out is reported as `WouldBlock`. Or the process
+/// was stopped and continued (SIGSTOP, SIGCONT), which interrupts such a call whatever its handlers
+/// are.
 fn goes_on<T>(done: &io::Result<T>) -> bool {
     let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
     done.as_ref().is_err_and(|error| kinds.contains(&error.kind()))

@@ -1,4 +1,4 @@
-//! TLS to Redis: whom to trust, who we are, and what a failed handshake means.
+//! TLS to Redis: the roots to trust, our certificate, and the meaning of a failed handshake.
 
 use std::error::Error;
 use std::io;
@@ -11,29 +11,29 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, InconsistentKeys,
 use super::handshake_error::HandshakeError;
 use crate::tls::pem::{certificates, private_key};
 
-/// The files that TLS needs, all PEM.
+/// The files for TLS, all PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The roots to trust in place of the system's.
     pub ca: Option<PathBuf>,
-    /// Our certificate, if we are to show one.
+    /// Our certificate, if we present one.
     pub client: Option<ClientFiles>,
 }
 
 /// The files of a client's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientFiles {
-    /// The certificate, and those that lead from it to an authority.
+    /// The certificate, and the chain from it to an authority.
     pub certificate: PathBuf,
     /// Its private key, without a password.
     pub key: PathBuf,
 }
 
 impl ClientFiles {
-    /// Whether both can be read and belong together.
+    /// Checks that both can be read and belong together.
     ///
     /// # Errors
-    /// Not, and which of the files is at fault.
+    /// They don't; the error names the file at fault.
     pub fn check(&self) -> io::Result<()> {
         config(RootCertStore::empty(), Some(self)).map(drop)
     }
@@ -85,7 +85,7 @@ fn config(roots: RootCertStore, client: Option<&ClientFiles>) -> io::Result<Clie
     })
 }
 
-/// Who must act on a failed TLS handshake.
+/// Classifies a failed TLS handshake by whether the operator must act.
 pub(super) fn tls_failure(error: io::Error) -> HandshakeError {
     let hint = |why: &dyn std::fmt::Display| {
         let text = format!("no TLS with it ({why}): does it speak TLS at this port?");
@@ -122,8 +122,8 @@ pub(super) fn tls_failure(error: io::Error) -> HandshakeError {
     }
 }
 
-/// What it means if a first question was not answered: in TLS 1.3 a server looks at the client's
-/// certificate when the client has done with the handshake.
+/// Explains a first question without an answer: in TLS 1.3 a server checks the client's certificate
+/// only after the client has completed the handshake.
 pub(super) fn explained(error: HandshakeError) -> HandshakeError {
     let HandshakeError::Io(io) = &error else { return error };
     match inner(io) {
@@ -132,7 +132,7 @@ pub(super) fn explained(error: HandshakeError) -> HandshakeError {
     }
 }
 
-/// The error of TLS in one of a stream, also where the parser of replies has met it.
+/// The TLS error within an error of the stream, or of the parser of replies.
 fn inner(error: &io::Error) -> Option<&rustls::Error> {
     let held = error.get_ref()?;
     if let Some(tls) = held.downcast_ref() {
@@ -142,7 +142,7 @@ fn inner(error: &io::Error) -> Option<&rustls::Error> {
     inner(source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()?)
 }
 
-/// What a server's alert says of our certificate, if that is what it is about.
+/// Explains a server's alert about our certificate, if it is one.
 fn refused(alert: AlertDescription) -> Option<HandshakeError> {
     use AlertDescription as Alert;
     let what = match alert {

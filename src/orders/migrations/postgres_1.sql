@@ -1,6 +1,6 @@
--- One row a reservation, as its latest change left it. Rows are written twice in most lives (held,
--- then confirmed): the room left in each page lets the second write stay beside the first, without
--- touching an index. Ids are ASCII and compared as bytes.
+-- One row per reservation, as its latest change left it. Most rows are written twice (held, then
+-- confirmed): the free space in each page (fillfactor) keeps the second version in the same page, so
+-- that no index is written. Ids are ASCII and compared as bytes.
 CREATE TABLE orders (
     reservation     text COLLATE "C" PRIMARY KEY,
     sale            text COLLATE "C" NOT NULL,
@@ -17,7 +17,7 @@ CREATE INDEX orders_sale ON orders (sale);
 CREATE INDEX orders_user_id ON orders (user_id) WHERE user_id IS NOT NULL;
 COMMENT ON TABLE orders IS 'written by stampede; created_at is when the first change that got here was made';
 
--- How far a ledger that keeps no position of its own has been written.
+-- The last change that was written, for each ledger that does not keep this position itself.
 CREATE TABLE stampede_positions (
     source  text PRIMARY KEY,
     version bigint NOT NULL

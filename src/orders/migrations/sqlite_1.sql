@@ -1,4 +1,4 @@
--- One row a reservation, as its latest change left it. Times are ms since 1970.
+-- One row per reservation, as its latest change left it. Times are ms since 1970.
 CREATE TABLE orders (
     reservation     TEXT    NOT NULL PRIMARY KEY,
     sale            TEXT    NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE orders (
 CREATE INDEX orders_sale ON orders (sale);
 CREATE INDEX orders_user_id ON orders (user_id) WHERE user_id IS NOT NULL;
 
--- How far a ledger that keeps no position of its own has been written.
+-- The last change that was written, for each ledger that does not keep this position itself.
 CREATE TABLE stampede_positions (
     source  TEXT    NOT NULL PRIMARY KEY,
     version INTEGER NOT NULL

@@ -1,25 +1,25 @@
-//! What PostgreSQL, or PgBouncer before it, says when it did not do it, and who must act.
+//! The errors of PostgreSQL, or of PgBouncer before it, and whether the operator must act.
 
 use postgres::error::{DbError, SqlState};
 
 use crate::orders::database::DatabaseError;
 
-/// What a server answers that shows an authority's certificate as its own, as the self-signed one
-/// of PostgreSQL's manual is.
+/// The error for a server that presents an authority's certificate as its own, as the self-signed
+/// one of PostgreSQL's manual is.
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 
-/// The constraint that says which statuses a row may have. That of 0.1.0 knows no refund.
+/// The constraint on the status of a row. That of 0.1.0 knows no refund.
 pub(super) const STATUSES: &str = "orders_status_check";
-/// What the owner of the table must do then, without looking at all rows: they are right.
+/// What the owner of the table must run then, without a scan of all rows: they are valid.
 pub(super) const STATUSES_BY_HAND: &str = "ALTER TABLE orders DROP CONSTRAINT orders_status_check, \
      ADD CONSTRAINT orders_status_check CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired', \
      'refunded')) NOT VALID";
 
-/// Who must act on an error.
+/// Classifies an error by whether the operator must act.
 pub(super) fn judge(error: &postgres::Error) -> DatabaseError {
     let Some(from_server) = error.as_db_error() else {
         let text = with_causes(error);
-        // The crate tells kinds apart by their text alone.
+        // The crate distinguishes kinds by their text only.
         let ours = ["invalid con", "authentication error", "error performing TLS"];
         return if text.contains(AUTHORITY_AS_SERVER) {
             DatabaseError::Fatal(
@@ -60,7 +60,7 @@ pub(super) fn judge(error: &postgres::Error) -> DatabaseError {
 }
 
 /// Whether an error passes by itself: the server starts or stops, is overloaded or fails over, or
-/// somebody else was in the way (PostgreSQL documentation, appendix A).
+/// another transaction was in the way (PostgreSQL documentation, appendix A).
 fn passes(state: &SqlState) -> bool {
     let class = state.code().get(..2).unwrap_or_default();
     let passing = [
@@ -73,8 +73,8 @@ fn passes(state: &SqlState) -> bool {
     matches!(class, "08" | "40" | "57") || passing.contains(state)
 }
 
-/// What to change if PgBouncer does not let us work at all. It has one code for everything, most of
-/// which passes.
+/// What to change if PgBouncer does not let us work at all. It uses one code for everything, and
+/// most of that passes.
 fn pooler_refuses(error: &DbError) -> Option<&'static str> {
     (*error.code() == SqlState::PROTOCOL_VIOLATION
         && error.message().contains("unsupported startup parameter: options"))

@@ -1,8 +1,9 @@
-//! The tables in PostgreSQL: made and brought up to date once, however many workers start, and
-//! checked before they are used. Tables that aren't ours are left alone.
+//! The tables in PostgreSQL: created and migrated once, however many workers start, and checked
+//! before they are used. Tables that aren't ours are left alone.
 //!
-//! What a worker of an older version does not notice (an index, a comment, one more status that a row
-//! may have) is no version of the schema: an older worker refuses a version that it does not know.
+//! A change that a worker of an older version does not notice (an index, a comment, one more
+//! status) does not change the version of the schema: an older worker refuses a version that it
+//! does not know.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,15 +14,15 @@ use super::errors::{STATUSES, STATUSES_BY_HAND, judge};
 use super::statements::{Columns, UPSERT, begin};
 use crate::orders::database::DatabaseError;
 
-/// Each brings the schema from its number to the next.
+/// Each migrates the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres_1.sql")];
-/// Whoever migrates holds this advisory lock: the letters `stampede`.
+/// The advisory lock during a migration: the letters `stampede`.
 const LOCK: i64 = i64::from_be_bytes(*b"stampede");
-/// Encodings that keep every user's name: PostgreSQL takes SQL_ASCII's texts as they are.
+/// Encodings that keep every user's name: PostgreSQL stores the texts of SQL_ASCII unchanged.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
-/// Columns that are added to tables of any version: an older worker writes without them. They may be
-/// NULL and have no default, so that adding them touches no row, however large the table is.
+/// Columns added to tables of any version: an older worker writes without them. They may be NULL
+/// and have no default, so adding them touches no row, however large the table is.
 const TRACE: &str = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS request_id text,
                          ADD COLUMN IF NOT EXISTS traceparent text,
                          ADD COLUMN IF NOT EXISTS note text,
@@ -31,19 +32,19 @@ const TRACED: &str = "SELECT count(*) = 4 FROM pg_attribute
     WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent', 'note', 'lines')
         AND NOT attisdropped";
 
-/// What is added to tables of any version, for who asks what is unpaid and expires soon. Not by
-/// status, and not only of what is held: then each change of a status would touch every index of the
-/// table, instead of staying in its page. And none by idempotency key: texts in no order take `COPY`
-/// 1.7 times the CPU time.
+/// An index added to tables of any version, for queries about unpaid orders that expire soon. Not
+/// by status, and not only of held ones: then each change of a status would touch every index of
+/// the table, instead of staying in its page. And none by idempotency key: unordered texts take
+/// `COPY` 1.7 times the CPU time.
 const INDEX: &str = "orders_expires_at";
 const INDEX_ON: &str = "ON orders (expires_at)";
 const COMMENTS: &str = include_str!("../migrations/postgres_comments.sql");
-/// A larger table gets its index by hand: making it stops writers for as long as it takes.
+/// In a larger table the operator creates the index: creating it blocks writers meanwhile.
 const INDEX_BYTES_MAX: i64 = 64 * 1024 * 1024;
-/// Time to wait for a table to which something is added: whoever writes waits behind us.
+/// The time to wait for the lock on a table to be altered: writers wait behind us.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 
-/// Makes the tables or brings them up to date, and sees that this user may do what it must.
+/// Creates or migrates the tables, and checks that this user has the needed rights.
 pub(super) fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
     let judge = |error| judge(&error);
     let mut transaction = begin(client).map_err(judge)?;
@@ -95,7 +96,7 @@ pub(super) fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
             "this user of the database lacks rights: {user}"
         )));
     }
-    // Columns and their types are right if no rows can be written.
+    // The columns and their types are right if zero rows can be written.
     let nothing = Columns::of(&[]);
     transaction.execute_typed(UPSERT, &nothing.parameters()).map_err(judge)?;
     transaction
@@ -104,12 +105,12 @@ pub(super) fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
     transaction.commit().map_err(judge)
 }
 
-/// For as long as the transaction takes.
+/// For the duration of the transaction.
 fn lock(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
     transaction.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))
 }
 
-/// A database that lacks a letter would stop all orders at the first name with it.
+/// A database without some letter would stop all orders at the first name with it.
 fn check_encoding(transaction: &mut Transaction<'_>) -> Result<(), DatabaseError> {
     let sql = "SELECT current_setting('server_encoding'), current_database()::text";
     let read = |transaction: &mut Transaction<'_>| {
@@ -131,11 +132,11 @@ const VERSIONS: &str = "\
 CREATE TABLE stampede_migrations (
     version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())";
 
-/// What the database has of ours.
+/// The state of our tables in the database.
 enum Schema {
     None,
     Foreign,
-    /// This table is no longer there.
+    /// This table is gone.
     Lost(&'static str),
     Version(i32),
 }
@@ -159,7 +160,7 @@ fn schema(transaction: &mut Transaction<'_>) -> Result<Schema, postgres::Error> 
     })
 }
 
-/// What this user may not do and must.
+/// The needed rights that this user lacks.
 fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, postgres::Error> {
     let sql = "SELECT current_user::text, t, p
                FROM unnest(ARRAY['orders', 'stampede_positions']) AS t,
@@ -174,13 +175,13 @@ fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, post
     Ok(missing)
 }
 
-/// Whether the table says who asked for reservations, what was noted with them, and their ticket types.
+/// Whether the table has the columns for traces, notes and ticket types.
 pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
     client.query_typed_one(TRACED, &[])?.try_get(0)
 }
 
-/// Adds columns, index and comments if they are missing, this user may, and nobody waits long for it.
-/// Orders are written without them too, so what keeps them away is only logged.
+/// Adds columns, index and comments if they are missing, if this user may, and if nobody waits long
+/// for it. Orders are written without them too, so a failure is only logged.
 pub(super) fn add(client: &mut Client) {
     match try_to_add(client) {
         Ok(lacks) => {
@@ -202,21 +203,21 @@ pub(super) fn add(client: &mut Client) {
         Ok(true) => {}
         Ok(false) => tracing::warn!(
             by_hand = STATUSES_BY_HAND,
-            "the table orders takes no refund: another user owns it"
+            "table orders rejects refunds: another user owns it"
         ),
         Err(error) => {
             let reason = judge(&error);
             tracing::warn!(
                 %reason,
                 by_hand = STATUSES_BY_HAND,
-                "the table orders takes no refund, and could not be changed"
+                "table orders rejects refunds and could not be changed"
             );
         }
     }
 }
 
-/// Has the table take rows that are refunded. Whether it does. No row is looked at: all that may have
-/// been written may be there.
+/// Makes the table accept refunded rows. Returns whether it does. Scans no row: all rows that can
+/// have been written are valid.
 fn try_to_take_refunds(client: &mut Client) -> Result<bool, postgres::Error> {
     let mut transaction = begin(client)?;
     lock(&mut transaction)?;
@@ -230,18 +231,18 @@ fn try_to_take_refunds(client: &mut Client) -> Result<bool, postgres::Error> {
     let (owns, takes): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
     if owns && !takes {
         transaction.batch_execute(STATUSES_BY_HAND)?;
-        // They say what the statuses mean.
+        // They explain the statuses.
         transaction.batch_execute(COMMENTS)?;
         transaction.commit()?;
     }
     Ok(owns || takes)
 }
 
-/// Whether it was logged what is for somebody to do: a database is opened more than once.
+/// Whether it was logged what an operator has to add: a database is opened more than once.
 static COLUMNS_TOLD: AtomicBool = AtomicBool::new(false);
 static INDEX_TOLD: AtomicBool = AtomicBool::new(false);
 
-/// What is for somebody else to add: another user owns the table, or it is large.
+/// What somebody else has to add: another user owns the table, or it is large.
 struct Lacks {
     columns: bool,
     index: bool,
@@ -268,7 +269,7 @@ fn try_to_add(client: &mut Client) -> Result<Lacks, postgres::Error> {
     if makes {
         transaction.batch_execute(&format!("CREATE INDEX {INDEX} {INDEX_ON}"))?;
     }
-    // Last, since nobody reads the table from then on until this is committed.
+    // Last, since the table can't be read from then on until this is committed.
     if may && !traced {
         transaction.batch_execute(TRACE)?;
     }

@@ -1,4 +1,4 @@
-//! How rows are written: the statements, their parameters, and the time they may take.
+//! The statements that write rows, their parameters, and their time-outs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,10 @@ use postgres::{Client, Transaction};
 use crate::orders::rows::{Latest, public_id, signed};
 use crate::trace::Trace;
 
-/// Time for one statement; one that waits behind somebody's lock is tried again.
+/// The time for one statement; one that waits for a lock is tried again.
 const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 
-/// Writes rows, or changes those that are there, whatever version they have.
+/// Writes rows, or changes existing ones, whatever version they have.
 pub(super) const UPSERT: &str = "\
 INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
                          created_at, updated_at, version)
@@ -23,7 +23,7 @@ ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version";
-/// The same with the columns of a later version, for rows of which one has something to say in them.
+/// The same with the columns of a later version, for batches with a value in them.
 const UPSERT_TRACED: &str = "\
 INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
                          created_at, updated_at, version, request_id, traceparent, note, lines)
@@ -39,13 +39,13 @@ ON CONFLICT (reservation) DO UPDATE SET
     traceparent = coalesce(excluded.traceparent, o.traceparent),
     note = coalesce(excluded.note, o.note),
     lines = excluded.lines";
-/// Says who asked for reservations of which a later change was here first.
+/// Writes the traces of reservations of which a later change was written first.
 const FILL: &str = "\
 UPDATE orders AS o SET request_id = i, traceparent = p
 FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS rows (r, v, i, p)
 WHERE o.reservation = r AND o.version > v AND o.request_id IS NULL AND o.traceparent IS NULL
     AND (i IS NOT NULL OR p IS NOT NULL)";
-/// Writes a row over one of an earlier version only.
+/// Overwrites only rows of an earlier version.
 const GUARD: &str = "\nWHERE o.version < excluded.version";
 const COPY: &str = "\
 COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
@@ -53,7 +53,7 @@ COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expi
 const COPY_TRACED: &str = "\
 COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
              updated_at, version, request_id, traceparent, note, lines) FROM STDIN BINARY";
-/// Those of [`COPY_TRACED`]; the others are without the last four.
+/// The types of [`COPY_TRACED`]; without the last four for the other statement.
 const COPY_TYPES: [Type; 14] = [
     Type::TEXT,
     Type::TEXT,
@@ -126,8 +126,8 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes rows. Over one that is there, only if it is of an earlier version, unless `always`. `traced`:
-/// the table has the columns for who asked.
+/// Writes rows. Overwrites existing ones only if they are of an earlier version, unless `always`.
+/// `traced`: the table has the columns for traces.
 pub(super) fn upsert(
     transaction: &mut Transaction<'_>,
     rows: &[Latest<'_>],
@@ -136,7 +136,7 @@ pub(super) fn upsert(
 ) -> Result<(), postgres::Error> {
     let columns = Columns::of(rows);
     let guard = if always { "" } else { GUARD };
-    // A repair may have to take lines away.
+    // A repair may have to remove lines.
     if !(traced && (always || says_any_more(rows))) {
         transaction.execute_typed(&[UPSERT, guard].concat(), &columns.parameters())?;
         return Ok(());
@@ -158,8 +158,8 @@ fn says_any_more(rows: &[Latest<'_>]) -> bool {
         .any(|row| row.trace.is_some() || row.note().is_some() || row.reservation.lines().is_some())
 }
 
-/// Copies rows. The crate prepares the statement under a name, which it gives back to the server
-/// before this returns, and so within the transaction.
+/// Copies rows. The crate prepares the statement under a name, which it releases before this
+/// returns, and so within the transaction.
 pub(super) fn copy(
     transaction: &mut Transaction<'_>,
     rows: &[Latest<'_>],
@@ -194,7 +194,7 @@ pub(super) fn copy(
     writer.finish().map(drop)
 }
 
-/// A transaction whose statements may not take for ever.
+/// A transaction whose statements have a time-out.
 pub(super) fn begin(client: &mut Client) -> Result<Transaction<'_>, postgres::Error> {
     let mut transaction = client.transaction()?;
     transaction.batch_execute(STATEMENT_TIMEOUT)?;

@@ -1,5 +1,5 @@
-//! A group that has one worker: so that the changes of a reservation come in order, nobody else may
-//! read for it at the same time, and what a worker before had and did not finish comes first.
+//! A group with one worker, so that the changes of a reservation stay in order: nobody else may
+//! read for it at the same time, and entries that an earlier worker did not finish come first.
 
 use redis::Value;
 
@@ -8,12 +8,12 @@ use crate::duration::format_duration;
 use crate::limits::CONSUMER_ALIVE_MS;
 use crate::orders::entry::{log_deleted, member, number};
 
-/// Streams asked about in one round trip. Who reads for a group reads all streams in turn, so to look
-/// for another worker these are enough.
+/// Streams per round trip. A worker reads all streams of its group in turn, so these suffice to
+/// find another one.
 const STREAMS_PER_ROUND: usize = 256;
 
 impl StreamSource {
-    /// That no other worker of the group is alive, where there may be one only.
+    /// Checks that no other worker of the group is alive, if there may be only one.
     pub(super) fn check_alone(&mut self) -> Result<(), SourceError> {
         if !self.options.alone {
             return Ok(());
@@ -24,15 +24,15 @@ impl StreamSource {
         for stream in there.take(STREAMS_PER_ROUND) {
             ask.add(&[b"XINFO", b"CONSUMERS", stream.key.as_bytes(), group]);
         }
-        // Of a stream that is not there, or has no group yet, nobody reads.
+        // A stream that is missing, or has no group yet, has no reader.
         for reply in self.exchange(&ask)? {
             let Value::Array(workers) = reply else { continue };
             let other = workers.iter().find_map(|worker| self.other_alive(worker));
             if let Some((name, idle_ms)) = other {
                 return Err(SourceError::Fatal(format!(
-                    "the group {} has another worker, {name}, which was heard of {} ago. A group of \
-                     webhooks has one, or a reservation's would come out of order: stop it and wait \
-                     for {}, or take another --group",
+                    "the group {} has another worker, {name}, which was active {} ago. A group of \
+                     webhooks has one worker, or a reservation's webhooks would arrive out of \
+                     order: stop that worker and wait for {}, or use another --group",
                     self.options.group,
                     format_duration(idle_ms / 1_000 * 1_000),
                     format_duration(CONSUMER_ALIVE_MS)
@@ -42,7 +42,7 @@ impl StreamSource {
         Ok(())
     }
 
-    /// Another worker's name, and for how long it has not been heard of, if it is alive.
+    /// Another worker's name, and how long ago it was seen, if it is alive.
     fn other_alive(&self, worker: &Value) -> Option<(String, u64)> {
         let Value::Array(fields) = worker else { return None };
         let name = member(fields, "name").and_then(text)?;
@@ -51,8 +51,8 @@ impl StreamSource {
         is_alive.then(|| (name.to_owned(), idle_ms))
     }
 
-    /// Takes over all that dead workers of the group had and did not finish. It is read with our own
-    /// pending entries, in the order of the stream, before anything new.
+    /// Takes over all entries that dead workers of the group did not finish. They are read with our
+    /// own pending entries, in the order of the stream, before anything new.
     pub(super) fn take_over(&mut self) -> Result<(), SourceError> {
         for from in (0..self.streams.len()).step_by(STREAMS_PER_ROUND) {
             let round = from..(from + STREAMS_PER_ROUND).min(self.streams.len());
@@ -71,7 +71,7 @@ impl StreamSource {
         Ok(())
     }
 
-    /// Whether the answer to an XPENDING of a whole group names anybody else.
+    /// Whether the reply to an XPENDING of a whole group names another worker.
     fn others_have(&self, reply: &Value) -> bool {
         let Value::Array(parts) = reply else { return false };
         let Some(Value::Array(workers)) = parts.get(3) else { return false };
@@ -118,7 +118,7 @@ impl StreamSource {
             }
         }
         let sale = &self.streams[at].sale;
-        tracing::info!(%sale, entries, "took over from a dead worker");
+        tracing::info!(%sale, entries, "claimed entries of a dead worker");
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! What keeps a group healthy beside reading: entries of workers that died are claimed, their names
-//! removed, and what every group has processed is trimmed.
+//! Maintains a group: claims entries of workers that died, removes their names, and trims what
+//! every group has processed.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use crate::limits::STREAM_TRIM_MAX;
 use crate::orders::entry::log_deleted;
 use crate::sale::Change;
 
-/// Streams looked after in one round trip.
+/// Streams maintained per round trip.
 const CARE_PER_ROUND: usize = 256;
-/// Time between two cares for any other.
+/// The time between two maintenances of a stream without acknowledged entries.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
-/// Time between two trimmings of a stream that has more to trim.
+/// The time between two trimmings of a stream that has more to trim.
 const TRIM_ON_INTERVAL: Duration = Duration::from_millis(100);
-/// Removes from the group workers that have no entry: those would go with it. Either the one that is
-/// named (ARGV[2]), or all others that were not heard of for ARGV[3] ms. In one step, since a worker
-/// may come back between two.
+/// Removes workers without entries from the group, since removing a worker drops its entries.
+/// Removes either the one that is named (ARGV[2]), or all others that were not seen for ARGV[3] ms.
+/// In one step, since a worker may come back between two.
 const REMOVE_CONSUMERS: &str = "\
 local removed = 0
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -39,7 +39,7 @@ end
 return removed";
 
 impl StreamSource {
-    /// Claims and cares where it is time to.
+    /// Claims entries and maintains streams that are due.
     pub(super) fn care(&mut self, out: &mut Vec<Change>) -> Result<(), SourceError> {
         let now = Instant::now();
         let all = 0..self.streams.len();
@@ -61,7 +61,7 @@ impl StreamSource {
         Ok(())
     }
 
-    /// Takes over what workers have had for too long.
+    /// Claims entries that workers have had for too long.
     fn claim(&mut self, due: &[usize], out: &mut Vec<Change>) -> Result<(), SourceError> {
         let idle_ms = self.options.claim_after.as_millis().to_string();
         let (group, consumer) = (self.options.group.clone(), self.options.consumer.clone());
@@ -82,7 +82,7 @@ impl StreamSource {
         let replies = self.exchange(&claims)?;
         for (&at, reply) in due.iter().zip(replies) {
             self.streams[at].claim_at = Instant::now() + self.options.claim_after / 2;
-            // No group: there is nothing to claim. What else goes wrong, reading meets and tells.
+            // Without a group there is nothing to claim. Reading reports any other error.
             let Value::Array(parts) = reply else { continue };
             let mut parts = parts.into_iter();
             let more = parts.next().is_some_and(|cursor| text(&cursor) != Some("0-0"));
@@ -97,8 +97,8 @@ impl StreamSource {
                 }
             }
             if !fresh.is_empty() {
-                tracing::info!(%sale, entries = fresh.len(), "took over from a dead worker");
-                // There may be more of it.
+                tracing::info!(%sale, entries = fresh.len(), "claimed entries of a dead worker");
+                // There may be more of them.
                 if more {
                     self.streams[at].claim_at = Instant::now();
                 }
@@ -110,7 +110,7 @@ impl StreamSource {
         Ok(())
     }
 
-    /// Removes workers that are gone, and trims.
+    /// Removes dead workers, and trims.
     fn tidy(&mut self, due: &[usize]) -> Result<(), SourceError> {
         let gone_after = self.options.gone_after.max(self.options.claim_after * 2);
         let gone_ms = gone_after.as_millis().to_string();
@@ -121,7 +121,7 @@ impl StreamSource {
             stream.dirty = false;
             stream.care_at = Instant::now() + IDLE_INTERVAL;
             let (group, consumer) = (&self.options.group, &self.options.consumer);
-            // A stream without our group answers with an error, which is no matter.
+            // A stream without our group replies with an error, which does not matter.
             tidy.add(&[
                 b"EVAL",
                 REMOVE_CONSUMERS.as_bytes(),
@@ -145,9 +145,9 @@ impl StreamSource {
         Ok(())
     }
 
-    /// Logs once that Redis refuses a script, which costs nothing but room in it, without end.
+    /// Logs once that Redis refuses a script: without it the streams grow without bound.
     fn note_refusals(&mut self, replies: &[Value]) {
-        // A stream that is not there yet, or has no group yet, is no matter.
+        // A stream or group that does not exist yet does not matter.
         let is_new = |told: &str| told.contains("NOGROUP") || told.contains("no such key");
         let refused = replies.iter().find_map(|reply| match reply {
             Value::ServerError(error) => {
@@ -163,8 +163,8 @@ impl StreamSource {
         }
     }
 
-    /// Takes this worker's name out of the group, where it has no entry. Else others take them over
-    /// first, and remove the name later.
+    /// Removes this worker's name from the group, where it has no entry. Otherwise others claim its
+    /// entries first, and remove the name later.
     pub(super) fn remove_itself(&mut self) {
         let (group, consumer) = (&self.options.group, &self.options.consumer);
         let grouped = self.streams.iter().filter(|stream| stream.grouped).collect::<Vec<_>>();

@@ -1,17 +1,17 @@
-//! How far behind a group is: what was not yet given to any worker, and what was given and not
-//! acknowledged.
+//! Measures the lag of a group: entries that were delivered to no worker, and entries that were
+//! delivered and not acknowledged.
 
 use redis::Value;
 
 use super::{EntryId, Lag, Pipeline, SourceError, StreamSource, entries, text};
 use crate::orders::entry::{member, number};
 
-/// Entries counted by hand where Redis has lost count (somebody deleted one).
+/// Entries counted one by one where Redis has lost count (somebody deleted one).
 const COUNTED_MAX: usize = 1_000;
-/// Streams asked about in one round trip.
+/// Streams per round trip.
 const STREAMS_PER_ROUND: usize = 1_000;
 
-/// How our group stands with one stream.
+/// The state of our group at one stream.
 struct Behind {
     stream: usize,
     delivered: String,
@@ -21,7 +21,7 @@ struct Behind {
 }
 
 impl StreamSource {
-    /// Exact, over every stream: two round trips for a thousand of them.
+    /// Exact, over every stream: two round trips per thousand of them.
     pub(super) fn measure_lag(&mut self) -> Result<Lag, SourceError> {
         let mut lag = Lag::default();
         let now_ms = self.redis_now_ms()?;
@@ -96,7 +96,7 @@ impl StreamSource {
             match ours {
                 Some(ours) if ours.pending == 0 && ours.undelivered == Some(0) => {}
                 Some(ours) => behind.push(ours),
-                // No group yet: everything waits.
+                // No group yet: every entry is undelivered.
                 None => match number(&pair[1]) {
                     Some(0) | None => {}
                     undelivered => behind.push(Behind {
@@ -112,7 +112,7 @@ impl StreamSource {
     }
 }
 
-/// The ids in the answer to an XPENDING with a range.
+/// The ids in the reply to an XPENDING with a range.
 fn pending_ids(value: &Value) -> Vec<EntryId> {
     let Value::Array(list) = value else { return Vec::new() };
     let id = |one: &Value| match one {

@@ -1,5 +1,5 @@
-//! What `stampede orders --to https://…` does: one worker, from a Redis to a receiver, until it is told
-//! to stop.
+//! The work of `stampede orders --to https://…`: one worker, from a Redis to a receiver, until it
+//! is stopped.
 
 use std::fmt::Display;
 use std::io;
@@ -19,19 +19,19 @@ use super::schedule::Schedule;
 use super::secret::SecretFile;
 use super::shared::SharedStore;
 use super::store::Store;
+use crate::background::WebhookCounts;
 use crate::clock::wall_ms;
 use crate::ledger::embedded::Handle;
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::limits::{CONSUMER_GONE_MS, ORDERS_BATCH};
 use crate::orders::command::stop_at_signals;
-use crate::orders::database::{DatabaseError, Place, Sink};
+use crate::orders::database::{DatabaseError, Sink, SinkLocation};
 use crate::orders::embedded::EmbeddedSource;
 use crate::orders::rows::unsigned;
-use crate::orders::source::Source;
+use crate::orders::source::ChangeSource;
 use crate::orders::sqlite_file::judge;
 use crate::orders::stream::{StreamOptions, StreamSource};
 use crate::orders::worker::{Connect, WorkerError, WorkerOptions, run};
-use crate::upkeep::WebhookCounts;
 
 /// How webhooks are delivered.
 #[derive(Debug, Clone)]
@@ -40,32 +40,32 @@ pub struct WebhookOptions {
     pub to: WebhookUrl,
     /// Authorities to trust in place of the system's.
     pub ca: Option<PathBuf>,
-    /// The file with what is still to be delivered.
+    /// The file with the events to be delivered.
     pub state: PathBuf,
-    /// What signs.
+    /// The secrets that sign.
     pub secrets: SecretFile,
     /// When an event is tried again.
     pub schedule: Schedule,
-    /// Webhooks under way at the same time.
+    /// The maximum number of webhooks in flight.
     pub parallel: usize,
-    /// Time for one attempt.
+    /// The time for one attempt.
     pub deadline: Duration,
-    /// Events, dead letters among them, at which the stream is not read any further.
+    /// The number of events, including dead letters, at which the stream is not read any further.
     pub backlog: u64,
-    /// The consumer group, which has this worker only.
+    /// The consumer group, of which this is the only worker.
     pub group: String,
 }
 
-/// Why it ends other than by being told to.
+/// Why the worker ends without being stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhooksError {
-    /// The file needs its operator.
+    /// The operator must repair the file.
     #[error("state of the webhooks: {0}")]
     State(#[from] DatabaseError),
     /// The authorities can't be read.
     #[error("--to: {0}")]
     Receiver(io::Error),
-    /// The worker that takes changes over gave up.
+    /// The half that takes changes over failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
     /// With `once`: everything else is taken over.
@@ -79,8 +79,8 @@ pub enum WebhooksError {
     System(#[from] io::Error),
 }
 
-/// Delivers until SIGTERM or SIGINT: it ends after the attempts that are under way, or at once by a
-/// second signal. With `once`, until nothing is due. `from` is how the log names the ledger.
+/// Delivers until SIGTERM or SIGINT. Ends after the attempts in flight, or at once at a second
+/// signal. With `once`, ends when no event is due. `from` is the name of the ledger in the log.
 ///
 /// # Errors
 /// See [`WebhooksError`].
@@ -102,12 +102,12 @@ pub fn deliver(
     };
     let stop = stop_at_signals()?;
     let (to, group, state) = (&options.to, &options.group, options.state.display());
-    tracing::info!(%from, %to, %group, %state, "webhooks begin");
+    tracing::info!(%from, %to, %group, %state, "webhooks worker started");
     let mut connect = |_: &mut dyn Sink| {
         let source = StreamSource::connect(ledger.clone(), stream.clone())?;
-        Ok(Box::new(source) as Box<dyn Source>)
+        Ok(Box::new(source) as Box<dyn ChangeSource>)
     };
-    // A worker alone has no port: its file says how it stands.
+    // A worker process has no port: its file has its state.
     let counts = WebhookCounts::default();
     let unreadable = work(&store, &mut connect, options, worker, (&stop, &counts))?;
     match unreadable {
@@ -117,8 +117,8 @@ pub fn deliver(
     }
 }
 
-/// The same from an embedded ledger in this process, until it is told to stop. Of the changes of a
-/// reservation that come faster than they are taken over, it has the latest only.
+/// The same from an embedded ledger in this process, until it is stopped. If changes of a
+/// reservation come faster than they are taken over, only the latest is delivered.
 ///
 /// # Errors
 /// See [`WebhooksError`].
@@ -130,25 +130,25 @@ pub fn deliver_embedded(
 ) -> Result<(), WebhooksError> {
     let store = open_store(options)?;
     let (to, state) = (&options.to, options.state.display());
-    tracing::info!(%to, %state, "webhooks of the embedded ledger begin");
+    tracing::info!(%to, %state, "webhooks worker of the embedded ledger started");
     let mut connect = |sink: &mut dyn Sink| {
         let source = EmbeddedSource::connect(ledger.clone(), sink)?;
-        Ok(Box::new(source) as Box<dyn Source>)
+        Ok(Box::new(source) as Box<dyn ChangeSource>)
     };
     let worker = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
     work(&store, &mut connect, options, worker, (stop, counts)).map(drop)
 }
 
-/// What has been taken over, to be compared with a ledger. While it is open, nobody else delivers from
-/// it.
+/// Opens the state, to be compared with a ledger. While it is open, nobody else delivers from it.
 ///
 /// # Errors
-/// It can't be used, or somebody else delivers from it.
+/// It can't be used, or another worker delivers from it.
 pub fn open_state(options: &WebhookOptions) -> Result<Box<dyn Sink>, DatabaseError> {
     open_store(options)?.open_sink()
 }
 
-/// Up to where a source of this name has been taken over, also while somebody delivers.
+/// The position up to which changes of this source have been taken over, also while a worker
+/// delivers.
 ///
 /// # Errors
 /// The file can't be read.
@@ -163,8 +163,8 @@ fn open_store(options: &WebhookOptions) -> Result<SharedStore, DatabaseError> {
     Ok(SharedStore::new(Store::open(&options.state, options.backlog, wall_ms())?))
 }
 
-/// Takes changes over and delivers them, until it is told to stop, or with `once` until nothing is due.
-/// How many entries could not be read.
+/// Takes changes over and delivers them, until `stop` is set, or with `once` until no event is due.
+/// Returns the number of entries that could not be read.
 fn work(
     store: &SharedStore,
     connect: &mut Connect<'_>,
@@ -174,7 +174,7 @@ fn work(
 ) -> Result<u64, WebhooksError> {
     let WebhookOptions { to, deadline, parallel, .. } = options;
     let receiver = Receiver::new(to, options.ca.as_deref(), *deadline, *parallel);
-    // Each half ends the other, which need not end the process.
+    // Each half ends the other, without ending the process.
     let (ended, finish) = (AtomicBool::new(false), AtomicBool::new(false));
     let deliverer = Deliverer {
         store,
@@ -208,11 +208,11 @@ fn work(
     let Delivered { delivered, failed, dead } = delivered?;
     let taken = taken?;
     let waiting = store.lock().counts()?.waiting;
-    tracing::info!(delivered, failed, dead, waiting, "webhooks end");
+    tracing::info!(delivered, failed, dead, waiting, "webhooks worker stopped");
     Ok(taken.unreadable)
 }
 
-/// Ends the other half of the work when this one ends, however it does.
+/// Ends the other half of the work when this one ends, in whatever way.
 struct SetAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for SetAtEnd<'_> {

@@ -1,5 +1,5 @@
-//! The loop that delivers: due events go out, a bounded number at a time, each on a thread of its own,
-//! and what came of them is written together before anything else is made of it.
+//! The loop that delivers. Due events are sent, a bounded number at a time, each on a thread of its
+//! own. Their outcomes are written together before they have any other effect.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,43 +11,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::desk::Desk;
+use super::delivery_slots::DeliverySlots;
 use super::event::webhook_id;
 use super::receiver::{Attempt, Receiver};
-use super::schedule::{Answer, Schedule, Verdict};
+use super::schedule::{Answer, NextStep, Schedule};
 use super::secret::SecretFile;
 use super::shared::SharedStore;
 use super::store::{Due, Settled};
+use crate::background::WebhookCounts;
 use crate::clock::wall_ms;
+use crate::log_throttle::LogThrottle;
 use crate::orders::database::DatabaseError;
-use crate::seldom::Seldom;
-use crate::upkeep::WebhookCounts;
 
-/// Longest time between two looks at what is due and at whether it is to stop.
+/// The longest time between two checks of due events and of the stop flag.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Time between two looks at the secrets, and between two lines about progress.
+/// The time between two checks of the secrets, and between two log lines about progress.
 const SECOND: Duration = Duration::from_secs(1);
-/// Pause before a file that is locked is tried again.
+/// The pause before a locked file is tried again.
 const AWAY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the loop needs.
+/// The inputs of the loop.
 pub(super) struct Deliverer<'a> {
     pub(super) store: &'a SharedStore,
     pub(super) receiver: Receiver,
     pub(super) secrets: SecretFile,
     pub(super) schedule: Schedule,
     pub(super) parallel: usize,
-    /// End, and leave what is not under way.
+    /// End, without starting further attempts.
     pub(super) stop: &'a AtomicBool,
-    /// The same, said by the half that takes over, or to it.
+    /// The same, set by the half that takes over, or for it.
     pub(super) ended: &'a AtomicBool,
-    /// End when nothing is due.
+    /// End when no event is due.
     pub(super) finish: &'a AtomicBool,
-    /// What others learn of it.
+    /// Counters for metrics.
     pub(super) counts: &'a WebhookCounts,
 }
 
-/// What has been done.
+/// The work done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Delivered {
     pub(super) delivered: u64,
@@ -63,7 +63,7 @@ struct Job {
 type Outcome = (Due, Answer);
 
 impl<'a> Deliverer<'a> {
-    /// Works until it is told to end, within `scope`, where the threads that send are.
+    /// Works until it is stopped, within `scope`, in which the sending threads run.
     pub(super) fn run<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
@@ -72,7 +72,7 @@ impl<'a> Deliverer<'a> {
         let senders = Senders::start(scope, self.parallel, &self.receiver, &outcomes);
         let senders = senders.map_err(|error| DatabaseError::Fatal(error.to_string()))?;
         let mut work = Work {
-            desk: Desk::new(self.parallel),
+            desk: DeliverySlots::new(self.parallel),
             jobs: senders.jobs,
             inbox,
             done: Delivered::default(),
@@ -85,17 +85,17 @@ impl<'a> Deliverer<'a> {
         };
         let worked = work.run();
         let done = work.done;
-        // Without jobs to come the threads end, each after what it is at.
+        // Without further jobs the threads end, each after its current one.
         drop(work);
         for thread in senders.threads {
-            // A panic is in the log already.
+            // A panic was logged already.
             let _ = thread.join();
         }
         worked.map(|()| done)
     }
 }
 
-/// The threads that send.
+/// The sending threads.
 struct Senders<'scope> {
     jobs: SyncSender<Job>,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
@@ -117,10 +117,11 @@ impl<'scope> Senders<'scope> {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(Job { due, attempt }) = job else { return };
-                    // A panic is in the log. The event must come back, or its reservation waits for ever.
+                    // A panic was logged. The event must come back, or its reservation waits for
+                    // ever.
                     let sent = catch_unwind(AssertUnwindSafe(|| receiver.send(&attempt)));
                     let answer = sent.unwrap_or_else(|_| {
-                        Answer::Failed("a fault in stampede: see the line panic".to_owned())
+                        Answer::Failed("a bug in stampede: see the log line panic".to_owned())
                     });
                     if outcomes.send((due, answer)).is_err() {
                         return;
@@ -135,7 +136,7 @@ impl<'scope> Senders<'scope> {
 
 struct Work<'a> {
     deliverer: Deliverer<'a>,
-    desk: Desk,
+    desk: DeliverySlots,
     jobs: SyncSender<Job>,
     inbox: Inbox<Outcome>,
     done: Delivered,
@@ -159,7 +160,7 @@ impl Work<'_> {
         loop {
             self.refresh_secrets();
             self.count();
-            // Looked at before: what is taken over until then is due now.
+            // Read before the query: everything taken over until then is due now.
             let finishing = self.deliverer.finish.load(Ordering::Acquire);
             let mut found = 0;
             if !self.stopped() {
@@ -174,7 +175,7 @@ impl Work<'_> {
         }
     }
 
-    /// Sends what may go now. How many there were.
+    /// Sends the events that may go now. Returns their number.
     fn fill(&mut self) -> Result<usize, DatabaseError> {
         let now_ms = wall_ms();
         let wanted = self.desk.wants(now_ms);
@@ -190,7 +191,7 @@ impl Work<'_> {
             let timestamp_s = wall_ms() / 1_000;
             let signature = self.deliverer.secrets.secrets().sign(&id, timestamp_s, &due.body);
             let attempt = Attempt { id, timestamp_s, signature, body: due.body.clone() };
-            // There is a place for each in the queue, and a thread as long as this is.
+            // The queue has a place for each, and a thread as long as this one runs.
             if self.jobs.send(Job { due, attempt }).is_err() {
                 return Err(DatabaseError::Fatal("the threads that send have ended".into()));
             }
@@ -198,7 +199,7 @@ impl Work<'_> {
         Ok(count)
     }
 
-    /// Outcomes: as soon as there is one, all that there are.
+    /// Waits for outcomes. Returns all that there are as soon as there is one.
     fn wait(&mut self) -> Result<Vec<Outcome>, DatabaseError> {
         let mut time = LOOK_INTERVAL;
         if self.desk.is_empty() {
@@ -238,11 +239,11 @@ impl Work<'_> {
         let store = self.deliverer.store;
         let written = self.persist(|| store.lock().settle(&settled, now_ms))?;
         for ((due, answer), settled) in outcomes.iter().zip(&settled) {
-            self.desk.is_over(&due.reservation);
+            self.desk.finish(&due.reservation);
             if answer.quiet_ms() > 0 {
-                self.desk.keep_quiet(now_ms + answer.quiet_ms());
+                self.desk.pause_until(now_ms + answer.quiet_ms());
             }
-            // Told to stop while the file was locked: they are sent once more by the next worker.
+            // Stopped while the file was locked: the next worker sends them again.
             if written.is_some() {
                 self.note(due, settled, now_ms);
             }
@@ -251,16 +252,16 @@ impl Work<'_> {
     }
 
     fn note(&mut self, due: &Due, settled: &Settled, now_ms: u64) {
-        static FAILED: Seldom = Seldom::new();
-        static DEAD: Seldom = Seldom::new();
+        static FAILED: LogThrottle = LogThrottle::new();
+        static DEAD: LogThrottle = LogThrottle::new();
         let attempt = due.attempts + 1;
         let reason = &settled.failure;
         match settled.verdict {
-            Verdict::Delivered => {
+            NextStep::Delivered => {
                 self.done.delivered += 1;
                 self.deliverer.counts.delivered.add(1);
             }
-            Verdict::Again { at_ms } => {
+            NextStep::Again { at_ms } => {
                 self.done.failed += 1;
                 self.deliverer.counts.failed.add(1);
                 if let Some(left_out) = FAILED.now() {
@@ -269,7 +270,7 @@ impl Work<'_> {
                     tracing::warn!(%id, attempt, %reason, retry_ms, left_out, "webhook not delivered; it is tried again");
                 }
             }
-            Verdict::Dead => {
+            NextStep::Dead => {
                 self.done.failed += 1;
                 self.done.dead += 1;
                 self.deliverer.counts.failed.add(1);
@@ -281,7 +282,7 @@ impl Work<'_> {
         }
     }
 
-    /// Does something with the file until it is done. `None`: told to stop.
+    /// Repeats something with the file until it succeeds. `None`: stopped.
     fn persist<T>(
         &mut self,
         mut attempt: impl FnMut() -> Result<T, DatabaseError>,
@@ -326,8 +327,8 @@ impl Work<'_> {
         }
     }
 
-    /// Once a second: how much waits, and since when. While the file can't be used, what was known last
-    /// stands, and becomes older.
+    /// Once per second: how many events wait, and since when. While the file can't be used, the
+    /// last values stay, and age.
     fn count(&mut self) {
         if self.counted_at.is_some_and(|at| at.elapsed() < SECOND) {
             return;
@@ -346,7 +347,7 @@ impl Work<'_> {
         }
     }
 
-    /// One line a second at the most, and none while nothing happens.
+    /// At most one line per second, and none while nothing happens.
     fn tell(&mut self) {
         let elapsed = self.told_at.elapsed();
         if elapsed < SECOND || self.done == self.told {

@@ -1,7 +1,6 @@
 //! One change of a reservation as a webhook: its id and its body.
 //!
-//! Both depend on nothing but the change, so that they are the same in every attempt, also after a
-//! restart.
+//! Both depend only on the change, so they are the same in every attempt, also after a restart.
 
 use serde::{Serialize, Serializer};
 
@@ -9,12 +8,12 @@ use crate::clock::rfc3339;
 use crate::orders::rows::{public_id, signed};
 use crate::sale::{Change, Lines, ReservationId};
 
-/// A change, ready to be kept and sent.
+/// A change, encoded to be stored and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The reservation's public id.
     pub reservation: String,
-    /// Which change of it this is: of two, the larger is the later one.
+    /// The version of the change: of two, the greater is the later one.
     pub version: i64,
     /// The body, as it is signed and sent.
     pub body: String,
@@ -27,7 +26,7 @@ struct Body<'a> {
     data: Data<'a>,
 }
 
-/// Named as the columns of the orders' table, times as in its readable view.
+/// Named like the columns of the orders' table; times as in its readable view.
 #[derive(Serialize)]
 struct Data<'a> {
     reservation: &'a str,
@@ -38,7 +37,7 @@ struct Data<'a> {
     status: &'a str,
     expires_at: String,
     updated_at: String,
-    /// In a text: as a number JavaScript would round it.
+    /// As text: JavaScript would round a number.
     version: String,
     request_id: Option<&'a str>,
     traceparent: Option<&'a str>,
@@ -59,7 +58,7 @@ impl Event {
     /// The event of a change.
     ///
     /// # Errors
-    /// None that a change of ours can have.
+    /// None that one of our changes can cause.
     pub fn of(change: &Change) -> Result<Self, serde_json::Error> {
         let (public_id, at) = (public_id(change), rfc3339(change.at_ms));
         let reservation = &change.reservation;
@@ -89,19 +88,19 @@ impl Event {
     }
 }
 
-/// The `webhook-id` of a change of a reservation. The names of sales may have dots, which separate
-/// what is signed, so it has the reservation's own part only, which is unique.
+/// The `webhook-id` of a change of a reservation. The names of sales may contain dots, which
+/// separate the signed fields, so the id has only the reservation's own part, which is unique.
 pub fn webhook_id(reservation: &str, version: i64) -> String {
     let own = reservation.rsplit('~').next().unwrap_or(reservation);
     format!("msg_{own}_{version}")
 }
 
-/// The reservation and the version that a `webhook-id` names. `None`: it is none of ours.
+/// The reservation and the version in a `webhook-id`. `None`: it is none of ours.
 pub fn parse_webhook_id(id: &str) -> Option<(ReservationId, i64)> {
     let (own, version) = id.strip_prefix("msg_")?.split_once('_')?;
     let reservation = ReservationId::from_text(own.as_bytes()).ok()?;
     let version: i64 = version.parse().ok()?;
-    // One event has one id.
+    // Each event has exactly one id.
     (webhook_id(own, version) == id).then_some((reservation, version))
 }
 
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_what_the_documentation_shows() {
+    fn a_body_matches_the_documentation() {
         let sale = SaleId::new("a.b").unwrap();
         let event = Event::of(&change(&sale, Status::Confirmed)).unwrap();
         assert_eq!(
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_of_one_change_and_has_no_dot() {
+    fn an_event_id_names_one_change_and_has_no_dot() {
         let sale = SaleId::new("a.b").unwrap().part(2, 4).unwrap();
         let event = Event::of(&change(&sale, Status::Held)).unwrap();
         let id = webhook_id(&event.reservation, event.version);

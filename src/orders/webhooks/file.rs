@@ -1,29 +1,28 @@
-//! The file of a worker's state: whose it is, its version, and who may use it.
+//! The file of a worker's state: its format, its version, and its lock.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
+use crate::file_lock;
 use crate::orders::database::DatabaseError;
 use crate::orders::sqlite_file::{
-    BUSY_TIMEOUT, FileId, ORDERS_FILE, WEBHOOKS_FILE, file_at, judge, make_private, write_ahead,
+    FileId, ORDERS_FILE, WEBHOOKS_FILE, connect, file_at, finish, judge, make_private, write_ahead,
 };
 
-/// Each brings the schema from its number to the next.
+/// Each migrates the schema from its number to the next.
 const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
-/// Held by the one worker that delivers from a file. It ends with the process.
+/// Held by the one worker that delivers from a file. Released when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes it.
+    /// Takes the lock.
     pub(super) fn take(state: &Path) -> Result<Self, DatabaseError> {
         let mut name = state.as_os_str().to_owned();
         name.push("-lock");
@@ -36,18 +35,20 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(|error| DatabaseError::Fatal(format!("{shown}: {error}")))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file_lock::lock(&file, file_lock::PATIENCE) {
             Ok(()) => Ok(Self { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(DatabaseError::Fatal(format!(
+            Err(TryLockError::WouldBlock) => Err(DatabaseError::Fatal(format!(
                 "{} is in use by another worker: each has a file of its own, and its own group",
                 state.display()
             ))),
-            Err(error) => Err(DatabaseError::Fatal(format!("{shown}: {error}"))),
+            Err(TryLockError::Error(error)) => {
+                Err(DatabaseError::Fatal(format!("{shown}: {error}")))
+            }
         }
     }
 }
 
-/// Opens the file and brings its schema up to date. `creates`: makes it if it is missing.
+/// Opens the file and migrates its schema. `creates`: creates it if it is missing.
 pub(super) fn open(path: &Path, creates: bool) -> Result<(Connection, FileId), DatabaseError> {
     let judge = |error| judge(path, &error);
     let before = file_at(path)?;
@@ -57,12 +58,12 @@ pub(super) fn open(path: &Path, creates: bool) -> Result<(Connection, FileId), D
         return Err(DatabaseError::Fatal(format!("{}: there is no such file", path.display())));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(judge)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(judge)?;
+    let mut connection = connect(path, flags).map_err(judge)?;
     migrate(path, &mut connection)?;
-    // The mode stays with the file; `synchronous` is the connection's.
+    // The mode belongs to the file; `synchronous` belongs to the connection.
     write_ahead(&connection).map_err(judge)?;
     connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
+    finish(&connection).map_err(judge)?;
     match file_at(path)? {
         Some(file) if before.is_none_or(|before| before == file) => Ok((connection, file)),
         _ => Err(DatabaseError::Away(format!(

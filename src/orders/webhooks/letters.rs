@@ -1,4 +1,4 @@
-//! Dead letters: listed, put back, or given up by hand, also while the worker runs.
+//! Dead letters: lists them, retries them, or discards them, also while the worker runs.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,14 +19,14 @@ use crate::sale::ReservationId;
 /// Which dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Every one.
+    /// All of them.
     All,
     /// The one of this change.
     One(ReservationId, i64),
 }
 
 impl Which {
-    /// Reads `all`, or the `webhook-id` of one.
+    /// Parses `all`, or the `webhook-id` of one.
     ///
     /// # Errors
     /// It is neither.
@@ -51,7 +51,7 @@ impl fmt::Display for Which {
     }
 }
 
-/// Why nothing, or not all, was done.
+/// Why nothing, or not everything, was done.
 #[derive(Debug, thiserror::Error)]
 pub enum LettersError {
     /// The file.
@@ -65,7 +65,7 @@ pub enum LettersError {
     Print(#[from] io::Error),
 }
 
-/// One of them, as `--json` prints it.
+/// A dead letter as `--json` prints it.
 #[derive(Serialize)]
 struct Letter<'a> {
     id: String,
@@ -112,8 +112,8 @@ pub fn list(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), LettersE
     Ok(())
 }
 
-/// Puts dead letters back: each is tried anew, at once, before later events of its reservation that
-/// still wait. How many there were.
+/// Retries dead letters: each is due at once, before later waiting events of its reservation.
+/// Returns their number.
 ///
 /// # Errors
 /// See [`LettersError`].
@@ -134,7 +134,7 @@ pub fn replay(path: &Path, which: Which, now_ms: u64) -> Result<u64, LettersErro
     })
 }
 
-/// Of each reservation the earliest event that is no dead letter is due, and no other.
+/// Per reservation, only the earliest event that is no dead letter is due.
 const IN_ORDER: &str = "\
 UPDATE events SET state = 0
 WHERE state = 1 AND EXISTS (SELECT 1 FROM events AS before
@@ -145,7 +145,7 @@ WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM events AS before
                                 WHERE before.reservation = events.reservation AND before.state < 2
                                   AND before.version < events.version);";
 
-/// Gives dead letters up for good. How many there were.
+/// Discards dead letters for good. Returns their number.
 ///
 /// # Errors
 /// See [`LettersError`].

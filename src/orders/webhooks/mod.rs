@@ -1,18 +1,20 @@
-//! Webhooks: every change of a reservation, sent to a receiver that need know nothing of Redis or
+//! Webhooks: every change of a reservation, sent to a receiver that need not know Redis or
 //! databases, by the Standard Webhooks specification (<https://www.standardwebhooks.com>).
 //!
-//! Two work at the same time. The orders' [worker](crate::orders::run) takes changes over from the
-//! ledger into `store.rs`, which is a file of our own, and acknowledges what is durable there.
-//! `deliver.rs` sends what is due in it, and notes what came of it. So a receiver that is slow or away
-//! holds up neither the ledger's stream nor other receivers, and a reservation whose webhook is not
-//! taken holds up no other reservation. When as many events wait as may, the stream is not read.
+//! Two halves work at the same time. The orders' [worker](crate::orders::run) takes changes over
+//! from the ledger into `store.rs`, a file of our own, and acknowledges what is durable there.
+//! `deliver.rs` sends the due events in it, and records the outcomes. So a receiver that is slow or
+//! away delays neither the ledger's stream nor other receivers, and a reservation whose webhook is
+//! not accepted delays no other reservation. When the maximum number of events is waiting, the
+//! stream is not read.
 //!
-//! Pure, and tried with a clock of their own: when an event is tried again (`schedule.rs`), what may go
-//! at the same time (`desk.rs`), signatures (`secret.rs`) and bodies (`event.rs`).
+//! Pure, and tested with a clock of their own: when an event is tried again (`schedule.rs`), which
+//! events may be in flight together (`delivery_slots.rs`), signatures (`secret.rs`) and bodies
+//! (`event.rs`).
 
 mod command;
 mod deliver;
-mod desk;
+mod delivery_slots;
 mod event;
 mod file;
 mod letters;

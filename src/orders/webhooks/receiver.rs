@@ -1,7 +1,7 @@
-//! The receiver of webhooks: where it is, and one attempt to give it an event.
+//! The receiver of webhooks: its URL, and one attempt to send it an event.
 //!
-//! Redirects are not followed: a receiver that has moved is the operator's to know, and the signature
-//! was made for who was named. Nothing of an answer but its status and `Retry-After` is used.
+//! Redirects are not followed: the operator must know that a receiver has moved, and the signature
+//! was made for the configured one. Only the status and `Retry-After` of a response are used.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -23,15 +23,16 @@ use crate::limits::{
 };
 use crate::tls::pem::certificates;
 
-/// Where webhooks go. Shows itself without its query.
+/// The URL of a receiver. Displayed without its query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookUrl(Uri);
 
 impl WebhookUrl {
-    /// Reads `https://host…`. `http://` is for this machine, unless `plain_http` says otherwise.
+    /// Parses `https://host…`. `http://` is only accepted for this machine, unless `plain_http` is
+    /// set.
     ///
     /// # Errors
-    /// Says what would be right, and quotes nothing: there may be a secret in it.
+    /// Says what would be valid, and quotes nothing: the text may contain a secret.
     pub fn parse(text: &str, plain_http: bool) -> Result<Self, String> {
         let text = text.trim();
         let shape = "must be https://host/path, up to 2048 visible ASCII characters";
@@ -95,7 +96,7 @@ pub(super) struct Attempt {
     pub(super) body: String,
 }
 
-/// The way there, for any number of threads.
+/// The client for a receiver, for any number of threads.
 #[derive(Clone)]
 pub(super) struct Receiver {
     agent: Agent,
@@ -103,7 +104,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Connects to nothing yet. `ca`: trusts the authorities in this file in place of the system's.
+    /// Does not connect yet. `ca`: trusts the authorities in this file in place of the system's.
     pub(super) fn new(
         url: &WebhookUrl,
         ca: Option<&Path>,
@@ -151,7 +152,8 @@ impl Receiver {
         let asked = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after_ms = asked.and_then(|value| retry_after_ms(value, wall_ms()));
         let status = response.status().as_u16();
-        // Read to its end, its connection can be used again. What it says does not matter.
+        // Reading the body to its end allows the connection to be reused. Its content does not
+        // matter.
         let mut rest = response.body_mut().as_reader().take(WEBHOOK_ANSWER_BYTES_MAX);
         let _ = io::copy(&mut rest, &mut io::sink());
         Answer::Status { status, retry_after_ms }
@@ -171,7 +173,7 @@ fn roots(ca: Option<&Path>) -> io::Result<Vec<Certificate<'static>>> {
     Ok(found.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect())
 }
 
-/// Why there was no answer, on one line.
+/// Why there was no response, on one line.
 fn reason(error: &Error) -> String {
     let text = match error {
         Error::Timeout(_) => "no answer in time".to_owned(),
@@ -193,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receiver_in_the_clear_is_on_this_machine_unless_somebody_says_otherwise() {
+    fn plain_http_needs_loopback_or_an_explicit_option() {
         for (text, shown) in [
             ("https://shop.example/hooks\n", "https://shop.example/hooks"),
             ("https://shop.example:8443/a?token=hunter2", "https://shop.example:8443/a?***"),

@@ -1,6 +1,7 @@
-//! What follows from an attempt: it is over, it is made again at some time, or it was the last.
+//! What follows an attempt: the event is delivered, is tried again at some time, or has failed for
+//! good.
 //!
-//! Architecture invariant: no I/O, and no clock and no chance of its own.
+//! Architecture invariant: no I/O, and no clock or random number of its own.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use crate::limits::{
     WEBHOOK_JITTER_PERCENT, WEBHOOK_PAUSE_MS_MAX, WEBHOOK_RETRY_AFTER_MS_MAX, WEBHOOK_RETRY_FACTOR,
 };
 
-/// How often an event is tried, and after which pauses.
+/// How often an event is tried, and with which pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
     /// Pause after the first failed attempt. Each further one is three times as long, up to 12 h.
@@ -17,28 +18,28 @@ pub struct Schedule {
     pub attempts: u32,
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The receiver has answered.
+    /// The receiver has responded.
     Status {
         /// The status code.
         status: u16,
-        /// For how long it asks to be left alone.
+        /// The pause that it asks for.
         retry_after_ms: Option<u64>,
     },
-    /// It has not, and why.
+    /// It has not responded; why.
     Failed(String),
 }
 
-/// What becomes of the event.
+/// What happens to the event next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum NextStep {
     /// The receiver has it.
     Delivered,
-    /// It is tried again, not before this time, in ms since 1970.
+    /// It is tried again, not before this time.
     Again {
-        /// The time.
+        /// The time, in ms since 1970.
         at_ms: u64,
     },
     /// It is not tried any more.
@@ -46,7 +47,7 @@ pub enum Verdict {
 }
 
 impl Schedule {
-    /// The pause after the attempt of this number, from 1, as chance leaves it.
+    /// The pause after the attempt of this number, from 1, with a random deviation.
     fn pause_ms(&self, attempt: u32, chance: u64) -> u64 {
         let longer = WEBHOOK_RETRY_FACTOR.checked_pow(attempt.saturating_sub(1));
         let pause_ms = longer
@@ -56,25 +57,25 @@ impl Schedule {
         pause_ms - jitter_ms + chance % (2 * jitter_ms + 1)
     }
 
-    /// What becomes of an event after the attempt of this number, from 1. `chance`: any number.
-    pub fn judge(&self, attempt: u32, answer: &Answer, now_ms: u64, chance: u64) -> Verdict {
+    /// What follows the attempt of this number, from 1. `chance`: any random number.
+    pub fn judge(&self, attempt: u32, answer: &Answer, now_ms: u64, chance: u64) -> NextStep {
         let asked_ms = match answer {
-            Answer::Status { status: 200..=299, .. } => return Verdict::Delivered,
-            // The receiver wants no more of it (Standard Webhooks).
-            Answer::Status { status: 410, .. } => return Verdict::Dead,
+            Answer::Status { status: 200..=299, .. } => return NextStep::Delivered,
+            // The receiver wants no more webhooks (Standard Webhooks).
+            Answer::Status { status: 410, .. } => return NextStep::Dead,
             Answer::Status { retry_after_ms, .. } => retry_after_ms.unwrap_or(0),
             Answer::Failed(_) => 0,
         };
         if attempt >= self.attempts {
-            return Verdict::Dead;
+            return NextStep::Dead;
         }
-        Verdict::Again { at_ms: now_ms + self.pause_ms(attempt, chance).max(asked_ms) }
+        NextStep::Again { at_ms: now_ms + self.pause_ms(attempt, chance).max(asked_ms) }
     }
 }
 
 impl Answer {
-    /// For how long the receiver asks not to be sent anything: 429 and 503 speak of all that comes
-    /// (RFC 6585, section 4; RFC 9110, section 15.6.4).
+    /// The pause that the receiver asks for: 429 and 503 concern all requests (RFC 6585, section 4;
+    /// RFC 9110, section 15.6.4).
     pub fn quiet_ms(&self) -> u64 {
         match self {
             Self::Status { status: 429 | 503, retry_after_ms } => retry_after_ms.unwrap_or(0),
@@ -95,8 +96,8 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// The time in a `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date. What is longer than
-/// [`WEBHOOK_RETRY_AFTER_MS_MAX`] counts as that, and what can't be read as nothing.
+/// The time in a `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date. At most
+/// [`WEBHOOK_RETRY_AFTER_MS_MAX`]; a value that can't be parsed is ignored.
 pub fn retry_after_ms(value: &str, now_ms: u64) -> Option<u64> {
     let value = value.trim();
     let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_are_those_of_the_documentation() {
+    fn pauses_match_the_documentation() {
         let pauses_s: Vec<_> = (1..WEBHOOK_ATTEMPTS).map(|n| middle(n) / 1_000).collect();
         let first = [5, 15, 45, 135, 405, 1_215, 3_645, 10_935, 32_805];
         assert_eq!(pauses_s[..9], first);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_moves_a_pause_by_a_tenth_and_no_further() {
+    fn jitter_changes_a_pause_by_at_most_a_tenth() {
         for attempt in 1..2_000 {
             for chance in [0, 1, 17, u64::MAX / 3, u64::MAX] {
                 let pause_ms = DEFAULT.pause_ms(attempt, chance);
@@ -160,27 +161,27 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_decides_what_follows() {
+    fn the_answer_decides_the_next_step() {
         let judge = |attempt, answer: &Answer| DEFAULT.judge(attempt, answer, NOW_MS, 500);
         for fine in [200, 201, 202, 204, 299] {
-            assert_eq!(judge(1, &status(fine)), Verdict::Delivered);
-            assert_eq!(judge(WEBHOOK_ATTEMPTS, &status(fine)), Verdict::Delivered);
+            assert_eq!(judge(1, &status(fine)), NextStep::Delivered);
+            assert_eq!(judge(WEBHOOK_ATTEMPTS, &status(fine)), NextStep::Delivered);
         }
-        let again = Verdict::Again { at_ms: NOW_MS + 5_000 };
+        let again = NextStep::Again { at_ms: NOW_MS + 5_000 };
         for bad in [100, 301, 302, 307, 308, 400, 401, 404, 429, 500, 503, 599] {
             assert_eq!(judge(1, &status(bad)), again, "{bad}");
-            assert_eq!(judge(WEBHOOK_ATTEMPTS, &status(bad)), Verdict::Dead, "{bad}");
+            assert_eq!(judge(WEBHOOK_ATTEMPTS, &status(bad)), NextStep::Dead, "{bad}");
         }
         assert_eq!(judge(1, &Answer::Failed("reset".into())), again);
-        assert_eq!(judge(1, &status(410)), Verdict::Dead);
+        assert_eq!(judge(1, &status(410)), NextStep::Dead);
     }
 
     #[test]
-    fn a_receiver_may_ask_for_a_longer_pause_and_for_no_shorter_one() {
+    fn retry_after_can_only_lengthen_a_pause() {
         let asks = |status, ms| Answer::Status { status, retry_after_ms: Some(ms) };
         let at = |answer: &Answer| DEFAULT.judge(1, answer, NOW_MS, 500);
-        assert_eq!(at(&asks(503, 60_000)), Verdict::Again { at_ms: NOW_MS + 60_000 });
-        assert_eq!(at(&asks(503, 1_000)), Verdict::Again { at_ms: NOW_MS + 5_000 });
+        assert_eq!(at(&asks(503, 60_000)), NextStep::Again { at_ms: NOW_MS + 60_000 });
+        assert_eq!(at(&asks(503, 1_000)), NextStep::Again { at_ms: NOW_MS + 5_000 });
         assert_eq!(asks(503, 60_000).quiet_ms(), 60_000);
         assert_eq!(asks(429, 60_000).quiet_ms(), 60_000);
         assert_eq!(asks(500, 60_000).quiet_ms(), 0);

@@ -1,4 +1,4 @@
--- What is still to be delivered, and what nobody took. Times are ms since 1970.
+-- Undelivered events and dead letters. Times are ms since 1970.
 CREATE TABLE events (
     number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     reservation TEXT    NOT NULL,
@@ -18,8 +18,8 @@ CREATE UNIQUE INDEX events_reservation ON events (reservation, version);
 CREATE INDEX events_due ON events (retry_at, number) WHERE state = 1;
 CREATE INDEX events_dead ON events (number) WHERE state = 2;
 
--- Changes that were taken over and that the ledger may give once more, because nobody knows whether it
--- was told. earlier = 1: of a worker that ended since.
+-- Changes that were taken over and that the ledger may deliver again, since their acknowledgement may
+-- have been lost. earlier = 1: taken by a worker that has ended.
 CREATE TABLE taken (
     number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     reservation TEXT    NOT NULL,
@@ -28,13 +28,13 @@ CREATE TABLE taken (
 ) STRICT;
 CREATE UNIQUE INDEX taken_reservation ON taken (reservation, version);
 
--- How far a ledger that keeps no position of its own has been taken over.
+-- The last change that was taken over, for each ledger that does not keep this position itself.
 CREATE TABLE positions (
     source  TEXT    NOT NULL PRIMARY KEY,
     version INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Under which name the worker with this file reads the streams: one row.
+-- The name under which the worker with this file reads the streams: one row.
 CREATE TABLE worker (
     name TEXT NOT NULL
 ) STRICT;

@@ -1,5 +1,5 @@
--- What came of the attempts of all workers that had this file.
+-- Counts the attempts of all workers that have used this file, by result.
 ALTER TABLE worker ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE worker ADD COLUMN failed    INTEGER NOT NULL DEFAULT 0;
--- The event that has waited longest, beside however many dead letters.
+-- Finds the oldest waiting event, however many dead letters there are.
 CREATE INDEX events_waiting ON events (number) WHERE state < 2;

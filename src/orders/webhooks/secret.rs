@@ -1,7 +1,7 @@
 //! The secrets that sign webhooks, and the signature (Standard Webhooks 1.0.0, "Signature scheme").
 //!
-//! A file has one secret per line, so that a receiver can change from one to the other: every line
-//! signs. The file is read again when it changes.
+//! A file has one secret per line, and every line signs, so that a receiver can change from one
+//! secret to the next. The file is read again when it changes.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,10 +18,10 @@ use crate::limits::{
     WEBHOOK_SECRETS_MAX,
 };
 
-/// How a secret begins.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
 
-/// The secrets that sign at the same time: one at least. Shown as `***`.
+/// The secrets that sign at the same time, at least one. Displayed as `***`.
 #[derive(Clone)]
 pub struct Secrets(Vec<Key>);
 
@@ -32,10 +32,10 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Reads one `whsec_<base64>` per line; empty lines and those that begin with `#` are passed over.
+    /// Parses one `whsec_<base64>` per line; ignores empty lines and those that begin with `#`.
     ///
     /// # Errors
-    /// Says which line is wrong and what would be right, and quotes nothing.
+    /// Says which line is wrong and what would be valid, and quotes nothing.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut keys = Vec::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
@@ -50,7 +50,7 @@ impl Secrets {
         }
     }
 
-    /// The value of `webhook-signature`: a signature by each secret, in the order of the file.
+    /// The value of `webhook-signature`: one signature per secret, in the order of the file.
     pub fn sign(&self, id: &str, timestamp_s: u64, body: &str) -> String {
         let signed = format!("{id}.{timestamp_s}.{body}");
         let one = |key: &Key| format!("v1,{}", STANDARD.encode(sign(key, signed.as_bytes())));
@@ -71,21 +71,21 @@ fn key(line: &str) -> Result<Key, String> {
     }
 }
 
-/// What tells one content of a file from another: device, inode, size, time of the last change in ns.
+/// Identifies the content of a file: device, inode, size, time of the last change in ns.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// A file of secrets, and what it had when it was read.
+/// A file of secrets, and its content when it was read.
 #[derive(Debug, Clone)]
 pub struct SecretFile {
     path: PathBuf,
     stamp: Stamp,
-    /// A content that could not be used, so that it is reported once.
+    /// A content that was rejected, so that it is reported once.
     refused: Option<Stamp>,
     secrets: Secrets,
 }
 
 impl SecretFile {
-    /// Reads it.
+    /// Reads the file.
     ///
     /// # Errors
     /// It can't be read, or a line is wrong.
@@ -95,18 +95,18 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), stamp, refused: None, secrets })
     }
 
-    /// What it had when it was read last.
+    /// The secrets that were read last.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// Its name.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads it again if it has changed. `None`: it has not. After an error the old secrets stay, and
-    /// the error comes once.
+    /// Reads the file again if it has changed. `None`: it has not. After an error the old secrets
+    /// stay, and the error is returned once.
     pub fn refresh(&mut self) -> Option<Result<(), String>> {
         let now = stamp(&self.path).unwrap_or_default();
         if now == self.stamp || Some(now) == self.refused {
@@ -152,7 +152,7 @@ mod tests {
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
     #[test]
-    fn the_specification_s_example_comes_out() {
+    fn the_example_of_the_specification_is_reproduced() {
         let secrets = Secrets::parse(SECRET).unwrap();
         assert_eq!(secrets.sign(ID, 1_614_265_330, BODY), SIGNATURE);
         assert_eq!(format!("{secrets:?}"), "***");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_and_never_quoted() {
+    fn malformed_secrets_are_refused_and_never_quoted() {
         let of = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![9; bytes]));
         for (text, told) in [
             ("", "has no secret"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_again_when_it_changes_and_only_then() {
+    fn a_secret_file_is_reread_only_when_it_changes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secrets");
         fs::write(&path, SECRET).unwrap();

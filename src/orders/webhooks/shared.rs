@@ -1,20 +1,20 @@
-//! One store for two: the worker that takes changes over, and the loop that delivers them.
+//! One store for two users: the worker that takes changes over, and the loop that delivers them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::store::Store;
 use crate::clock::wall_ms;
-use crate::orders::database::{DatabaseError, Place, Sink};
+use crate::orders::database::{DatabaseError, Sink, SinkLocation};
 use crate::sale::Change;
 
-/// See the module's header.
+/// The shared store.
 #[derive(Clone)]
 pub(super) struct SharedStore(Arc<Shared>);
 
 struct Shared {
     store: Mutex<Store>,
-    /// Something was taken over that may be due.
+    /// Events were taken over that may be due.
     more: Mutex<bool>,
     signal: Condvar,
 }
@@ -25,12 +25,13 @@ impl SharedStore {
         Self(Arc::new(Shared { store, more, signal }))
     }
 
-    /// The store, for one statement or transaction. One that panicked half way has rolled back.
+    /// The store, for one statement or transaction. After a panic half way, its transaction was
+    /// rolled back.
     pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
         self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something is taken over, or for this long.
+    /// Waits until events are taken over, or for this long.
     pub(super) fn wait_for_more(&self, time: Duration) {
         let more = self.0.more.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.0.signal.wait_timeout_while(more, time, |more| !*more);
@@ -71,7 +72,7 @@ impl Sink for SharedStore {
     }
 }
 
-impl Place for SharedStore {
+impl SinkLocation for SharedStore {
     fn name(&self) -> String {
         "state of the webhooks".to_owned()
     }

@@ -1,5 +1,5 @@
-//! How a worker stands, as its file says: what waits and since when, what was delivered, what nobody
-//! took.
+//! The state of a worker, from its file: the waiting events and their age, the delivered events,
+//! the dead letters.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use crate::duration::format_duration;
 use crate::orders::rows::unsigned;
 use crate::orders::sqlite_file::judge;
 
-/// How much there is.
+/// The number of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Events to be delivered.
@@ -25,7 +25,7 @@ pub(super) struct Counts {
     pub(super) dead: u64,
 }
 
-/// The event that has waited longest: of those that wait, the one that was taken over first.
+/// The waiting event that was taken over first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Oldest {
     reservation: String,
@@ -36,7 +36,7 @@ pub(super) struct Oldest {
     failure: String,
 }
 
-/// As `--json` prints it.
+/// The state as `--json` prints it.
 #[derive(Serialize)]
 struct Json {
     waiting: u64,
@@ -64,14 +64,14 @@ impl fmt::Display for OldestJson {
     }
 }
 
-/// How many events wait, and how many are dead letters.
+/// The number of waiting events and of dead letters.
 pub(super) fn counts(file: &Connection) -> rusqlite::Result<Counts> {
     let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).map(unsigned);
     let waiting = number("SELECT count(*) FROM events WHERE state < 2")?;
     Ok(Counts { waiting, dead: number("SELECT count(*) FROM events WHERE state = 2")? })
 }
 
-/// The event that has waited longest. `None`: nothing waits.
+/// The event that has waited longest. `None`: none is waiting.
 pub(super) fn oldest(file: &Connection) -> rusqlite::Result<Option<Oldest>> {
     let sql = "SELECT reservation, version, attempts, failure,
                       CAST(round(1000 * unixepoch(json_extract(body, '$.timestamp'), 'subsec'))
@@ -90,8 +90,8 @@ pub(super) fn oldest(file: &Connection) -> rusqlite::Result<Option<Oldest>> {
     found.optional()
 }
 
-/// Prints how the worker with this file stands, also while it works: a line for each figure, or one JSON
-/// object.
+/// Prints the state of the worker with this file, also while it works: one line per figure, or one
+/// JSON object.
 ///
 /// # Errors
 /// The file can't be read, or the output not written.
@@ -115,7 +115,7 @@ pub fn status(
     Ok(writeln!(out, "{:<13} {}", "dead letters", status.dead_letters)?)
 }
 
-/// All of it, of one point in time.
+/// Everything at one point in time.
 fn read(file: &Connection, now_ms: u64) -> rusqlite::Result<Json> {
     let file = file.unchecked_transaction()?;
     let (delivered, failed) =

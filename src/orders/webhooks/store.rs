@@ -1,11 +1,11 @@
-//! What is still to be delivered, durable: every change that was taken over, until the receiver has it
+//! The durable events to be delivered: every change that was taken over, until the receiver has it
 //! or it is a dead letter.
 //!
-//! Of the events of one reservation only the earliest is due; those after it wait for it, and for
-//! nothing else. The file keeps that: an event that goes makes the next one due in the same
-//! transaction, so there is nothing to restore after a crash.
+//! Of the events of one reservation only the earliest is due; the later ones wait for it, and for
+//! nothing else. The file keeps this: an event that leaves makes the next one due in the same
+//! transaction, so a crash leaves nothing to restore.
 //!
-//! Architecture invariant: knows no network and no clock. What the time is, the caller says.
+//! Architecture invariant: knows no network and no clock. The caller passes the time.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use rusqlite::{
 
 use super::event::Event;
 use super::file::{Lock, open};
-use super::schedule::Verdict;
+use super::schedule::NextStep;
 use super::status::{Counts, counts, oldest};
 use crate::limits::{WEBHOOK_PAUSE_MS_MAX, WEBHOOK_UNACKNOWLEDGED_MAX};
 use crate::orders::database::DatabaseError;
@@ -23,14 +23,14 @@ use crate::orders::rows::{signed, unsigned};
 use crate::orders::sqlite_file::{FileId, judge, replaced};
 use crate::sale::Change;
 
-/// The backlog is full until so much of it is free again.
+/// A full backlog stays full until this share of it is free again.
 const FREED_PERCENT: u64 = 10;
 
 const INSERT: &str = "\
 INSERT INTO events (reservation, version, body, retry_at, state)
 VALUES (?1, ?2, ?3, ?4, NOT EXISTS (SELECT 1 FROM events WHERE reservation = ?1 AND state < 2))
 ON CONFLICT (reservation, version) DO NOTHING";
-/// The earliest event of a reservation is due, and no other.
+/// Makes the earliest event of a reservation due, and no other.
 const RELEASE: &str = "\
 UPDATE events SET state = 1
 WHERE state = 0 AND number = (SELECT number FROM events WHERE reservation = ?1 AND state < 2
@@ -40,34 +40,34 @@ UPDATE events SET state = 0
 WHERE reservation = ?1 AND state = 1
   AND version > (SELECT min(version) FROM events WHERE reservation = ?1 AND state < 2)";
 
-/// An event whose time has come.
+/// A due event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Due {
     pub(super) number: i64,
     pub(super) reservation: String,
     pub(super) version: i64,
     pub(super) body: String,
-    /// How often it was tried before.
+    /// The number of earlier attempts.
     pub(super) attempts: u32,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) number: i64,
     pub(super) reservation: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: NextStep,
     /// Why it failed, if it did.
     pub(super) failure: String,
 }
 
-/// What a commit outlives.
+/// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lasts {
-    /// The end of the machine's power: what the ledger is told of.
+    /// A power cut: used before the ledger is acknowledged.
     PowerCut,
-    /// The end of the process, at once: what came of attempts. After a power cut the file may be as it
-    /// was some attempts before, and they are made once more, in order.
+    /// The end of the process: used for outcomes of attempts. After a power cut the file may lack
+    /// some outcomes, and those attempts are made again, in order.
     Kill,
 }
 
@@ -80,16 +80,16 @@ pub(super) struct Store {
     backlog_max: u64,
     full: bool,
     counts: Counts,
-    /// By which the changes of other processes are noticed.
+    /// Shows that another process has changed the file.
     data_version: i64,
     /// There may be rows in `taken`.
     marked: bool,
-    /// What a commit outlives as the connection is set.
+    /// What a commit survives with the present setting of the connection.
     lasts: Option<Lasts>,
 }
 
 impl Store {
-    /// Opens the file, makes it if it is missing, and keeps every other worker away from it.
+    /// Opens the file, creates it if it is missing, and locks out every other worker.
     pub(super) fn open(path: &Path, backlog_max: u64, now_ms: u64) -> Result<Self, DatabaseError> {
         let lock = Lock::take(path)?;
         let (connection, file) = open(path, true)?;
@@ -122,13 +122,13 @@ impl Store {
         Ok(store)
     }
 
-    /// Under which name its worker reads the streams.
+    /// The name under which its worker reads the streams.
     pub(super) fn worker(&self) -> Result<String, DatabaseError> {
         let found = self.connection.query_row("SELECT name FROM worker", [], |row| row.get(0));
         found.map_err(|error| judge(&self.path, &error))
     }
 
-    /// Whether the path still names the file that is open.
+    /// Checks that the path still names the open file.
     pub(super) fn check(&self) -> Result<(), DatabaseError> {
         replaced(&self.path, self.file).map_err(|error| match error {
             DatabaseError::Replaced(text) => DatabaseError::Fatal(format!(
@@ -174,8 +174,8 @@ impl Store {
         done.map_err(|error| judge(&self.path, &error))
     }
 
-    /// Takes changes over, and for a ledger that keeps no position of its own where it is. What was
-    /// taken over before is not once more.
+    /// Takes changes over, and the position of a ledger that keeps none itself. Ignores changes
+    /// that were taken over before.
     pub(super) fn take(
         &mut self,
         changes: &[Change],
@@ -185,7 +185,7 @@ impl Store {
         let events = changes.iter().map(Event::of).collect::<Result<Vec<_>, _>>();
         let events = events.map_err(|error| DatabaseError::Fatal(error.to_string()))?;
         let added = self.with(Lasts::PowerCut, |write| {
-            // The ledger was told of all that this worker took over before.
+            // The ledger has the acknowledgement of everything that this worker took over before.
             write.prepare_cached("DELETE FROM taken WHERE earlier = 0")?.execute([])?;
             let mut mark = write.prepare_cached(
                 "INSERT INTO taken (reservation, version) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -213,7 +213,8 @@ impl Store {
         Ok(())
     }
 
-    /// The ledger has nothing more to give, and was told of all that was taken over.
+    /// The ledger has no more changes, and has the acknowledgement of everything that was taken
+    /// over.
     pub(super) fn forget_taken(&mut self) -> Result<(), DatabaseError> {
         if self.marked {
             self.with(Lasts::Kill, |write| write.execute("DELETE FROM taken", []))?;
@@ -222,15 +223,15 @@ impl Store {
         Ok(())
     }
 
-    /// Up to where a source of this name has been taken over.
+    /// The position up to which changes of this source have been taken over.
     pub(super) fn position(&self, source: &str) -> Result<Option<u64>, DatabaseError> {
         let sql = "SELECT version FROM positions WHERE source = ?1";
         let found = self.query(sql, |it| it.query_row([source], |row| row.get(0)).optional())?;
         Ok(found.map(unsigned))
     }
 
-    /// For how many more changes there is room. Once there is none, there is again when a tenth of the
-    /// backlog is free.
+    /// The number of further changes for which there is room. Once there is none, there is again
+    /// when a tenth of the backlog is free.
     pub(super) fn room(&mut self) -> Result<u64, DatabaseError> {
         let Counts { waiting, dead } = self.counts()?;
         let free = self.backlog_max.saturating_sub(waiting + dead);
@@ -241,7 +242,7 @@ impl Store {
         Ok(if self.full { 0 } else { free })
     }
 
-    /// How much there is.
+    /// The number of events.
     pub(super) fn counts(&mut self) -> Result<Counts, DatabaseError> {
         let version = self.query("PRAGMA data_version", |it| it.query_row([], |row| row.get(0)))?;
         if version != self.data_version {
@@ -256,13 +257,13 @@ impl Store {
         Ok(())
     }
 
-    /// Since when the event has waited that has waited longest, in ms since 1970. `None`: nothing waits.
+    /// Since when the longest waiting event has waited, in ms since 1970. `None`: none is waiting.
     pub(super) fn oldest_at_ms(&self) -> Result<Option<u64>, DatabaseError> {
         let found = oldest(&self.connection).map_err(|error| judge(&self.path, &error))?;
         Ok(found.map(|oldest| oldest.at_ms))
     }
 
-    /// Events whose time has come, `limit` of them at the most, those that have waited longest first.
+    /// At most `limit` due events, the longest waiting first.
     pub(super) fn due(&self, now_ms: u64, limit: usize) -> Result<Vec<Due>, DatabaseError> {
         let sql = "SELECT number, reservation, version, body, attempts FROM events
                    WHERE state = 1 AND retry_at <= ?1 ORDER BY retry_at, number LIMIT ?2";
@@ -280,7 +281,7 @@ impl Store {
         })
     }
 
-    /// When the next event is due that is not yet.
+    /// When the next event becomes due.
     pub(super) fn next_at_ms(&self, now_ms: u64) -> Result<Option<u64>, DatabaseError> {
         let sql = "SELECT retry_at FROM events WHERE state = 1 AND retry_at > ?1
                    ORDER BY retry_at LIMIT 1";
@@ -289,24 +290,24 @@ impl Store {
         Ok(found.map(unsigned))
     }
 
-    /// Writes what came of attempts.
+    /// Writes the outcomes of attempts.
     pub(super) fn settle(&mut self, all: &[Settled], now_ms: u64) -> Result<(), DatabaseError> {
         let (delivered, died) = self.with(Lasts::Kill, |write| {
             let (mut delivered, mut died) = (0, 0);
             for Settled { number, reservation, verdict, failure } in all {
                 match verdict {
-                    Verdict::Delivered => {
+                    NextStep::Delivered => {
                         let sql = "DELETE FROM events WHERE number = ?1";
                         delivered += write.prepare_cached(sql)?.execute([number])? as u64;
                         put_in_order(write, reservation)?;
                     }
-                    Verdict::Again { at_ms } => {
+                    NextStep::Again { at_ms } => {
                         let sql = "UPDATE events SET attempts = attempts + 1, retry_at = ?2,
                                           failure = ?3, failed_at = ?4 WHERE number = ?1";
                         let row = params![number, signed(*at_ms), failure, signed(now_ms)];
                         write.prepare_cached(sql)?.execute(row)?;
                     }
-                    Verdict::Dead => {
+                    NextStep::Dead => {
                         let sql = "UPDATE events SET state = 2, attempts = attempts + 1,
                                           failure = ?2, failed_at = ?3 WHERE number = ?1";
                         let row = params![number, failure, signed(now_ms)];
@@ -316,7 +317,7 @@ impl Store {
                 }
             }
             let sql = "UPDATE worker SET delivered = delivered + ?1, failed = failed + ?2";
-            let failed = all.iter().filter(|it| it.verdict != Verdict::Delivered).count() as u64;
+            let failed = all.iter().filter(|it| it.verdict != NextStep::Delivered).count() as u64;
             write.prepare_cached(sql)?.execute([signed(delivered), signed(failed)])?;
             Ok((delivered, died))
         })?;
@@ -327,7 +328,7 @@ impl Store {
     }
 }
 
-/// Has the earliest event of a reservation due, and no other.
+/// Makes the earliest event of a reservation due, and no other.
 fn put_in_order(write: &Transaction<'_>, reservation: &str) -> rusqlite::Result<()> {
     write.prepare_cached(HOLD_BACK)?.execute([reservation])?;
     write.prepare_cached(RELEASE)?.execute([reservation])?;

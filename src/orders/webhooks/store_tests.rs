@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::desk::Desk;
+use super::delivery_slots::DeliverySlots;
 use super::event::webhook_id;
 use super::letters::{LettersError, Which, discard, list, replay};
-use super::schedule::{Answer, Schedule, Verdict};
+use super::schedule::{Answer, NextStep, Schedule};
 use super::status::{Counts, status};
 use super::store::{Due, Settled, Store};
 use crate::clock::rfc3339;
@@ -66,7 +66,7 @@ fn number(reservation: &str) -> u128 {
     ReservationId::from_public(reservation).unwrap().1.0
 }
 
-fn settle(store: &mut Store, reservation: u128, verdict: Verdict) {
+fn settle(store: &mut Store, reservation: u128, verdict: NextStep) {
     let due = store.due(u64::MAX >> 1, 100).unwrap();
     let due = due.into_iter().find(|due| number(&due.reservation) == reservation).unwrap();
     let failure = "status 500".to_owned();
@@ -75,41 +75,41 @@ fn settle(store: &mut Store, reservation: u128, verdict: Verdict) {
 }
 
 #[test]
-fn of_a_reservation_the_earliest_event_is_due_and_holds_back_nobody_else_s() {
+fn the_earliest_event_of_each_reservation_is_due() {
     let place = Place::new();
     let mut store = place.open();
     let changes = [change(1, 1), change(2, 1), change(1, 2), change(1, 3), change(2, 2)];
     store.take(&changes, None, NOW_MS).unwrap();
     assert_eq!(due(&store, NOW_MS - 1), []);
     assert_eq!(due(&store, NOW_MS), [(1, 1), (2, 1)]);
-    settle(&mut store, 1, Verdict::Again { at_ms: NOW_MS + 5_000 });
+    settle(&mut store, 1, NextStep::Again { at_ms: NOW_MS + 5_000 });
     assert_eq!(due(&store, NOW_MS), [(2, 1)]);
     assert_eq!(store.next_at_ms(NOW_MS).unwrap(), Some(NOW_MS + 5_000));
-    settle(&mut store, 2, Verdict::Delivered);
+    settle(&mut store, 2, NextStep::Delivered);
     assert_eq!(due(&store, NOW_MS), [(2, 2)]);
-    // Also after a restart.
+    // The same holds after a restart.
     drop(store);
     let mut store = place.open();
     assert_eq!(due(&store, NOW_MS + 5_000), [(2, 2), (1, 1)]);
     // A dead letter holds back nothing.
-    settle(&mut store, 1, Verdict::Dead);
+    settle(&mut store, 1, NextStep::Dead);
     assert_eq!(due(&store, NOW_MS), [(1, 2), (2, 2)]);
     assert_eq!(store.counts().unwrap(), Counts { waiting: 3, dead: 1 });
-    // What comes late comes first all the same.
+    // An event with a lower version comes first, also when it arrives later.
     store.take(&[change(3, 5)], None, NOW_MS).unwrap();
     store.take(&[change(3, 4)], None, NOW_MS).unwrap();
     assert_eq!(due(&store, NOW_MS), [(1, 2), (2, 2), (3, 4)]);
 }
 
 #[test]
-fn what_is_given_twice_is_one_event_until_the_ledger_has_been_told() {
+fn repeated_changes_are_one_event_until_acknowledged() {
     let place = Place::new();
     let mut store = place.open();
     let both = [change(1, 1), change(1, 2)];
     store.take(&both, Some(("ledger", 7)), NOW_MS).unwrap();
-    settle(&mut store, 1, Verdict::Delivered);
-    settle(&mut store, 1, Verdict::Delivered);
-    // Killed before it could tell: the ledger gives both again, in whatever pieces.
+    settle(&mut store, 1, NextStep::Delivered);
+    settle(&mut store, 1, NextStep::Delivered);
+    // The worker is killed before it acknowledges: the ledger delivers both again, in any pieces.
     drop(store);
     let mut store = place.open();
     assert_eq!(store.position("ledger").unwrap(), Some(7));
@@ -134,16 +134,16 @@ fn a_full_backlog_takes_nothing_until_a_tenth_is_free() {
     store.take(&changes[..19], None, NOW_MS).unwrap();
     assert_eq!(store.room().unwrap(), 1);
     store.take(&changes[19..], None, NOW_MS).unwrap();
-    settle(&mut store, 1, Verdict::Dead);
+    settle(&mut store, 1, NextStep::Dead);
     assert_eq!(store.room().unwrap(), 0);
-    settle(&mut store, 2, Verdict::Delivered);
+    settle(&mut store, 2, NextStep::Delivered);
     assert_eq!(store.room().unwrap(), 0);
-    settle(&mut store, 3, Verdict::Delivered);
+    settle(&mut store, 3, NextStep::Delivered);
     assert_eq!(store.room().unwrap(), 2);
     // Another process makes room too.
     store.take(&[change(21, 1), change(22, 1)], None, NOW_MS).unwrap();
     assert_eq!(store.room().unwrap(), 0);
-    settle(&mut store, 4, Verdict::Delivered);
+    settle(&mut store, 4, NextStep::Delivered);
     assert_eq!(discard(&place.path, Which::All).unwrap(), 1);
     assert_eq!(store.room().unwrap(), 2);
 }
@@ -155,12 +155,12 @@ fn listed(path: &Path, json: bool) -> String {
 }
 
 #[test]
-fn dead_letters_are_listed_put_back_and_given_up_while_the_worker_runs() {
+fn dead_letters_are_listed_replayed_and_discarded_live() {
     let place = Place::new();
     let mut store = place.open();
     store.take(&[change(1, 1), change(1, 2), change(2, 1)], None, NOW_MS).unwrap();
-    settle(&mut store, 1, Verdict::Dead);
-    settle(&mut store, 2, Verdict::Dead);
+    settle(&mut store, 1, NextStep::Dead);
+    settle(&mut store, 2, NextStep::Dead);
     let id = |n: u128, version| webhook_id(&format!("ticket~{}", ReservationId(n)), version);
     let table = listed(&place.path, false);
     let lines: Vec<_> = table.lines().skip(1).collect();
@@ -173,7 +173,7 @@ fn dead_letters_are_listed_put_back_and_given_up_while_the_worker_runs() {
     assert_eq!(first["failed_at"], "2030-01-01T00:00:00.000Z");
     assert_eq!(first["webhook"]["data"]["version"], "1");
 
-    // Put back, it goes before the later one that still waits.
+    // A replayed event goes before a later event that still waits.
     assert_eq!(due(&store, NOW_MS), [(1, 2)]);
     let which = Which::parse(&id(1, 1)).unwrap();
     assert_eq!(replay(&place.path, which, NOW_MS).unwrap(), 1);
@@ -185,9 +185,9 @@ fn dead_letters_are_listed_put_back_and_given_up_while_the_worker_runs() {
     assert!(none.to_string().contains(&id(1, 1)), "{none}");
     assert_eq!(discard(&place.path, Which::parse(&id(2, 1)).unwrap()).unwrap(), 1);
     assert_eq!(discard(&place.path, Which::All).unwrap(), 0);
-    settle(&mut store, 1, Verdict::Delivered);
+    settle(&mut store, 1, NextStep::Delivered);
     assert_eq!(due(&store, NOW_MS), [(1, 2)]);
-    settle(&mut store, 1, Verdict::Dead);
+    settle(&mut store, 1, NextStep::Dead);
     assert_eq!(replay(&place.path, Which::All, NOW_MS).unwrap(), 1);
     assert_eq!(due(&store, NOW_MS), [(1, 2)]);
     let missing = list(&place.path.with_extension("none"), false, &mut Vec::new()).unwrap_err();
@@ -201,7 +201,7 @@ fn stands(path: &Path, json: bool, now_ms: u64) -> String {
 }
 
 #[test]
-fn how_it_stands_is_told_while_the_worker_runs_and_after_it() {
+fn the_status_is_shown_while_the_worker_runs_and_after() {
     let place = Place::new();
     let mut store = place.open();
     let json = |now_ms| -> serde_json::Value {
@@ -215,9 +215,9 @@ fn how_it_stands_is_told_while_the_worker_runs_and_after_it() {
     store.take(&changes, None, NOW_MS).unwrap();
     let at_ms = changes[0].at_ms;
     assert_eq!(store.oldest_at_ms().unwrap(), Some(at_ms));
-    settle(&mut store, 1, Verdict::Again { at_ms: NOW_MS + 1_000 });
-    settle(&mut store, 2, Verdict::Dead);
-    settle(&mut store, 3, Verdict::Delivered);
+    settle(&mut store, 1, NextStep::Again { at_ms: NOW_MS + 1_000 });
+    settle(&mut store, 2, NextStep::Dead);
+    settle(&mut store, 3, NextStep::Delivered);
     let id = webhook_id(&format!("ticket~{}", ReservationId(1)), 1);
     let stands_now = serde_json::json!({
         "waiting": 2,
@@ -231,11 +231,11 @@ fn how_it_stands_is_told_while_the_worker_runs_and_after_it() {
     let oldest = format!("oldest        1m: {id}, attempts 1, status 500\n");
     assert!(text.starts_with("waiting       2\n") && text.contains(&oldest), "{text}");
     assert!(text.ends_with("delivered     1\nfailed        2\ndead letters  1\n"), "{text}");
-    // A dead letter has not waited longest, however old it is; put back, it has.
+    // A dead letter does not count as waiting; a replayed one does, with its age.
     drop(store);
     let mut store = place.open();
-    settle(&mut store, 1, Verdict::Dead);
-    settle(&mut store, 1, Verdict::Delivered);
+    settle(&mut store, 1, NextStep::Dead);
+    settle(&mut store, 1, NextStep::Delivered);
     assert_eq!((store.oldest_at_ms().unwrap(), json(NOW_MS)["waiting"].as_u64()), (None, Some(0)));
     assert_eq!(replay(&place.path, Which::All, NOW_MS).unwrap(), 2);
     assert_eq!(store.oldest_at_ms().unwrap(), Some(at_ms));
@@ -247,7 +247,7 @@ fn how_it_stands_is_told_while_the_worker_runs_and_after_it() {
 }
 
 #[test]
-fn a_file_of_the_first_version_goes_on() {
+fn a_file_of_schema_version_1_is_migrated() {
     let place = Place::new();
     let file = Connection::open(&place.path).unwrap();
     file.execute_batch(include_str!("schema_1.sql")).unwrap();
@@ -272,7 +272,7 @@ fn refused(path: &Path) -> String {
 }
 
 #[test]
-fn a_file_that_is_not_ours_or_newer_or_in_use_is_refused() {
+fn foreign_newer_or_busy_files_are_refused() {
     let place = Place::new();
     let store = place.open();
     assert!(refused(&place.path).contains("in use by another worker"));
@@ -294,14 +294,14 @@ fn a_file_that_is_not_ours_or_newer_or_in_use_is_refused() {
     std::fs::write(folder.join("text"), "no database, but long enough to be looked at".repeat(9))
         .unwrap();
     assert!(refused(&folder.join("text")).contains("another kind of file"));
-    // Nor is ours taken for a database of orders.
+    // A database of orders refuses a webhooks file, too.
     let url = format!("sqlite:{}", place.path.display());
     let Err(error) = crate::orders::open(&url) else { panic!("opened as orders") };
     assert!(error.to_string().contains("is the state of a worker that sends webhooks"), "{error}");
 }
 
 #[test]
-fn a_file_that_was_taken_away_is_noticed_and_a_locked_one_is_waited_for() {
+fn a_removed_file_is_fatal_and_a_locked_one_is_retried() {
     let place = Place::new();
     let mut store = place.open();
     let held = Connection::open(&place.path).unwrap();
@@ -317,12 +317,12 @@ fn a_file_that_was_taken_away_is_noticed_and_a_locked_one_is_waited_for() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_delays_nothing_for_longer_than_a_pause() {
+fn a_clock_that_was_ahead_delays_an_event_by_at_most_a_pause() {
     let place = Place::new();
     let mut store = place.open();
     store.take(&[change(1, 1), change(2, 1)], None, NOW_MS).unwrap();
-    settle(&mut store, 1, Verdict::Again { at_ms: NOW_MS + 3_600_000 });
-    settle(&mut store, 2, Verdict::Again { at_ms: NOW_MS + 30 * 86_400_000 });
+    settle(&mut store, 1, NextStep::Again { at_ms: NOW_MS + 3_600_000 });
+    settle(&mut store, 2, NextStep::Again { at_ms: NOW_MS + 30 * 86_400_000 });
     drop(store);
     let store = place.open();
     assert_eq!(due(&store, NOW_MS), [(2, 1)]);
@@ -357,12 +357,12 @@ fn see(seen: &mut Seen, due: &Due) {
 
 /// A ledger that gives changes at least once, a receiver that fails half of the time, and a worker
 /// that is killed and goes on with its file.
-fn live(seed: u64) {
+fn simulate(seed: u64) {
     let mut chance = Chance(seed);
     let place = Place::new();
     let schedule = Schedule { first_pause_ms: 1_000, attempts: 40 };
     let mut store = Store::open(&place.path, 60, NOW_MS).unwrap();
-    let mut desk = Desk::new(4);
+    let mut desk = DeliverySlots::new(4);
     let (mut now_ms, mut seen) = (NOW_MS, Seen::new());
     let mut stream: Vec<Change> = Vec::new();
     let (mut read, mut acknowledged) = (0, 0);
@@ -384,13 +384,13 @@ fn live(seed: u64) {
                 if read < until {
                     store.take(&stream[read..until], None, now_ms).unwrap();
                     read = until;
-                    // Sometimes it dies before it could tell.
+                    // Sometimes the worker dies before it acknowledges.
                     if chance.below(4) > 0 {
                         acknowledged = read;
                     } else {
                         drop(store);
                         store = Store::open(&place.path, 60, now_ms).unwrap();
-                        (desk, under_way, read) = (Desk::new(4), Vec::new(), acknowledged);
+                        (desk, under_way, read) = (DeliverySlots::new(4), Vec::new(), acknowledged);
                     }
                 } else if acknowledged == read {
                     store.forget_taken().unwrap();
@@ -411,7 +411,7 @@ fn live(seed: u64) {
                     0 => Answer::Status { status: 503, retry_after_ms: Some(2_000) },
                     1 => Answer::Failed("reset".into()),
                     2 => {
-                        // It has the event, and the answer is lost.
+                        // The receiver has the event, and its answer is lost.
                         see(&mut seen, &due);
                         Answer::Failed("no answer in time".into())
                     }
@@ -425,11 +425,11 @@ fn live(seed: u64) {
                 let failure = answer.to_string();
                 let settled = Settled { number, reservation, verdict, failure };
                 store.settle(&[settled], now_ms).unwrap();
-                desk.is_over(&due.reservation);
-                desk.keep_quiet(now_ms + answer.quiet_ms());
+                desk.finish(&due.reservation);
+                desk.pause_until(now_ms + answer.quiet_ms());
             }
             11 if chance.below(10) == 0 => {
-                // What is under way is lost to the worker, and may reach the receiver.
+                // The worker loses its deliveries under way; each may still reach the receiver.
                 for due in under_way.drain(..) {
                     if chance.below(2) == 0 {
                         see(&mut seen, &due);
@@ -437,7 +437,7 @@ fn live(seed: u64) {
                 }
                 drop(store);
                 store = Store::open(&place.path, 60, now_ms).unwrap();
-                (desk, read) = (Desk::new(4), acknowledged);
+                (desk, read) = (DeliverySlots::new(4), acknowledged);
             }
             _ => now_ms += 200,
         }
@@ -450,8 +450,8 @@ fn live(seed: u64) {
 }
 
 #[test]
-fn everything_arrives_in_order_whatever_fails() {
+fn events_arrive_in_order_despite_failures() {
     for seed in 1..=12 {
-        live(seed);
+        simulate(seed);
     }
 }

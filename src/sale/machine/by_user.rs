@@ -5,18 +5,19 @@ use std::hash::BuildHasher;
 
 use crate::sale::rows::Table;
 
-/// A number for each user who has one.
+/// A number per user, without users whose number is 0.
 #[derive(Default)]
+#[cfg_attr(feature = "simulation", derive(Clone))]
 pub(super) struct ByUser(Table<(Box<str>, u32)>);
 
 impl ByUser {
-    /// That of a user, or 0.
+    /// The number of a user, or 0.
     pub(super) fn get(&self, hasher: &DefaultHashBuilder, user: &str) -> u32 {
         let found = self.0.find(hasher.hash_one(user), |(found, _)| **found == *user);
         found.map_or(0, |&(_, number)| number)
     }
 
-    /// Adds to it.
+    /// Adds to the number of a user.
     pub(super) fn add(&mut self, hasher: &DefaultHashBuilder, user: &str, more: u32) {
         let hash = hasher.hash_one(user);
         match self.0.find_mut(hash, |(found, _)| **found == *user) {
@@ -28,7 +29,7 @@ impl ByUser {
         }
     }
 
-    /// Takes from it. Who has none left is forgotten.
+    /// Subtracts from the number of a user. A user whose number becomes 0 is dropped.
     pub(super) fn take(&mut self, hasher: &DefaultHashBuilder, user: &str, fewer: u32) {
         let hash = hasher.hash_one(user);
         let is_it = |(found, _): &(Box<str>, u32)| **found == *user;

@@ -1,11 +1,11 @@
-//! What an operator changes of a sale that is there: its times, its other terms, its stock.
+//! An operator's changes to an existing sale: its times, its other terms, its stock, its end.
 
 use super::Machine;
 use super::by_user::ByUser;
 use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::command::Outcome;
 use crate::sale::rules::Rules;
-use crate::sale::spec::SaleSpec;
+use crate::sale::spec::{SaleSpec, SaleState};
 use crate::sale::split::Split;
 use crate::sale::terms::Terms;
 
@@ -23,7 +23,18 @@ impl Machine {
         Outcome::Sale(Box::new(self.view()))
     }
 
-    /// All of them or none.
+    /// The owner of the machine drops it on [`Outcome::Removed`].
+    pub(super) fn may_be_removed(&self) -> Outcome {
+        if self.spec.state(self.now_ms) != SaleState::Closed {
+            Outcome::NotClosed
+        } else if self.held > 0 {
+            Outcome::StillHeld { held: self.held }
+        } else {
+            Outcome::Removed
+        }
+    }
+
+    /// Applies all of the terms or none.
     pub(super) fn change_terms(&mut self, terms: &Terms) -> Outcome {
         debug_assert!(terms.check().is_ok(), "unchecked terms: {terms:?}");
         let opens_at_ms = self.spec.opens_at_ms;
@@ -50,7 +61,7 @@ impl Machine {
         Outcome::Sale(Box::new(self.view()))
     }
 
-    /// Why the sale can't be as it now is defined, where it was so before.
+    /// Why the new definition is rejected, given the one before.
     fn refusal_of_terms(&self, before: &SaleSpec, terms: &Terms) -> Option<Outcome> {
         let (spec, rules, old) = (&self.spec, &self.spec.rules, &before.rules);
         if let Some(refusal) = Outcome::refusal_of_quantities(terms, spec) {
@@ -73,14 +84,14 @@ impl Machine {
         match self.spec.total.checked_add(units) {
             Some(total) if total <= TOTAL_MAX => {
                 self.spec.total = total;
-                self.moves.stock = self.moves.stock.map(|stock| stock + units);
+                self.transfers.stock = self.transfers.stock.map(|stock| stock + units);
                 Outcome::Sale(Box::new(self.view()))
             }
             _ => Outcome::TotalTooLarge,
         }
     }
 
-    /// Only what is free can leave.
+    /// Only free units can be taken.
     pub(super) fn take_stock(&mut self, units: u64, at_most: bool) -> Outcome {
         let free = self.free();
         let units = if at_most { units.min(free) } else { units };
@@ -88,7 +99,7 @@ impl Machine {
             return Outcome::TooFewFree { free };
         }
         self.spec.total -= units;
-        self.moves.stock = self.moves.stock.map(|stock| stock.saturating_sub(units));
+        self.transfers.stock = self.transfers.stock.map(|stock| stock.saturating_sub(units));
         Outcome::StockTaken { units, view: Box::new(self.view()) }
     }
 }

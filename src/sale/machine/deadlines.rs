@@ -1,26 +1,27 @@
-//! The rows that expiry looks at, the earliest deadline first, and of those that end together the
-//! earlier row first.
+//! The rows that expiry visits, the earliest deadline first, and at equal deadlines the earlier row
+//! first.
 //!
-//! Time never goes back, so while the hold time stays as it is, deadlines come in the order of the
-//! rows, and a queue of row numbers is all that is needed. Only what is granted after the hold time was
-//! shortened ends before something that was granted earlier: that stands apart, in a set, for as long as
-//! the hold time was before. So does what was extended: its number stays in the queue until it comes to
-//! the front, and counts there for nothing.
+//! Time never goes back. So while the hold time is unchanged, deadlines come in the order of the
+//! rows, and a queue of row numbers suffices. Only rows that were granted after the hold time was
+//! shortened end before earlier rows: these are apart, in a set, until the deadlines of the former
+//! hold time have passed. So are extended rows: their numbers stay in the queue until they come to
+//! the front, where they are skipped.
 //!
-//! The order follows from the rows alone and not from where each stands here, so that a journal that is
-//! replayed, or a snapshot that is read, expires the same reservations.
+//! The order depends only on the rows and not on where each is kept here, so that a replayed
+//! journal, or a snapshot, expires the same reservations.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::sale::rows::Rows;
 
-/// See the module's header.
+/// The deadlines of a sale's held reservations.
 #[derive(Default)]
+#[cfg_attr(feature = "simulation", derive(Clone))]
 pub(super) struct Deadlines {
     queue: VecDeque<u32>,
-    /// The deadline of the last row that came into the queue.
+    /// The deadline of the last row that was queued.
     last_ms: u64,
-    /// Deadlines, and rows.
+    /// Deadlines and rows.
     apart: BTreeSet<(u64, u32)>,
 }
 
@@ -40,12 +41,12 @@ impl Deadlines {
         self.apart.insert((expires_at_ms, row));
     }
 
-    /// Takes out one that stands apart under this deadline, if it does.
+    /// Removes a row from the set, if it is there with this deadline.
     pub(super) fn remove(&mut self, row: u32, expires_at_ms: u64) {
         self.apart.remove(&(expires_at_ms, row));
     }
 
-    /// The row whose deadline is the earliest.
+    /// The row with the earliest deadline.
     pub(super) fn first(&mut self, rows: &Rows) -> Option<u32> {
         while self.queue.front().is_some_and(|row| rows[*row as usize].is_extended) {
             self.queue.pop_front();
@@ -60,12 +61,12 @@ impl Deadlines {
         }
     }
 
-    /// The earliest deadline of those that end before one that was there earlier.
+    /// The earliest deadline in the set.
     pub(super) fn first_apart_ms(&self) -> Option<u64> {
         self.apart.first().map(|&(expires_at_ms, _)| expires_at_ms)
     }
 
-    /// Takes out what [`first`](Self::first) has given.
+    /// Removes the row that [`first`](Self::first) returned.
     pub(super) fn pop(&mut self, first: u32) {
         if self.queue.front() == Some(&first) {
             self.queue.pop_front();
@@ -75,7 +76,7 @@ impl Deadlines {
         }
     }
 
-    /// How many there are.
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.queue.len() + self.apart.len()
     }

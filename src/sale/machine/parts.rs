@@ -1,5 +1,5 @@
-//! What the shop does to a reservation beside paying and giving back: holding it for longer, and taking
-//! back a part of it.
+//! Further commands of the shop about a reservation: extending its hold, and taking back a part of
+//! it.
 
 use super::Machine;
 use crate::limits::TIME_MS_MAX;
@@ -9,9 +9,9 @@ use crate::sale::reservation::Status;
 use crate::sale::types::{Lines, Remaining};
 
 impl Machine {
-    /// One past its deadline that nobody has returned to stock yet can be extended, as it can be
-    /// confirmed. The bound counts from the deadline that it was made with, so that asking again and
-    /// again ends there.
+    /// A reservation past its deadline whose units have not been returned yet can be extended, as
+    /// it can be confirmed. The bound counts from the original deadline, so repeated extensions
+    /// come to an end.
     pub(super) fn extend(&mut self, id: ReservationId, hold_ms: Option<u64>) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
@@ -43,8 +43,8 @@ impl Machine {
         Outcome::Reservation(self.rows[row].boxed())
     }
 
-    /// What a reservation has fewer of already, it is not given again: so a request that comes twice, or
-    /// late, does no harm.
+    /// Units that the reservation no longer has are not given back again, so a repeated or late
+    /// request does no harm.
     pub(super) fn cancel_to(&mut self, id: ReservationId, remaining: &Remaining) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
@@ -60,7 +60,7 @@ impl Machine {
         }
     }
 
-    /// The same of one that is paid.
+    /// The same for a confirmed reservation.
     pub(super) fn refund_to(&mut self, id: ReservationId, remaining: &Remaining) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
@@ -74,7 +74,7 @@ impl Machine {
         }
     }
 
-    /// Of each type it keeps as many as are to remain, or as it has left of it, if those are fewer.
+    /// Of each type it keeps the number that is to remain, or what it still has, if that is less.
     fn reduce(&mut self, row: usize, remaining: &Remaining) -> Outcome {
         let stands = self.rows[row].to_reservation();
         let (quantity, asked) = (stands.quantity, stands.asked());
@@ -133,7 +133,7 @@ impl Machine {
     }
 }
 
-/// What a reservation keeps of its units.
+/// The units that a reservation keeps.
 struct Kept {
     units: u32,
     lines: Option<Lines>,

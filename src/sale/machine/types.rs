@@ -1,4 +1,4 @@
-//! What each ticket type of a sale has sold, and what a request's lines say against it.
+//! The sold units of each ticket type, and the checks of a request's lines.
 
 use super::Machine;
 use crate::sale::command::{Outcome, Reserve};
@@ -6,7 +6,7 @@ use crate::sale::row::Row;
 use crate::sale::types::{Lines, TypeUnits};
 
 impl Machine {
-    /// What is wrong with a request's lines, whatever is left.
+    /// The fault of a request's lines, independent of the stock.
     pub(super) fn wrong_lines(&self, reserve: &Reserve) -> Option<Outcome> {
         let types = &self.spec.types;
         match reserve.lines() {
@@ -21,8 +21,8 @@ impl Machine {
         }
     }
 
-    /// The first type of which a request asks for more than is left, in a sale that has units left at
-    /// all: of one that has none, all are told the same.
+    /// The first type of which fewer units are left than requested, if the sale has any units left:
+    /// otherwise every request is rejected alike.
     pub(super) fn short_type(&self, reserve: &Reserve) -> Option<Outcome> {
         let lines = reserve.lines().filter(|_| self.free() > 0)?;
         lines.iter().find_map(|(name, quantity)| {
@@ -32,7 +32,7 @@ impl Machine {
         })
     }
 
-    /// Whether what this row had can be had again.
+    /// Whether the units that this row had are available again.
     pub(super) fn types_have_room(&self, row: usize) -> bool {
         let has_room = |lines: &Lines| {
             lines.iter().all(|(name, quantity)| {
@@ -47,7 +47,7 @@ impl Machine {
         self.spec.types.iter().zip(&self.by_type).all(|((_, cap), units)| units.sold() <= cap)
     }
 
-    /// Counts what a row of the machine has of each type. Nothing in a sale without types.
+    /// Counts a row's units of each type. Does nothing in a sale without types.
     pub(super) fn count_types_of(&mut self, row: usize, count: impl Fn(&mut TypeUnits, u64)) {
         if !self.by_type.is_empty()
             && let Some(lines) = lines_of(&self.rows[row])
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The same of a row that is not in it yet.
+    /// The same for a row that is not in the machine yet.
     pub(super) fn count_types(&mut self, row: &Row, count: impl Fn(&mut TypeUnits, u64)) {
         if !self.by_type.is_empty()
             && let Some(lines) = lines_of(row)
@@ -73,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// Units of a type that are left, by its cap alone.
+    /// Units of a type that are left by its cap alone.
     fn free_of(&self, at: usize) -> u64 {
         let cap = self.spec.types.iter().nth(at).map_or(0, |(_, cap)| cap);
         cap.saturating_sub(self.by_type[at].sold())

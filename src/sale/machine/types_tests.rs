@@ -36,12 +36,12 @@ fn counts(sale: &Machine) -> String {
 }
 
 #[test]
-fn all_lines_are_taken_or_none() {
+fn a_request_gets_all_its_lines_or_none() {
     let mut sale = sale(9, "adult:3,child:9");
     assert!(granted(sale.apply(0, &ask(1, "adult:2,child:1", ""))));
     assert_eq!(sale.apply(0, &ask(2, "adult:2,child:1", "")), short("adult", 1));
     assert_eq!((counts(&sale).as_str(), sale.free()), ("2:0,1:0", 6));
-    // The total is shared: of children it has fewer than their cap leaves.
+    // The total is shared: fewer units are left than the cap of the type allows.
     assert_eq!(sale.apply(0, &ask(3, "child:7", "")), Outcome::SoldOut { free: 6 });
     let free: Vec<_> = sale.view().types().map(|(.., free)| free).collect();
     assert_eq!(free, [1, 6]);
@@ -50,7 +50,7 @@ fn all_lines_are_taken_or_none() {
 }
 
 #[test]
-fn lines_are_asked_for_where_there_are_types_and_nowhere_else() {
+fn lines_are_required_exactly_if_the_sale_has_types() {
     let mut typed = sale(9, "adult:3");
     assert_eq!(typed.apply(0, &ask(1, "", "")), Outcome::LinesRequired);
     let unknown = Outcome::UnknownType { name: crate::sale::TypeName::new("dog").unwrap() };
@@ -77,7 +77,7 @@ fn the_same_key_with_other_lines_is_another_request() {
 }
 
 #[test]
-fn a_reservation_lives_and_ends_with_all_its_lines() {
+fn all_lines_of_a_reservation_change_together() {
     let mut sale = sale(9, "adult:2,child:9");
     let id = ReservationId(1);
     assert!(granted(sale.apply(0, &ask(1, "adult:2,child:2", ""))));
@@ -86,7 +86,7 @@ fn a_reservation_lives_and_ends_with_all_its_lines() {
     assert_eq!(counts(&sale), "2:0,2:0", "it was extended");
     sale.apply(2_000, &Command::Expire { batch_max: 9 });
     assert_eq!(counts(&sale), "0:0,0:0");
-    // Somebody else has one of the adults: paid late, it would be one too many.
+    // Another reservation has one adult unit: a late confirmation would exceed the cap.
     assert!(granted(sale.apply(2_000, &ask(2, "adult:1", ""))));
     assert_eq!(sale.apply(2_000, &Command::Confirm(id)), Outcome::Expired);
     sale.apply(2_000, &Command::Cancel(ReservationId(2)));
@@ -97,7 +97,7 @@ fn a_reservation_lives_and_ends_with_all_its_lines() {
 }
 
 #[test]
-fn of_each_type_as_many_remain_as_are_to_and_are_left() {
+fn a_partial_cancel_never_restores_cancelled_lines() {
     let mut sale = sale(9, "adult:3,child:3");
     let id = ReservationId(1);
     sale.apply(0, &ask(1, "adult:2,child:2", ""));
@@ -115,7 +115,7 @@ fn of_each_type_as_many_remain_as_are_to_and_are_left() {
         assert_eq!(to(&mut sale, "adult:1,child:2"), "adult:1,child:2");
         assert_eq!((counts(&sale).as_str(), sale.free()), ("1:0,2:0", 6));
     }
-    // What is gone does not come back, whatever is said of it.
+    // Cancelled lines do not come back, even if the request names more.
     assert_eq!(to(&mut sale, "adult:2,child:1"), "adult:1,child:1");
     let number = sale.apply(0, &Command::CancelTo(id, Remaining::Units(1)));
     assert_eq!(number, Outcome::LinesRequired);
@@ -125,7 +125,7 @@ fn of_each_type_as_many_remain_as_are_to_and_are_left() {
 }
 
 #[test]
-fn a_snapshot_counts_the_types_anew() {
+fn a_restored_sale_recounts_its_ticket_types() {
     let mut sale = sale(9, "adult:3,child:3");
     for n in 1..=3 {
         assert!(granted(sale.apply(0, &ask(n, "adult:1,child:1", ""))));

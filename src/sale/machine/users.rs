@@ -1,22 +1,22 @@
-//! What each user has, and how many reservations were made for each, in a sale that bounds either. A
-//! sale that does not counts nothing.
+//! The units of each user, and the number of reservations made for each, in a sale that bounds
+//! either. Other sales count nothing.
 
 use super::Machine;
 use crate::sale::command::Outcome;
 
 impl Machine {
-    /// What each user has, as it is counted for the sale's limit. Nothing in a sale without one.
+    /// The units of each user, as counted for the sale's limit. Empty in a sale without one.
     pub fn units_by_user(&self) -> impl Iterator<Item = (&str, u32)> {
         self.units_by_user.iter()
     }
 
-    /// How many reservations were made for each user, as it is counted for the sale's bound. Nothing in
-    /// a sale without one.
+    /// The number of reservations made for each user, as counted for the sale's bound. Empty in a
+    /// sale without one.
     pub fn made_by_user(&self) -> impl Iterator<Item = (&str, u32)> {
         self.made_by_user.iter()
     }
 
-    /// The outcome to give if `quantity` more units would break the sale's limit per user.
+    /// The outcome if `quantity` more units would break the sale's limit per user.
     pub(super) fn limit_breach(&self, user: &str, quantity: u32) -> Option<Outcome> {
         let limit_per_user = self.spec.limit_per_user;
         if limit_per_user == 0 {
@@ -30,7 +30,7 @@ impl Machine {
             .then_some(Outcome::LimitReached { limit_per_user })
     }
 
-    /// The outcome to give if one more reservation would break the sale's bound for one user.
+    /// The outcome if one more reservation would break the sale's bound per user.
     pub(super) fn user_exhausted(&self, user: &str) -> Option<Outcome> {
         let reservations_per_user_max = self.spec.rules.reservations_per_user_max;
         if reservations_per_user_max == 0 {
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Counts what each user has in a sale that did not count it.
+    /// Counts the units of each user in a sale that did not count them before.
     pub(super) fn count_user_units(&mut self) {
         for row in 0..self.rows.len() {
             let row = &self.rows[row];
@@ -75,7 +75,7 @@ impl Machine {
         }
     }
 
-    /// The same of how many reservations were made for each.
+    /// Counts the reservations made for each user in the same way.
     pub(super) fn count_user_reservations(&mut self) {
         for row in 0..self.rows.len() {
             let (user_bytes, owner) = (self.rows[row].user_bytes, self.rows[row].owner.clone());

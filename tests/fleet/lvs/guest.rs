@@ -1,5 +1,5 @@
-//! What is shown in the guest, once by each method: that buyers are spread by the weights, and that
-//! a dead server, a draining one and a dead director are noticed.
+//! What is shown in the guest, once by each method: buyers are spread by the weights, and a dead
+//! server, a draining one and a dead director are noticed.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -21,32 +21,33 @@ use crate::table::Line;
 
 /// The weights in `tuning/lvs`.
 const WEIGHTS: [u32; 4] = [1, 2, 3, 4];
-/// Those once the last server, which has the largest share, is out.
+/// The weights while the last server, which has the largest share, is out.
 const WITHOUT_LAST: [u32; 4] = [1, 2, 3, 0];
 const LAST: usize = 3;
-/// Buyers of whom each has a connection of his own.
+/// Buyers, each with a connection of his own.
 const BUYERS: u32 = 200;
-/// Connections that must go well after a change.
+/// Connections that must succeed after a change.
 const CALM: usize = 30;
 /// The buyers' address.
 const BUYER: [u8; 4] = [203, 0, 113, 100];
-/// Time for anything to happen; far more than it takes.
+/// Time for any event; far more than it takes.
 const TIME: Duration = Duration::from_secs(30);
-/// Time for an answer. What is lost with a director is waited for no longer than this.
+/// Time for an answer. A connection that is lost with a director is not waited for longer than
+/// this.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// How long a server may be sent buyers that it doesn't serve: what `check.conf` comes to, with an
+/// How long a server may get buyers that it does not serve: the time of `check.conf`, plus an
 /// emulated processor's time for it.
 const OUT_MAX: Duration = Duration::from_secs(10);
-/// And no director.
+/// The same for a director.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
-/// A way to pass packets on.
+/// A method of forwarding packets.
 struct Method {
     name: &'static str,
     config: &'static str,
-    /// Where buyers go.
+    /// The service's address.
     service: ([u8; 4], u16),
-    /// The network that the servers are on, and their director's interface there.
+    /// The servers' network, and their director's interface there.
     servers: [u8; 3],
 }
 
@@ -80,7 +81,7 @@ impl Method {
     }
 }
 
-/// The guest's program. What it returns is for nobody: the console has it all.
+/// The guest's program. Its result is not used: everything is on the console.
 pub fn main() -> ExitCode {
     let done = catch_unwind(|| {
         for method in [&NAT, &DIRECT] {
@@ -105,7 +106,7 @@ pub fn main() -> ExitCode {
 struct Stage {
     method: &'static Method,
     client: Net,
-    /// What the servers are plugged into.
+    /// The servers' switch.
     switch: Net,
     directors: [Net; 2],
     nets: Vec<Net>,
@@ -113,7 +114,7 @@ struct Stage {
     /// Running keepaliveds.
     balancers: Vec<Program>,
     starts: usize,
-    // Goes last: it takes down what the rest is in.
+    // Dropped last: it removes the namespaces of the other fields.
     lab: Lab,
 }
 
@@ -156,7 +157,8 @@ impl Stage {
         stage
     }
 
-    /// Direct routing: the service's address, unheard. Tries that the script sees what it does.
+    /// Direct routing: the service's address, without ARP. Checks that the script sees its own
+    /// effect.
     fn prepare_servers(&self) {
         if !self.method.is_direct() {
             return;
@@ -179,7 +181,7 @@ impl Stage {
         }
     }
 
-    /// Runs the script on a server, and gives its exit code.
+    /// Runs the script on a server and returns its exit code.
     fn real_server(&self, index: usize, arguments: &[&str]) -> i32 {
         let script = guest_tuning().join("real-server");
         let mut command = self.nets[index].command("sh");
@@ -190,7 +192,7 @@ impl Stage {
         done.status.code().unwrap_or(-1)
     }
 
-    /// Starts a server. By its total one can tell which one it is.
+    /// Starts a server. Its total identifies it.
     fn begin_to_serve(&mut self, index: usize) -> Program {
         self.starts += 1;
         let control = format!("{}:3006", self.method.server(index));
@@ -201,8 +203,8 @@ impl Stage {
         let options =
             ["--control", &control, "--ledger", &ledger, "--sale", &sale, "--cores", &core];
         let mut command = self.nets[index].serve(Ipv4Addr::UNSPECIFIED, &options);
-        // An emulated processor takes its time: to notice that a server is about to end, and to
-        // come to the other half of a purchase.
+        // An emulated processor is slow: to notice that a server is about to end, and to send the
+        // second half of a purchase.
         command.args(["--drain-delay", "5s", "--body-timeout", "1m"]);
         command.env("STAMPEDE_CONTROL_TOKEN", "only-for-this-test");
         let name = format!("server-{}-start-{}", index + 1, self.starts);
@@ -223,7 +225,7 @@ impl Stage {
         self.until_weights(index, WEIGHTS);
     }
 
-    /// What a director gives each server now.
+    /// The number of connections that a director gives each server now.
     fn weights(&self, director: usize) -> Vec<u32> {
         let table = self.table(director, "ip_vs");
         let weight = |index: usize| {
@@ -255,7 +257,7 @@ impl Stage {
         let wanted = WEIGHTS.map(|weight| u64::from(weight * BUYERS / 10));
         let addresses =
             [0, 1, 2, 3].map(|index| SocketAddr::from((self.method.server(index), 3005)));
-        // What a server shows is 100 ms old at the most.
+        // What a server shows is at most 100 ms old.
         let held = || {
             let ask = move || addresses.map(|address| sale(address).map(|sale| held_of(&sale)));
             join(self.directors[0].spawn(ask)).map(|held| held.expect("a server tells its sale"))
@@ -288,7 +290,7 @@ impl Stage {
         Line::new("a server killed", "out and back; 0 fail once it is out", seen)
     }
 
-    /// A server is told to stop while a purchase is under way there, and started again.
+    /// A server gets SIGTERM while a purchase is under way there, and is started again.
     fn draining(&mut self) -> Line {
         let purchase = self.half_a_purchase(Some(LAST));
         let knocks = Knocks::start(self);
@@ -308,10 +310,10 @@ impl Stage {
             took(out - told, OUT_MAX),
             none_failed(knocks.iter())
         );
-        Line::new("a server told to stop", "out and back; 0 fail", seen)
+        Line::new("a server gets SIGTERM", "out and back; 0 fail", seen)
     }
 
-    /// A server's machine is silent: its cable leads nowhere. Then it is heard again.
+    /// A server's machine is silent: its cable leads nowhere. Then it is connected again.
     fn silent(&mut self) -> Line {
         let knocks = Knocks::start(self);
         knocks.until("the last server is used", |knock| knock.is_of(LAST));
@@ -324,7 +326,7 @@ impl Stage {
         knocks.until_calm(out);
         self.switch.run(&["ip", "link", "set", &port, "master", "switch"]);
         let (knocks, back) = self.back(knocks, Instant::now());
-        // As with a director below; what is sent again goes to a server that is in.
+        // As with a director below; packets that are sent again go to a server that is in.
         let late = knocks.iter().filter(|knock| knock.at > is_cut);
         let seen = format!(
             "out after {}, back after {back}; 0 of {} fail, one waited {}",
@@ -335,15 +337,15 @@ impl Stage {
         Line::new("a server silent", "out and back; 0 new ones fail", seen)
     }
 
-    /// Starts the last server again, and tells when it is ready.
+    /// Starts the last server again, and returns when it is ready.
     fn serve_again(&mut self) -> Instant {
         self.servers[LAST] = self.begin_to_serve(LAST);
         is_serving(&mut self.servers[LAST]);
         Instant::now()
     }
 
-    /// Waits until the last server is back, which was out, and gives how long that took from when
-    /// it was ready.
+    /// Waits until the last server, which was out, is back. Returns how long that took after it was
+    /// ready.
     fn back(&mut self, knocks: Knocks, ready: Instant) -> (Vec<Knock>, String) {
         self.until_weights(0, WEIGHTS);
         let back = Instant::now();
@@ -352,7 +354,7 @@ impl Stage {
         (knocks.stop(), took(back - ready, OUT_MAX))
     }
 
-    /// The director that has the address is cut off. A connection that was there goes on.
+    /// The director with the address is cut off. An existing connection continues.
     fn takeover(&mut self) -> Line {
         self.balance(1);
         let purchase = self.purchase_known_to(1);
@@ -371,7 +373,7 @@ impl Stage {
         knocks.until_calm(is_cut);
         purchase.finish().expect("what was under way is finished");
         // A buyer's first packet is lost and sent again after 1 s and 3 s: he waits, and is served.
-        // Whoever was just being served may be lost, as with any machine that goes.
+        // A buyer who was just being served may be lost, as with any machine that fails.
         let knocks = knocks.stop();
         let late = knocks.iter().filter(|knock| knock.at > is_cut);
         let seen = format!(
@@ -383,8 +385,8 @@ impl Stage {
         Line::new("a director cut off", "the other takes over, connections too", seen)
     }
 
-    /// A connection with half a request on it, of which this director knows, though another passes
-    /// its packets on.
+    /// A connection with half a request on it, known to this director, though another director
+    /// passes its packets on.
     fn purchase_known_to(&self, director: usize) -> HalfPurchase {
         let mut purchase = self.half_a_purchase(None);
         let mut asked = Instant::now();
@@ -392,7 +394,7 @@ impl Stage {
             let port = purchase.stream.local_addr().expect("its address").port();
             let buyer = format!("TCP {:08X} {port:04X} ", Ipv4Addr::from(BUYER).to_bits());
             let is_known = self.table(director, "ip_vs_conn").contains(&buyer);
-            // It is told of once, which may have been before that director listened.
+            // A director gets the entry once, which may have been before it listened.
             if !is_known && asked.elapsed() > Duration::from_secs(4) {
                 purchase = self.half_a_purchase(None);
                 asked = Instant::now();
@@ -402,7 +404,7 @@ impl Stage {
         purchase
     }
 
-    /// A connection with half a request on it, at this server if it matters at which.
+    /// A connection with half a request on it, at this server if one is named.
     fn half_a_purchase(&self, at: Option<usize>) -> HalfPurchase {
         let service = self.method.service();
         join(self.client.spawn(move || HalfPurchase::begin(service, at))).expect("begin a purchase")
@@ -413,13 +415,13 @@ fn is_serving(server: &mut Program) {
     server.says("buy one", TIME);
 }
 
-/// How long it took, for the table.
+/// A duration, for the table.
 fn took(time: Duration, time_max: Duration) -> String {
     assert!(time < time_max, "only after {time:?}");
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// The longest that one of them took.
+/// The longest time of any of them.
 fn longest<'a>(knocks: impl Iterator<Item = &'a Knock>) -> String {
     let longest = knocks.map(|knock| knock.took).max().unwrap_or_default();
     took(longest, TIME)
@@ -433,7 +435,7 @@ fn none_failed<'a>(knocks: impl Iterator<Item = &'a Knock>) -> usize {
     knocks.len()
 }
 
-/// What is for sale at a server, so that its answers tell which one it is.
+/// The total of a server's sale, by which its answers identify it.
 fn total(index: usize) -> u64 {
     1000 * (index as u64 + 1)
 }
@@ -442,7 +444,7 @@ fn held_of(sale: &Value) -> u64 {
     sale["held"].as_u64().expect("a number")
 }
 
-/// A connection's whole request but the end of its body.
+/// A connection's whole request without the end of its body.
 struct HalfPurchase {
     stream: TcpStream,
 }
@@ -493,7 +495,7 @@ struct Knock {
     /// When it began, and how long it took.
     at: Instant,
     took: Duration,
-    /// The total at the server that answered.
+    /// The total of the server that answered.
     answer: Result<u64, String>,
 }
 
@@ -523,7 +525,7 @@ impl Knocks {
         Self { seen, ends, thread }
     }
 
-    /// Waits for such a one, and tells when the first of them began.
+    /// Waits for an attempt of this kind, and returns when the first of them began.
     fn until(&self, what: &str, is_so: impl Fn(&Knock) -> bool) -> Instant {
         let mut first = None;
         until(what, TIME, || {
@@ -534,7 +536,7 @@ impl Knocks {
         first.expect("it was found")
     }
 
-    /// Waits for some more after this time.
+    /// Waits for some more attempts after this time.
     fn until_calm(&self, since: Instant) {
         until("more buyers have come", TIME, || {
             let seen = self.seen.lock().expect("the list");
@@ -570,7 +572,7 @@ fn buy(service: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// The sale at whichever server answers, on a connection of its own.
+/// The sale at the server that answers, on a connection of its own.
 fn sale(address: SocketAddr) -> io::Result<Value> {
     match get(address, "/v1/sales/ticket")? {
         (200, sale) => Ok(sale),

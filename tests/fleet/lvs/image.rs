@@ -1,4 +1,4 @@
-//! What the guest boots: a kernel of Debian's with ip_vs in it, and a file system in memory with
+//! What the guest boots: one of Debian's kernels with ip_vs in it, and a file system in memory with
 //! this machine's keepalived and ip, our server, this program, and all their libraries.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ const MODULES: &[&str] = &[
     "bridge",
 ];
 
-/// The package whose dependency is the newest kernel for virtual machines.
+/// The package that depends on the newest kernel for virtual machines.
 const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// A kernel and its file system.
@@ -32,7 +32,7 @@ pub struct Image {
     pub files: PathBuf,
 }
 
-/// Makes it in this folder. The kernel is fetched once and kept beside the build.
+/// Creates it in this folder. The kernel is downloaded once and kept beside the build.
 pub fn build(folder: &Path) -> Image {
     let package = kernel_package();
     let root = folder.join("root");
@@ -83,7 +83,7 @@ pub fn build(folder: &Path) -> Image {
     Image { kernel, files }
 }
 
-/// What an operator would copy, at the same path here and in the guest.
+/// The files that an operator would copy, at the same path here and in the guest.
 pub fn guest_tuning() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/lvs")
 }
@@ -109,7 +109,7 @@ fn kernel_package() -> PathBuf {
         command.current_dir(fetched.path());
         command.status().is_ok_and(|status| status.success())
     };
-    // A list that is too old names what is there no more.
+    // An old list of packages names files that are gone.
     if !fetch() {
         output(Command::new("apt-get").args(["update", "--quiet=2"]));
         assert!(fetch(), "apt-get download {name} failed");
@@ -131,14 +131,14 @@ fn program(name: &str) -> PathBuf {
     find(name).unwrap_or_else(|| panic!("no program {name}"))
 }
 
-/// A copy without what only a debugger reads: the guest has it in memory.
+/// A copy without debugging information: the guest has it in memory.
 fn stripped(program: &Path, folder: &Path) -> PathBuf {
     let copy = folder.join(program.file_name().expect("a program's name"));
     output(Command::new("strip").arg("-o").arg(&copy).arg(program));
     copy
 }
 
-/// The libraries that a program is started with, its loader too.
+/// The libraries of a program, its loader too.
 fn libraries_of(program: &Path) -> Vec<PathBuf> {
     let told = output(Command::new("ldd").arg(program));
     let words =

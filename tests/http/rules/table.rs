@@ -1,25 +1,25 @@
-//! The rules of HTTP that we keep, as data. What is open in the RFCs and what we decided differently is
-//! said with the rule.
+//! The rules of HTTP that we keep, as data. Where the RFCs leave something open, or where we
+//! decided differently, the rule says so.
 
-/// A rule: bytes, and what must come of them.
+/// A rule: bytes, and their result.
 pub struct Rule {
     /// RFC and section.
     pub of: &'static str,
-    /// What it says, shortly.
+    /// Its content in short.
     pub says: &'static str,
-    /// What is sent. `{…}` stand for what `rules.rs` puts there.
+    /// The bytes. `{…}` are replaced by `rules.rs`.
     pub sent: &'static str,
     /// The status of the answer. [`DONE`]: 200 or 201.
     pub status: u16,
-    /// The answer is a problem with this code.
+    /// The code of the problem in the answer.
     pub code: Option<&'static str>,
-    /// Headers that the answer has.
+    /// Headers that the answer must have.
     pub has: &'static [(&'static str, &'static str)],
-    /// Headers that it has not.
+    /// Headers that it must not have.
     pub lacks: &'static [&'static str],
-    /// What its body contains.
+    /// A text that its body must contain.
     pub contains: &'static str,
-    /// The connection closes, and the request behind it is not served.
+    /// The connection closes, and the request after it is not served.
     pub closes: bool,
     /// Where it holds.
     pub at: At,
@@ -33,7 +33,7 @@ pub enum At {
     Control,
 }
 
-/// The status of whatever was carried out.
+/// The status of any request that was carried out.
 pub const DONE: u16 = 0;
 
 const fn rule(of: &'static str, says: &'static str, sent: &'static str, status: u16) -> Rule {
@@ -166,7 +166,8 @@ pub const LINES: &[Rule] = &[
     ),
     // Five are no accident.
     bad("9112 2.2", "four of them", "\r\n\r\n\r\n\r\n\r\nGET {read} HTTP/1.1\r\n{H}\r\n"),
-    // A recipient may take LF as a line end; two in a row that differ in it can be played off.
+    // A recipient may take LF as a line end; two in a row that disagree about it can be played off
+    // against each other.
     bad("9112 2.2", "a bare LF ends no request line", "GET {read} HTTP/1.1\n{H}\r\n"),
     bad("9112 2.2", "nor a header line", "GET {read} HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n"),
     bad("9112 2.2", "nor the head", "GET {read} HTTP/1.1\r\n{H}\n"),
@@ -196,7 +197,7 @@ pub const LINES: &[Rule] = &[
         look!("Sec-Fetch-Mode: cors\r\nX_Y: z\r\n"),
         200,
     ),
-    // 8,000 bytes are recommended, for targets that have something to say. Ours are short.
+    // 8,000 bytes are recommended, for targets with much to say. Ours are short.
     rule("9112 3", "the request line has a bound", "GET {read}?{long} HTTP/1.1\r\n{H}\r\n", 414)
         .code("uri_too_long")
         .closes(),
@@ -251,7 +252,7 @@ pub const TARGETS: &[Rule] = &[
     rule("3986 6.2.3", "an empty segment is one", "GET /{read} HTTP/1.1\r\n{H}\r\n", 404).code("not_found"),
 ];
 
-/// RFC 3986 says how a name is written; which names there are is ours to say.
+/// RFC 3986 says how a name is written; which names exist is up to us.
 pub const QUERIES: &[Rule] = &[
     rule("3986 3.4", "an empty query says nothing", "GET {read}? HTTP/1.1\r\n{H}\r\n", 200),
     rule("(ours)", "a name that is not known is not passed over", "GET {read}?colour=red HTTP/1.1\r\n{H}\r\n", 422).code("invalid"),
@@ -394,7 +395,7 @@ pub const FRAMING: &[Rule] = &[
         act!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"),
     ),
     bad("9112 6.3", "not two lengths", act!("Content-Length: {length}\r\nContent-Length: 1\r\n")),
-    // A recipient may take equal ones for one.
+    // A recipient may merge equal ones.
     bad(
         "9110 8.6",
         "not even equal ones",
@@ -425,8 +426,8 @@ pub const FRAMING: &[Rule] = &[
         .closes(),
     bad("9112 6.1", "chunked is applied once", act!("Transfer-Encoding: chunked, chunked\r\n")),
     bad("9112 6.3", "and last", act!("Transfer-Encoding: chunked, identity\r\n")),
-    // Empty elements must be ignored (9110 5.6.1.2), and a blank may be a tab. Who reads the list in
-    // another way frames in another way: here we are strict, for safety.
+    // Empty elements must be ignored (9110 5.6.1.2), and a blank may be a tab. A recipient that
+    // reads the list differently frames differently: here we are strict, for safety.
     bad("9112 11.2", "no empty element beside it", act!("Transfer-Encoding: ,chunked\r\n")),
     bad("9112 11.2", "nor behind it", act!("Transfer-Encoding: chunked,\r\n")),
     bad("9112 11.2", "no tab before it", act!("Transfer-Encoding:\tchunked\r\n")),
@@ -517,7 +518,7 @@ pub const FIELDS: &[Rule] = &[
         .code("unsupported_media_type"),
     rule("9110 8.4.1", "identity is none", act!("Content-Encoding: Identity,\r\nContent-Length: {length}\r\n"), DONE),
     rule("9110 8.4", "where no body is read, it says nothing", look!("Content-Encoding: gzip\r\nContent-Length: 0\r\n"), 200),
-    // The server may disregard these and send what it has.
+    // The server may disregard these and send the whole.
     rule("9110 12.5.1", "what is not accepted is sent", look!("Accept: text/html\r\n"), 200).has(&[JSON]),
     rule("9110 12.5.3", "as it is", look!("Accept-Encoding: gzip, identity;q=0\r\n"), 200).lacks(&["Content-Encoding", "Vary"]),
     rule("9110 10.1.4", "there are no trailers", look!("TE: trailers\r\n"), 200).lacks(&["Trailer", "Transfer-Encoding"]),
@@ -542,7 +543,7 @@ pub const CONDITIONS: &[Rule] = &[
         .code("precondition_failed")
         .at(At::Control),
     rule("9110 13.1.1", "`*` matches what is there", look!("If-Match: *\r\n"), 200),
-    // There is nothing to be shown where something is only done.
+    // A request that only does something has nothing to show.
     rule("9110 13.1.1", "and not what is not", act!("If-Match: *\r\nContent-Length: {length}\r\n"), 412).code("precondition_failed"),
     rule("9110 13.1.2", "`*` for what is there", look!("If-None-Match: *\r\n"), 304)
         .has(&[("Cache-Control", "no-store")])

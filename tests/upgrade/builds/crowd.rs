@@ -1,5 +1,5 @@
-//! A crowd at two servers of different builds, each of which dies on the way: everybody asks with a key,
-//! and asks the other server again until one answers.
+//! A crowd at two servers of different builds, each of which dies during the sale. Every buyer asks
+//! with a key, and asks the other server until one answers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,25 +11,25 @@ use crate::known::Reservation;
 use crate::together::Pair;
 use crate::{DEADLINE, eventually};
 
-/// Users that ask, all for more than the limit.
+/// Users, who all ask for more than the limit.
 pub const USERS: usize = 900;
-/// What each of them may have.
+/// The per-user limit.
 pub const LIMIT: usize = 3;
-/// Fewer than they may have together: it sells out.
+/// Less than the limits add up to: the sale sells out.
 pub const TOTAL: usize = 2_000;
 const THREADS: usize = 16;
 
-/// What became of it.
+/// The result.
 #[derive(Default)]
 pub struct Sold {
-    /// Every reservation that a buyer was told of.
+    /// Every reservation that a buyer got.
     pub reservations: Vec<Reservation>,
-    /// Requests that were sent again because a server was gone or could not say.
+    /// Requests that were repeated because a server was gone or could not answer.
     pub again: usize,
 }
 
-/// Every user asks both servers in turn for one unit more than the limit. When a part is sold, one
-/// server is killed, and started again when more is sold; then the other.
+/// Every user asks both servers in turn for one unit more than the limit. After some sales one
+/// server is killed, and started again after more sales; then the other.
 pub fn rush(pair: &mut Pair, sale: &str) -> Sold {
     let addresses = pair.servers.each_ref().map(|server| server.address());
     let (granted, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -63,7 +63,7 @@ pub fn rush(pair: &mut Pair, sale: &str) -> Sold {
     })
 }
 
-/// Says so when its thread panics.
+/// Sets a flag when its thread panics.
 struct Failing<'a>(&'a AtomicBool);
 
 impl Drop for Failing<'_> {
@@ -107,7 +107,7 @@ fn asks(number: usize, sale: &str, addresses: [SocketAddr; 2], granted: &AtomicU
     Sold { reservations, again: line.again }
 }
 
-/// A connection to one server or the other.
+/// A connection to one of the two servers.
 struct Line {
     addresses: [SocketAddr; 2],
     turn: usize,
@@ -116,13 +116,13 @@ struct Line {
 }
 
 impl Line {
-    /// Goes to the other server.
+    /// Switches to the other server.
     fn next(&mut self) {
         self.turn += 1;
         self.buyer = None;
     }
 
-    /// Asks until a server has answered for good.
+    /// Asks until a server has given a final answer.
     fn ask(&mut self, ask: impl Fn(&mut Buyer) -> std::io::Result<Answer>) -> Answer {
         let until = Instant::now() + DEADLINE;
         loop {

@@ -1,4 +1,4 @@
-//! What is in a Redis and in a PostgreSQL, as text.
+//! The content of a Redis and of a PostgreSQL, as text.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,9 +8,9 @@ use crate::eventually;
 use crate::postgres_server::PostgresServer;
 use crate::redis_server::RedisServer;
 
-/// Everything in a Redis, in commands that make it anew, one a line, as `redis-cli` takes them. Every
-/// version can read that, and people too; of an RDB file neither is so. The commands are those that
-/// Redis itself writes into its append-only file.
+/// Everything in a Redis, as commands that create it again, one per line, as `redis-cli` takes
+/// them. Every version can read them, and people too; neither is true of an RDB file. The commands
+/// are those that Redis itself writes into its append-only file.
 pub fn redis(server: &RedisServer) -> String {
     let mut connection = server.connect();
     connection.text("CONFIG SET aof-use-rdb-preamble no");
@@ -27,7 +27,7 @@ pub fn redis(server: &RedisServer) -> String {
     let mut bases = names.filter(|path| path.to_string_lossy().ends_with(".base.aof"));
     let bytes = fs::read(bases.next().expect("a base file")).expect("the append-only file");
     let mut commands: Vec<String> = commands(&bytes);
-    // By key, so that two of them can be compared; all commands of a key stay in their order.
+    // Sorted by key, so that two dumps can be compared. All commands of a key stay in their order.
     commands.sort_by_cached_key(|command| {
         let place = if command.starts_with("XGROUP ") { 2 } else { 1 };
         command.split(' ').nth(place).expect("a key").to_owned()
@@ -35,7 +35,7 @@ pub fn redis(server: &RedisServer) -> String {
     commands.concat()
 }
 
-/// The commands of an append-only file, but for the one that names the database.
+/// The commands of an append-only file, without the one that selects the database.
 fn commands(mut bytes: &[u8]) -> Vec<String> {
     let mut commands = Vec::new();
     while !bytes.is_empty() {
@@ -54,7 +54,7 @@ fn commands(mut bytes: &[u8]) -> Vec<String> {
     commands
 }
 
-/// Takes a line with a number behind this sign.
+/// Reads a line with a number after this sign.
 fn length(bytes: &mut &[u8], sign: u8) -> usize {
     let end = bytes.windows(2).position(|two| two == b"\r\n").expect("a line");
     let (line, rest) = bytes.split_at(end);
@@ -63,7 +63,7 @@ fn length(bytes: &mut &[u8], sign: u8) -> usize {
     digits.and_then(|digits| digits.parse().ok()).expect("a number")
 }
 
-/// A word as Redis' own reader of lines wants it.
+/// A word as Redis' own line parser wants it.
 fn quoted(bytes: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"'\\".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(plain) {
@@ -89,6 +89,6 @@ pub fn postgres(server: &PostgresServer) -> String {
     let output = dump.output().expect("run pg_dump");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    // Some releases of pg_dump write commands of psql, which are none of SQL.
+    // Some releases of pg_dump write commands of psql, which are not SQL.
     text.lines().filter(|line| !line.starts_with('\\')).map(|line| format!("{line}\n")).collect()
 }

@@ -1,5 +1,5 @@
-//! What an old build does not read: it is not written while a server of that build is there, and when
-//! one comes afterwards it takes nothing for something else, and harms nothing.
+//! What an old build does not read is not written while a server of that build is there. An old
+//! server that comes afterwards takes nothing for something else, and harms nothing.
 
 use redis::Value as Reply;
 use serde_json::{Value, json};
@@ -16,10 +16,10 @@ use crate::table::Line;
 const SALE: &str = "{ticket_hash_key}:sale";
 const RESERVATIONS: &str = "{ticket_hash_key}:reservations";
 const STREAM: &str = "{ticket_hash_key}:stream";
-/// Each has so many units, so that a part of it can be given back.
+/// Units of each reservation, so that a part can be given back.
 const UNITS: u64 = 3;
 
-/// An old server and a new one, and reservations to which the new one can do more.
+/// An old server and a new one, and reservations with which only the new one can do more.
 struct Fleet {
     programs: [String; 2],
     old: Server,
@@ -29,7 +29,7 @@ struct Fleet {
     lines: Vec<Line>,
 }
 
-/// What a shop asks of a reservation that takes a later format: verb, body, and what it is then.
+/// A request of the shop that needs a later format: verb, body, and the state afterwards.
 type More = (&'static str, &'static str, &'static str, u64);
 
 const EXTEND: More = ("extend", "", "held", UNITS);
@@ -40,20 +40,20 @@ const ALL: [More; 4] = [EXTEND, CANCEL_A_PART, REFUND_A_PART, REFUND];
 
 pub fn all(programs: &[String; 2]) -> Vec<Line> {
     let mut fleet = Fleet::open(programs);
-    // One for each of them, and one for which nobody asks for more.
+    // One reservation for each of them, and one without such a request.
     let ids: Vec<String> = (0..ALL.len() + 1).map(|number| fleet.buy(number)).collect();
     for (id, (verb, ..)) in ids.iter().zip(ALL) {
         if verb == "refund" {
             fleet.known.confirm(&fleet.new, id);
         }
     }
-    fleet.nothing_new_beside_the_old(&ids);
-    fleet.sales_with_rules_are_refused_by_the_old();
+    fleet.check_no_new_format_beside_the_old(&ids);
+    fleet.check_the_old_refuses_sales_with_rules();
     fleet.old.terminate();
-    let noted = fleet.everything_without_it(&ids);
+    let noted = fleet.ask_for_all_without_the_old(&ids);
     fleet.old.restart();
-    fleet.the_old_takes_nothing_for_something_else(&ids, &noted);
-    fleet.orders_wait_for_who_reads_them(&noted);
+    fleet.check_the_old_misreads_nothing(&ids, &noted);
+    fleet.check_orders_wait_for_a_newer_worker(&noted);
     fleet.lines
 }
 
@@ -78,7 +78,7 @@ impl Fleet {
         self.lines.push(line);
     }
 
-    /// Buys at either of them.
+    /// Buys at either server.
     fn buy(&mut self, number: usize) -> String {
         let server = if number.is_multiple_of(2) { &self.old } else { &self.new };
         self.known.buy(server, "ticket", Some(&format!("user {number}")), UNITS, None)
@@ -106,8 +106,9 @@ impl Fleet {
         self.redis.connect().ask(&format!("HGET {SALE} format"))
     }
 
-    /// Each is refused with the name of who is in the way, and what is stored stays as it is.
-    fn nothing_new_beside_the_old(&mut self, ids: &[String]) {
+    /// Each request is refused with the name of the server in the way, and the stored data stays as
+    /// it is.
+    fn check_no_new_format_beside_the_old(&mut self, ids: &[String]) {
         for server in [&self.old, &self.new] {
             eventually("they know each other", || {
                 let list = control(server, "GET", "/v1/instances").json();
@@ -131,9 +132,9 @@ impl Fleet {
         self.show("what is stored meanwhile, to both audits", "as before", "as before");
     }
 
-    /// It would sell them without regard to the rules. It names the format, and sells and expires what it
-    /// reads.
-    fn sales_with_rules_are_refused_by_the_old(&mut self) {
+    /// The old server would sell them without regard to the rules. It names the format, and sells
+    /// and expires the sales that it reads.
+    fn check_the_old_refuses_sales_with_rules(&mut self) {
         let url = self.redis.url();
         let sales = [
             ("few", "few=10,hold=1h,min=2", "{few_hash_key}:sale"),
@@ -169,7 +170,7 @@ impl Fleet {
             assert_eq!(buy(&self.new, 2).0, 201, "{sale}, begun anew");
         }
         assert!(self.old.log().contains("format 4"), "{}", self.old.log());
-        // The sweep of the old one alone.
+        // The sweep of the old server alone.
         asking::reserve(&self.new, "quick", Some("eve"), 1, None);
         self.new.kill();
         eventually("the old one returns to stock what it reads", || {
@@ -178,7 +179,7 @@ impl Fleet {
         self.buy(0);
         self.new.restart();
         audit(&self.programs[1], &url, None);
-        // What they sold is no part of what follows.
+        // Their purchases are no part of what follows.
         for sale in ["few", "parts", "quick"] {
             let command = ["sale", "reset", sale, "--force", "--ledger", &url];
             assert_eq!(run(&self.programs[1], &command).0, Some(0), "{sale}");
@@ -186,8 +187,9 @@ impl Fleet {
         self.show("sales with rules, refused by the old with their format", 2, sales.len());
     }
 
-    /// When its lease has ended, all of that goes. The reservation with a note.
-    fn everything_without_it(&mut self, ids: &[String]) -> String {
+    /// After the old server's lease has ended, all of these requests succeed. Returns the
+    /// reservation with a note.
+    fn ask_for_all_without_the_old(&mut self, ids: &[String]) -> String {
         eventually("the lease of the old one has ended", || {
             self.ask_for_more(&ids[0], ALL[0]).status == 200
         });
@@ -214,8 +216,9 @@ impl Fleet {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// It shows and settles none of what it can't read, says why, and goes on with all else.
-    fn the_old_takes_nothing_for_something_else(&mut self, ids: &[String], noted: &str) {
+    /// The old server neither shows nor settles what it cannot read, says why, and continues with
+    /// everything else.
+    fn check_the_old_misreads_nothing(&mut self, ids: &[String], noted: &str) {
         let (more, plain) = ids.split_at(ALL.len());
         let before = self.stored();
         for id in more.iter().map(String::as_str).chain([noted]) {
@@ -243,9 +246,9 @@ impl Fleet {
         assert_eq!((&shown["note"], &shown["status"]), (&json!("row 7"), &json!("held")));
     }
 
-    /// A worker of the old build writes what it reads and leaves the rest where it is; one of the new
-    /// build writes that.
-    fn orders_wait_for_who_reads_them(&mut self, noted: &str) {
+    /// A worker of the old build writes what it reads and leaves everything else where it is; a
+    /// worker of the new build writes that.
+    fn check_orders_wait_for_a_newer_worker(&mut self, noted: &str) {
         let folder = tempfile::tempdir().expect("a folder");
         let database = sqlite(&folder.path().join("orders.db"));
         let mut plain = self.known.clone();
@@ -253,7 +256,7 @@ impl Fleet {
             .sale("ticket")
             .reservations
             .retain(|it| it.quantity == UNITS && it.status != "refunded");
-        // Its last line says that it was extended.
+        // Its last line is an extension.
         let extended = plain.sale("ticket").reservations.remove(0);
         let url = self.redis.url();
         let mut worker = Worker::start(&self.programs[0], &url, &database, "orders", "old");
@@ -285,7 +288,7 @@ impl Fleet {
     }
 }
 
-/// It was refused because the old server would not read it.
+/// Panics unless it was refused because the old server would not read it.
 fn is_in_the_way(refused: &Answer, what: &str) {
     let json = refused.json();
     let detail = json["detail"].to_string();

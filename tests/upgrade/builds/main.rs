@@ -1,7 +1,7 @@
-//! What takes the program of an earlier release, and is therefore not part of `cargo test`:
+//! Tests that need the program of an earlier release, and are therefore not part of `cargo test`:
 //!
-//!     tests/upgrade/make OLD    what it leaves in mid-sale, as data for tests/upgrade
-//!     tests/upgrade/run         it and the present build sell from one Redis at the same time
+//!     tests/upgrade/make OLD    keeps what it leaves in mid-sale, as data for tests/upgrade
+//!     tests/upgrade/run         sells from one Redis with it and the present build at the same time
 
 #[allow(dead_code)]
 #[path = "../asking.rs"]
@@ -41,10 +41,10 @@ mod together;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Time for anything to happen that must.
+/// Time for any event that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !is() {

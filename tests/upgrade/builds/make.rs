@@ -1,4 +1,4 @@
-//! Leaves shops in mid-sale by the program of a release: `tests/upgrade/VERSION`.
+//! Creates shops in mid-sale with the program of a release: `tests/upgrade/VERSION`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,8 @@ use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{dump, eventually};
 
-/// The sales of a shop, as options. `quick` holds for seconds; it and `over` are closed at the end.
+/// The sales of a shop, as options. `quick` has a hold time of seconds; it and `over` are closed at
+/// the end.
 const SALES: [(&str, &str); 5] = [
     ("ticket", "60,hold=1h"),
     ("poster", "30,hold=2h,limit=3"),
@@ -37,7 +38,7 @@ const SPLIT: (&str, &str) = ("concert", "80,hold=1h,limit=4,splits=4");
 /// Changes after which 0.1.0 folds its journal.
 const FOLD_AT_CHANGES: usize = 1_000_000;
 
-/// Makes all of them with this program.
+/// Creates all shops with this program.
 pub fn make(old: &str) -> ExitCode {
     let version = run(old, &["--version"]).1;
     let version = version.trim().rsplit(' ').next().expect("a version").to_owned();
@@ -72,11 +73,11 @@ fn start(old: &str, ledger: &str, sales: &[String], more: &[&str]) -> Server {
     Server::start_program(old, &[] as &[(&str, &str)], &options)
 }
 
-/// A round of business with something of everything, by users of this round, in these sales.
+/// One round of purchases with something of everything, by users of this round, in these sales.
 fn trade(server: &Server, known: &mut Known, round: &str, sales: &[&str]) {
     for sale in sales {
         let mut bought = Vec::new();
-        // In the article's sale some are anonymous, with and without a key.
+        // In the article's sale some buyers are anonymous, with and without a key.
         if *sale == "ticket" {
             let key = format!("anonymous {round}");
             bought.push(known.buy(server, sale, None, 1, Some(&key)));
@@ -87,7 +88,7 @@ fn trade(server: &Server, known: &mut Known, round: &str, sales: &[&str]) {
             let (quantity, key) = (number as u64 % 2 + 1, format!("key {number} of {round}"));
             bought.push(known.buy(server, sale, Some(&user), quantity, Some(&key)));
         }
-        // Up to the limits of 3 and 4, and one without a key.
+        // Up to the limits of 3 and 4, and one purchase without a key.
         let full = format!("full {round}");
         bought.push(known.buy(server, sale, Some(&full), 2, Some(&format!("full 1 {round}"))));
         bought.push(known.buy(server, sale, Some(&full), 1, None));
@@ -100,8 +101,8 @@ fn trade(server: &Server, known: &mut Known, round: &str, sales: &[&str]) {
     }
 }
 
-/// Lets `quick` sell some that expire, and some that are held past their deadline when the server is
-/// gone; closes what is to be closed; and notes how all of it stands.
+/// Lets `quick` sell some reservations that expire, and some that are past their deadline after the
+/// server is gone. Closes what is to be closed, and notes how everything stands.
 fn leave(server: &Server, known: &mut Known, now: impl Fn() -> Timestamp) {
     let quick = |known: &mut Known, user: &str| {
         for number in 0..2 {
@@ -122,7 +123,7 @@ fn leave(server: &Server, known: &mut Known, now: impl Fn() -> Timestamp) {
     note(server, known, now());
 }
 
-/// Notes how every sale is shown, and checks that it is as known.
+/// Notes how every sale is shown, and checks that against what is known.
 fn note(server: &Server, known: &mut Known, now: Timestamp) {
     known.at = format!("{now:.3}");
     for sale in &mut known.sales {
@@ -146,7 +147,7 @@ fn data(folder: &Path) -> String {
     format!("embedded:{}", folder.join("data").display())
 }
 
-/// A server that was killed, with orders in two databases that are behind, each differently.
+/// A killed server, with orders in two databases that are behind, each differently.
 fn killed(old: &str, folder: &Path) {
     let postgres = PostgresServer::start();
     let (ledger, sales) = (data(folder), options(&SALES));
@@ -174,7 +175,7 @@ fn killed(old: &str, folder: &Path) {
     fs::write(folder.join("orders.sql"), dump::postgres(&postgres)).expect("write orders.sql");
 }
 
-/// A server that was ended in order.
+/// A server that ended in order.
 fn stopped(old: &str, folder: &Path) {
     let mut server = start(old, &data(folder), &options(&SALES), &[]);
     let mut known = Known::new(&server, &ids(&SALES));
@@ -184,14 +185,14 @@ fn stopped(old: &str, folder: &Path) {
     known.write(&folder.join("known.json"));
 }
 
-/// A server that has folded its journal into a snapshot in mid-sale. A journal is folded when it is
-/// long; so that the snapshot is short, nearly all of it is about a sale that has been removed.
+/// A server that has folded its journal into a snapshot in mid-sale. A long journal is folded.
+/// Nearly all of it is about a sale that has been removed, so the snapshot is short.
 fn folded(old: &str, folder: &Path) {
     let sales = options(&[&SALES[..], &[("bulk", "10000000,hold=2s")]].concat());
     let mut server = start(old, &data(folder), &sales, &[]);
     let mut known = Known::new(&server, &ids(&SALES));
     trade(&server, &mut known, "before the snapshot", &["ticket", "poster", "over"]);
-    // A start tells how many changes there are. Expiry adds to them, nobody knows how much.
+    // A start logs the number of changes. Expiry adds an unknown number of them.
     let left = |server: &Server| {
         let log = server.log();
         let replayed = log.rsplit_once(" replayed=").expect("what it has replayed").1;
@@ -227,7 +228,7 @@ fn folded(old: &str, folder: &Path) {
     known.write(&folder.join("known.json"));
 }
 
-/// A journal that was not closed ends in megabytes of zeros: how long it was will do.
+/// A journal that was not closed ends in megabytes of zeros: keeps only its length.
 fn without_zeros(folder: &Path) {
     let mut lengths = String::new();
     for file in fs::read_dir(folder.join("data")).expect("the folder") {
@@ -244,7 +245,7 @@ fn without_zeros(folder: &Path) {
     fs::write(folder.join("lengths.txt"), lengths).expect("write lengths.txt");
 }
 
-/// Buys so many single units of `bulk`, many requests at a time.
+/// Buys this number of single units of `bulk`, many requests at a time.
 fn bulk(server: &Server, count: usize) {
     const AT_A_TIME: usize = 100;
     const BODY: &str = r#"{"user":"bulk","quantity":1}"#;
@@ -288,14 +289,14 @@ fn bulk(server: &Server, count: usize) {
     });
 }
 
-/// A Redis that two servers have sold from, with a plain and a split sale, entries of the streams
-/// trimmed, written, with a dead worker, and not given to any, for two databases.
+/// A Redis from which two servers have sold a plain and a split sale, for two databases: with
+/// entries of the streams trimmed, written, held by a dead worker, and not given to any worker.
 fn redis(old: &str, folder: &Path) {
     let clock = Clock::new();
     // Its streams are trimmed in small steps.
     let few = ["--stream-node-max-entries", "5"];
     let redis = RedisServer::start_with(&clock.environment(), &few);
-    // The article's sale is made by hand.
+    // The article's sale is created by hand.
     redis.connect().text("HMSET ticket_hash_key ticket_total_nums 100 ticket_sold_nums 0");
     redis.connect().ask("HSET {ticket_hash_key}:sale hold_ms 3600000");
     let (url, sales) = (redis.url(), options(&[&SALES[1..], &[SPLIT]].concat()));
@@ -322,13 +323,13 @@ fn redis(old: &str, folder: &Path) {
     let trimmed = redis.connect().text("HGET {ticket_hash_key}:sale stream_trimmed");
     assert!(trimmed.parse::<u64>().expect("a number") > 0, "nothing is trimmed");
 
-    // Workers that die in the middle of their batch, since somebody holds the table.
+    // Workers that die in the middle of their batch, because the test locks the table.
     let workers = groups.each_ref().map(|(group, to)| Worker::start(old, &url, to, group, "dies"));
     trade(&servers[0], &mut known, "before they die", &["ticket"]);
     for (_, url_of_group) in &groups {
         wait_until_written(url_of_group, &known);
     }
-    // Asleep, so that they find all of it when they wake.
+    // The workers sleep, so that they find everything when they wake.
     workers.iter().for_each(|worker| worker.signal(Signal::STOP));
     let mut admin = postgres.connect();
     let mut lock = admin.transaction().expect("a transaction");
@@ -339,7 +340,7 @@ fn redis(old: &str, folder: &Path) {
     trade(&servers[0], &mut known, "third", &["ticket"]);
     let held = known.sale(SPLIT.0).find(|r| r.status == "held").expect("one that is held");
     known.confirm(&servers[0], &held.id);
-    // Longer than it leaves an idle stream alone: both streams are due when it wakes.
+    // Longer than a worker leaves an idle stream alone: both streams are due when it wakes.
     thread::sleep(Duration::from_secs(2));
     workers.iter().for_each(|worker| worker.signal(Signal::CONT));
     for (group, _) in &groups {
@@ -352,7 +353,7 @@ fn redis(old: &str, folder: &Path) {
     file.execute_batch("ROLLBACK").expect("unlocked");
     drop(file);
 
-    // One user's part runs out of units: it gets some from the others.
+    // One user's part runs out of units and gets some from the others.
     trade(&servers[1], &mut known, "fourth", &["ticket"]);
     let mut greedy = 0;
     while known.sale(SPLIT.0).free() > 6 {

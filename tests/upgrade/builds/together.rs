@@ -1,5 +1,5 @@
-//! An old and the present build on one Redis: to buyers, to the shop and to operators they are one,
-//! whoever of them has created the sale, and whichever dies.
+//! An old and the present build on one Redis. To buyers, the shop and operators they are one,
+//! whichever of them has created the sale, and whichever dies.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ use crate::takeover::{agrees, sells_the_rest};
 const NEW: &str = env!("CARGO_BIN_EXE_stampede");
 const NAMES: [&str; 2] = ["old", "new"];
 
-/// Who creates the sales, and in how many parts.
+/// The build that creates the sales, and the number of parts.
 const SCENARIOS: [(&str, usize, &[&str]); 4] = [
     ("plain, created by the old", 0, &[]),
     ("plain, created by the new", 1, &[]),
@@ -29,7 +29,7 @@ const SCENARIOS: [(&str, usize, &[&str]); 4] = [
     ("split, created by the new", 1, &["--splits", "4"]),
 ];
 
-/// What one of them does not read.
+/// What the old build does not read.
 const FORMATS: &str = "formats";
 
 /// Two servers, and what they share.
@@ -44,7 +44,8 @@ pub struct Pair {
     lines: Vec<Line>,
 }
 
-/// Has an old program and the present one sell together. With names: what contains one of them.
+/// Has an old program and the present one sell together. With names: the scenarios that contain one
+/// of them.
 pub fn sell(old: &str, names: &[&str]) -> ExitCode {
     let programs = [old.to_owned(), NEW.to_owned()];
     let versions = programs.each_ref().map(|program| run(program, &["--version"]).1);
@@ -69,7 +70,7 @@ pub fn sell(old: &str, names: &[&str]) -> ExitCode {
 }
 
 impl Pair {
-    /// Servers on one Redis. The sales are created by the first of them.
+    /// Servers on one Redis. The first of them creates the sales.
     fn open(programs: [String; 2], first: usize, options: &[&str]) -> Self {
         let redis = RedisServer::start(&[]);
         let url = redis.url();
@@ -83,7 +84,7 @@ impl Pair {
         let one = start(first);
         let other = start(1 - first);
         let servers = if first == 0 { [one, other] } else { [other, one] };
-        // As the old one shows them: the new one shows more.
+        // As the old server shows them: the new one shows more.
         let known = Known::new(&servers[0], &["ticket", "quick"]);
         let postgres = PostgresServer::start();
         Self { programs, servers, redis, postgres, known, lines: Vec::new() }
@@ -139,7 +140,8 @@ impl Pair {
         }
     }
 
-    /// What was bought at one with a key is what the other has for that key, and both count it.
+    /// A key that was used at one server leads to the same reservation at the other, and both count
+    /// it.
     fn keys_and_limits_cross(&mut self) {
         let users = 40;
         for number in 0..users {
@@ -196,7 +198,7 @@ impl Pair {
         self.show("users that ask both at once: units of each", LIMIT, LIMIT);
     }
 
-    /// A crowd, while each server is killed once and the other goes on, and each worker.
+    /// A crowd, during which each server is killed once while the other continues, and each worker.
     fn crowd(&mut self, workers: [Worker; 2]) {
         let free = self.known.sale("ticket").free();
         let sold = crowd::rush(self, "ticket");
@@ -220,14 +222,14 @@ impl Pair {
         }
     }
 
-    /// A worker dies with entries that it has not written; one of the other build writes them.
+    /// A worker dies with unwritten entries; a worker of the other build writes them.
     fn orders_are_inherited(&mut self, dying: usize, heir: usize) {
         let url = self.postgres.url();
         let worker = self.worker(dying);
-        // What only this one can have written shows that it is at work.
+        // A row that only this worker can have written shows that it is at work.
         self.pay_one(dying);
         wait_until_written(&url, &self.known);
-        // Somebody holds the table, so that it is stuck.
+        // The test locks the table, so that the worker is stuck.
         let mut admin = self.postgres.connect();
         let mut lock = admin.transaction().expect("a transaction");
         lock.batch_execute("LOCK TABLE orders").expect("a lock");
@@ -243,14 +245,14 @@ impl Pair {
         self.show(&what, "written", "written");
     }
 
-    /// Confirms one that is held, at this server. The sale or the part that it is in.
+    /// Confirms a held reservation at this server. Returns the sale or the part that it is in.
     fn pay_one(&mut self, server: usize) -> String {
         let paid = self.known.sale("ticket").find(|r| r.status == "held").expect("one");
         self.known.confirm(&self.servers[server], &paid.id);
         paid.id.rsplit_once('~').expect("a place").0.to_owned()
     }
 
-    /// What one has sold, the other confirms and cancels.
+    /// The other server confirms and cancels what one has sold.
     fn settle_across(&mut self) {
         let held = self.known.sale("ticket").reservations.clone();
         let held: Vec<_> = held.into_iter().filter(|r| r.status == "held").take(300).collect();
@@ -280,7 +282,7 @@ impl Pair {
         self.show("what was cancelled, sold again to the last unit", cancelled, cancelled);
     }
 
-    /// What a server sold that is gone, the other one returns to stock.
+    /// The other server returns to stock what a dead server sold.
     fn expire_by_either(&mut self) {
         for (alive, name) in NAMES.into_iter().enumerate() {
             let tag = format!("while the {name} one is alone");
@@ -338,7 +340,7 @@ impl Pair {
         for (life, (remover, creator)) in [(0, 1), (1, 0), (0, 0), (1, 1)].into_iter().enumerate() {
             let mut sold = Vec::new();
             for number in 0..6 {
-                // The keys of every life are the same.
+                // The keys are the same in each creation.
                 let (user, key) = (format!("user {number}"), format!("key {number}"));
                 let server = &self.servers[(number + life) % 2];
                 let id = buy_one(server, "again", &user, &key).granted().expect("one of six");
@@ -355,7 +357,7 @@ impl Pair {
                 (creator, vec!["sale", "create", &spec]),
             ] {
                 let arguments = [&command[..], &["--ledger", &url]].concat();
-                // What the workers have not read yet is not removed.
+                // A stream that the workers have not read yet is not removed.
                 eventually(&format!("{} does {command:?}", NAMES[program]), || {
                     let (code, said) = run(&self.programs[program], &arguments);
                     assert!(code == Some(0) || command[1] == "remove", "{said}");

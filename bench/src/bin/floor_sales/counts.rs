@@ -1,8 +1,8 @@
-//! What the floor says when it is told to end.
+//! Prints the counts at the end.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What went to Redis.
+/// Batches and requests that went to the ledger.
 #[derive(Default)]
 pub struct Counts {
     pub batches: AtomicU64,

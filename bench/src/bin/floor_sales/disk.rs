@@ -1,6 +1,6 @@
-//! A journal in the place of Redis, as the embedded ledger has it: one thread writes what all cores
-//! have sent since the last write, with one fdatasync, and answers. Nothing is kept but bytes, as many
-//! as the ledger's own records have.
+//! A journal instead of Redis, like the embedded ledger's. One thread writes the batches that all
+//! cores have sent since the last write, with one fdatasync, and answers. The records have the length
+//! of the ledger's own records and an arbitrary content.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -21,25 +21,25 @@ use stampede::sale::ReservationId;
 use crate::counts::Counts;
 use crate::ledger::{Asked, Ledger, Seat};
 
-/// The thread that writes, as each core knows it.
+/// A core's handle of the writer thread.
 #[derive(Clone)]
 pub struct Disk(Sender<Job>);
 
-/// A batch, and whom to tell.
+/// A batch, and the core that waits for it.
 struct Job {
     asked: Vec<Asked>,
     core: Arc<Core>,
 }
 
-/// Where a core finds its batch again.
+/// The place where a core finds its decided batch.
 struct Core {
-    /// The batch, and how many of it, from the first on, have a ticket.
+    /// The batch, and the number of its first requests that have a ticket.
     decided: Mutex<Option<(Vec<Asked>, usize)>>,
     wake: fs::File,
 }
 
 impl Disk {
-    /// Starts the thread. The file `floor_sales` and a ledger that shows how long records are, are made
+    /// Starts the thread. Creates the file `floor_sales` and a ledger, which shows the record length,
     /// in this folder.
     pub fn start(folder: &Path, total: u64) -> Result<Self> {
         fs::create_dir_all(folder).because(|| format!("creating {}", folder.display()))?;
@@ -57,7 +57,7 @@ impl Disk {
     }
 }
 
-/// The thread: one write for all batches that are there.
+/// The thread: one write for all waiting batches.
 fn write(jobs: &Receiver<Job>, mut file: Appended, lengths: Lengths, total: u64) -> Result<()> {
     let (mut left, mut bytes) = (total as usize, Vec::new());
     let mut taken = Vec::new();
@@ -84,7 +84,7 @@ fn write(jobs: &Receiver<Job>, mut file: Appended, lengths: Lengths, total: u64)
     Ok(())
 }
 
-/// A core's way to the disk: one batch under way.
+/// A core's connection to the disk, with one batch in flight.
 pub struct Mailbox {
     disk: Disk,
     core: Arc<Core>,
@@ -92,15 +92,15 @@ pub struct Mailbox {
     sent: u64,
     under_way: bool,
     open: Vec<Asked>,
-    /// The last batch, whose memory the next one takes.
+    /// The last batch, whose memory the next one reuses.
     spare: Vec<Asked>,
 }
 
 impl Mailbox {
-    /// A core's own.
+    /// Opens the mailbox of a core.
     pub fn open(disk: Disk) -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake = eventfd(0, flags).because(|| "making an eventfd".into())?.into();
+        let wake = eventfd(0, flags).because(|| "creating an eventfd".into())?.into();
         let core = Arc::new(Core { decided: Mutex::default(), wake });
         let (ids, open, spare) = (IdSource::default(), Vec::new(), Vec::new());
         Ok(Self { disk, core, ids, sent: 0, under_way: false, open, spare })
@@ -127,7 +127,7 @@ impl Ledger for Mailbox {
         counts.add_batches(1, count as u64);
         match self.disk.0.send(Job { asked, core: self.core.clone() }) {
             Ok(()) => Ok(()),
-            Err(_) => fail("the thread that writes has ended"),
+            Err(_) => fail("the writer thread has ended"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the loop knows of where it sells from: requests go in, and come back decided.
+//! The loop's view of a ledger: requests go in and come back decided.
 
 use std::os::fd::RawFd;
 
@@ -8,7 +8,7 @@ use stampede::sale::ReservationId;
 
 use crate::counts::Counts;
 
-/// Who asks: a connection's descriptor, and its number, since descriptors are used again.
+/// A requester: a connection's descriptor, and its number, because descriptors are reused.
 #[derive(Debug, Clone, Copy)]
 pub struct Seat {
     /// The descriptor.
@@ -17,22 +17,22 @@ pub struct Seat {
     pub serial: u64,
 }
 
-/// A request, and the id that its reservation is to have.
+/// A request, and the id for its reservation.
 pub type Asked = (Seat, ReservationId);
 
-/// A core's way to what it sells from.
+/// A core's connection to its ledger.
 pub trait Ledger {
-    /// The descriptor that has something to read when requests have been decided.
+    /// The descriptor that becomes readable when requests have been decided.
     fn fd(&self) -> RawFd;
 
-    /// Puts a request into the open batch.
+    /// Adds a request to the open batch.
     fn join(&mut self, seat: Seat);
 
-    /// Sends what the end of a round of events is to send.
+    /// Sends the batch at the end of a round of events.
     fn leave(&mut self, epoll: &Epoll, counts: &Counts) -> Result<()>;
 
-    /// An event of the descriptor: adds whoever has been answered, with the reservation's id if it
-    /// was granted.
+    /// Handles an event of the descriptor. Adds each decided requester, with the reservation's id if
+    /// it was granted.
     fn turn(
         &mut self,
         events: u32,

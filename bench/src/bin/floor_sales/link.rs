@@ -1,5 +1,4 @@
-//! The one connection of a core to Redis, in the core's own loop: what is asked, what is on its way,
-//! what has been decided.
+//! A core's connection to Redis, in the core's own loop: open, sent and decided requests.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -23,7 +22,7 @@ use crate::nonblocking::send;
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A way to Redis.
+/// A connection to Redis.
 pub struct Link {
     stream: TcpStream,
     how: How,
@@ -35,16 +34,16 @@ pub struct Link {
     out: Vec<u8>,
 }
 
-/// How sales go to Redis.
+/// How sales reach Redis.
 enum How {
-    /// In batches with stampede's script, one under way.
+    /// In batches with stampede's script, one in flight.
     Batches { codec: Codec, group: Group, sent: u64 },
-    /// One call a ticket, sent at the end of the round that brought the request.
+    /// One call per ticket, sent at the end of the round that brought the request.
     PerTicket { sha: String },
 }
 
 impl Link {
-    /// Connects. The sale is there already. `per_ticket`: the SHA of that script.
+    /// Connects. The sale must exist. `per_ticket`: the SHA of the script.
     pub fn open(redis: SocketAddr, per_ticket: Option<String>) -> Result<Self> {
         let mut stream =
             TcpStream::connect(redis).because(|| format!("connecting to Redis at {redis}"))?;
@@ -74,7 +73,7 @@ impl Link {
         })
     }
 
-    /// Sends what it can of what is to be sent, and waits for room if that is not all.
+    /// Sends as much as the socket takes, and waits for room if bytes are left.
     fn send(&mut self, epoll: &Epoll) -> Result<()> {
         let sent = send(&mut self.stream, &self.out).because(|| "sending to Redis".into())?;
         self.out.drain(..sent);
@@ -93,7 +92,7 @@ impl Ledger for Link {
     fn join(&mut self, seat: Seat) {
         let batch = match &self.how {
             How::Batches { sent, .. } => *sent,
-            // Each is one of its own.
+            // Each call is one of its own.
             How::PerTicket { .. } => 0,
         };
         self.open.push((seat, self.ids.next_id(batch)));
@@ -117,7 +116,7 @@ impl Ledger for Link {
             How::PerTicket { sha } => {
                 for (_, id) in &self.open {
                     let id = id.to_string();
-                    // Nobody is named, and the claim is one that nobody else has.
+                    // No user is named, and the claim is unique.
                     one_sale::pack_sale(&mut self.out, sha, &id, "", &id);
                 }
                 let count = self.open.len() as u64;
@@ -159,18 +158,24 @@ impl Ledger for Link {
                         match outcome {
                             Outcome::Granted { .. } => decided.push((seat, Some(id))),
                             Outcome::SoldOut { .. } => decided.push((seat, None)),
-                            other => return fail(format!("a purchase became {other:?}")),
+                            other => {
+                                return fail(format!("Redis answered a purchase with {other:?}"));
+                            }
                         }
                     }
                 }
                 How::PerTicket { .. } => {
                     let Some((seat, id)) = self.flight.pop_front() else {
-                        return fail("Redis answers what was not asked");
+                        return fail("Redis sent an answer without a request");
                     };
                     match resp::parse(reply)? {
                         Some((Reply::Integer(1), _)) => decided.push((seat, Some(id))),
                         Some((Reply::Integer(0), _)) => decided.push((seat, None)),
-                        other => return fail(format!("a sale became {other:?}")),
+                        other => {
+                            return fail(format!(
+                                "Redis answered the creation of the sale with {other:?}"
+                            ));
+                        }
                     }
                 }
             }
@@ -180,7 +185,7 @@ impl Ledger for Link {
     }
 }
 
-/// One unit for nobody in particular, as `/buy/ticket` asks for it.
+/// A command for one unit without a user, like `/buy/ticket`.
 fn ask_for(id: ReservationId) -> Command {
     Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None })
 }

@@ -1,15 +1,15 @@
-//! The floor of a sale: the floor's epoll loop with one connection to Redis in it, or with a journal
-//! in Redis' place.
+//! The floor of a sale: the floor's epoll loop with one connection to Redis, or with a journal instead
+//! of Redis.
 //!
-//! Requests join the open batch, and a batch goes out at the end of a round of events once the one
-//! before it is answered. From Redis ([`link`]) with stampede's own script and bytes; `--per-ticket`:
-//! each request goes out at the end of its round as an EVALSHA of its own, pipelined on the same
-//! connection. From a journal ([`disk`]) with one write and one fdatasync per batch on a thread of its
-//! own. Once nothing is left, everybody is told so at once, and it stays so.
+//! Requests join the open batch. A batch goes out at the end of a round of events once the previous
+//! batch is answered. From Redis ([`link`]), it uses stampede's own script and bytes. With
+//! `--per-ticket`, each request goes out at the end of its round as its own EVALSHA, pipelined on the
+//! same connection. From a journal ([`disk`]), a separate thread makes one write and one fdatasync per
+//! batch. Once the sale is sold out, the loop rejects every request at once.
 //!
-//! Like the floor it parses nothing but the end of a request and enforces no bound, and it ends when
-//! Redis or the disk fails: it is a yardstick, not a server. When it is told to end it prints
-//! `batches=N requests=N` on standard error.
+//! Like the floor, it parses only the end of a request and enforces no bound. It ends if Redis or the
+//! disk fails: it is a yardstick and no server. At its end it prints `batches=N requests=N` on
+//! standard error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -44,24 +44,24 @@ mod nonblocking;
 
 const EVENTS_MAX: usize = 512;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Far beyond any run: nothing is to expire.
+/// Longer than any run, so no hold expires.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// A bare epoll loop that sells from Redis or a journal and checks nothing: the floor of a sale.
+/// Runs a bare epoll loop that sells from Redis or a journal without checks: the floor of a sale.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
     place: Place,
-    /// Where Redis listens.
+    /// Address of Redis.
     #[arg(long, default_value = "127.0.0.1:6379")]
     redis: SocketAddr,
-    /// Tickets of the sale, if it isn't there yet.
+    /// Tickets of the sale, if the program creates it.
     #[arg(long, default_value_t = 10_000)]
     total: u64,
-    /// One EVALSHA per ticket, with the script of the one-EVALSHA baseline, in place of batches.
+    /// Send one EVALSHA per ticket, with the script of `one_evalsha`, instead of batches.
     #[arg(long)]
     per_ticket: bool,
-    /// Sell from a journal in this folder, in place of Redis.
+    /// Sell from a journal in this folder instead of Redis.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["redis", "per_ticket"])]
     journal: Option<PathBuf>,
 }
@@ -141,9 +141,9 @@ fn serve<L: Ledger>(listener: &TcpListener, ledger: L, counts: &Counts) -> Resul
 struct Floor<L> {
     epoll: Epoll,
     ledger: L,
-    /// By descriptor.
+    /// Connections by descriptor.
     connections: Vec<Option<Connection>>,
-    /// Of the last connection.
+    /// Number of the last connection.
     serial: u64,
     answers: Answers,
     scanner: Scanner,
@@ -155,18 +155,18 @@ struct Floor<L> {
 struct Connection {
     socket: File,
     serial: u64,
-    /// What one read left over, which is nearly always nothing.
+    /// The remainder of one read, nearly always empty.
     unparsed: Vec<u8>,
-    /// Answers that are still to be sent.
+    /// Unsent answers.
     output: Vec<u8>,
-    /// Requests that are not decided.
+    /// Undecided requests.
     waiting: u32,
     closing: bool,
 }
 
 impl<L: Ledger> Floor<L> {
     fn accept(&mut self, listener: &TcpListener) -> Result<()> {
-        // None left, or no descriptor left: either way, what is open goes on.
+        // None left, or no descriptor left. Open connections go on in both cases.
         while let Ok(socket) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             let fd = socket.as_raw_fd();
             self.epoll.add(fd)?;
@@ -186,12 +186,12 @@ impl<L: Ledger> Floor<L> {
         Ok(())
     }
 
-    /// Closes it, which takes it out of the epoll.
+    /// Closes the connection, which removes it from the epoll.
     fn drop_connection(&mut self, fd: RawFd) {
         self.connections[fd as usize] = None;
     }
 
-    /// One wake-up of a connection. `Err`: it is over.
+    /// Handles one wake-up of a connection. `Err`: the connection has ended.
     fn turn(&mut self, fd: RawFd, events: u32) -> io::Result<()> {
         let connection = self.connections[fd as usize].as_mut().ok_or(io::ErrorKind::NotFound)?;
         if events & libc::EPOLLOUT as u32 != 0 {
@@ -222,7 +222,7 @@ impl<L: Ledger> Floor<L> {
         };
         connection.closing = scan.closing;
         for _ in 0..scan.requests {
-            // Answers keep their order: nobody overtakes one who waits.
+            // Answers keep their order: a rejection must not overtake a waiting request.
             if self.sold_out && connection.waiting == 0 {
                 connection.output.extend_from_slice(&self.answers.sold_out);
             } else {
@@ -233,8 +233,7 @@ impl<L: Ledger> Floor<L> {
         connection.answer(&self.epoll)
     }
 
-    /// Requests have been decided: so we answer. The answers to one connection go out together where they lie
-    /// together.
+    /// Answers the decided requests. Adjacent answers to one connection go out together.
     fn settle(&mut self, events: u32) -> Result<()> {
         let mut decided = std::mem::take(&mut self.decided);
         self.ledger.turn(events, &self.epoll, &mut decided)?;
@@ -261,7 +260,7 @@ impl<L: Ledger> Floor<L> {
 }
 
 impl Connection {
-    /// Sends the answers that there are; what the socket doesn't take goes out when it has room.
+    /// Sends the answers. The bytes that the socket does not take go out when it has room.
     fn answer(&mut self, epoll: &Epoll) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
@@ -273,7 +272,7 @@ impl Connection {
         epoll.watch(self.socket.as_raw_fd(), libc::EPOLLOUT)
     }
 
-    /// `Err`: it is over, also because all is answered and the client wants it closed.
+    /// `Err`: the connection has ended, also if all is answered and the client wants it closed.
     fn flush(&mut self) -> io::Result<()> {
         let sent = send(&mut self.socket, &self.output)?;
         self.output.drain(..sent);
@@ -288,7 +287,7 @@ impl Connection {
 struct Answers {
     second: Second,
     sold_out: Vec<u8>,
-    /// Up to the reservation's id, and behind it.
+    /// The parts before and after the reservation's id.
     granted: (Vec<u8>, Vec<u8>),
 }
 

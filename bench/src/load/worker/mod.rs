@@ -1,7 +1,8 @@
-//! One thread of the load generator: an epoll, its connections, and the loop that asks and reads.
+//! A thread of the load generator: an epoll, its connections, and the loop that sends requests and
+//! reads answers.
 //!
-//! Closed loop: whoever has read an answer asks again at once. Open loop: what is due takes the
-//! connection that has been free for longest, and waits where there is none. Either way a request
+//! Closed loop: a connection sends a request as soon as it has read an answer. Open loop: a due
+//! request takes the connection that has been free for longest, and waits if none is free. A request
 //! costs one `send`, one `recv` and its share of an `epoll_pwait2`.
 
 mod traffic;
@@ -23,34 +24,34 @@ use crate::error::{Because, Result, fail};
 
 const EVENTS_MAX: usize = 512;
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How often it looks at what is not urgent: Ctrl-C, connections to try again, time-outs.
+/// Interval of less urgent checks: Ctrl-C, reconnects, time-outs.
 const TICK_NS: u64 = 10_000_000;
-/// How often it looks at every connection for what is overdue.
+/// Interval of the search for overdue connections.
 const OVERDUE_NS: u64 = 100_000_000;
-/// Connections that may be on their way at a time, and that are started in one go.
+/// Most connections that connect at the same time and start in one go.
 const CONNECTING_MAX: u32 = 64;
-/// How long connecting may stand still.
+/// Longest time without progress in connecting.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a server may take to close a connection that is over.
+/// Longest time for a server to close a finished connection.
 const CLOSE_DEADLINE_NS: u64 = 2_000_000_000;
-/// How long answers are waited for after the end of a run by time.
+/// Longest wait for answers after a timed run.
 const DRAIN_NS: u64 = 5_000_000_000;
-/// After so many failures a thread gives up.
+/// Failures after which a thread gives up.
 const FAILURES_MAX: u64 = 1_000;
 
-/// What a thread hands back.
+/// The result of a thread.
 pub struct Seen {
-    /// Its counters.
+    /// The counters.
     pub tally: Tally,
-    /// CPU time while answers counted, less what it spun in vain.
+    /// CPU time of the counted part, without idle polling.
     pub cpu_ns: u64,
-    /// The time that this took.
+    /// Duration of the counted part.
     pub wall_ns: u64,
-    /// Requests that were due and never sent.
+    /// Due requests that were not sent.
     pub never_sent: u64,
-    /// The most that waited for a free connection.
+    /// Largest number of requests that waited for a free connection.
     pub backlog_max: u64,
-    /// It had too many failures to go on.
+    /// Whether the thread gave up after too many failures.
     pub gave_up: bool,
 }
 
@@ -70,23 +71,23 @@ pub struct Worker<'a> {
     pace: Option<Pace>,
     /// Open loop: connections without a request, in the order in which they became free.
     free: VecDeque<u32>,
-    /// Connections to be opened at the next tick.
+    /// Connections to reopen at the next tick.
     retry: Vec<u32>,
-    /// Requests that may still be sent.
+    /// Requests left to send.
     budget: u64,
     in_flight: u64,
     connecting: u32,
     open: u32,
-    /// The crowd has been let in.
+    /// Whether the load has started.
     running: bool,
-    /// Requests are sent.
+    /// Whether requests are sent.
     sending: bool,
     origin: Instant,
     count_from_ns: u64,
     end_ns: u64,
-    /// When to look next for what is overdue.
+    /// Time of the next search for overdue connections.
     look_ns: u64,
-    /// Added to the number of the loopback address to come from.
+    /// Offset of the source address on loopback.
     sources_used_up: u32,
     gave_up: bool,
 }
@@ -106,7 +107,7 @@ impl<'a> Worker<'a> {
             plan,
             shared,
             progress: &shared.progress[thread],
-            epoll: Epoll::new().because(|| "making an epoll".into())?,
+            epoll: Epoll::new().because(|| "creating an epoll instance".into())?,
             buffer: vec![0; BUFFER_BYTES],
             tls: plan.tls.as_ref().map(|host| Tls::new(host, plan.resumes)).transpose()?,
             connections: (0..connections).map(|_| Connection::default()).collect(),
@@ -136,8 +137,8 @@ impl<'a> Worker<'a> {
         self.origin.elapsed().as_nanos() as u64
     }
 
-    /// Opens every connection, at a bounded rate and with few on their way at a time, so that no
-    /// server's queue of new connections overflows. `Err`: it can't be done.
+    /// Opens every connection at a bounded rate, few at the same time, so no server's accept queue
+    /// overflows. `Err`: impossible.
     pub fn connect_all(&mut self) -> Result<()> {
         if self.plan.connection_each {
             return Ok(());
@@ -148,7 +149,7 @@ impl<'a> Worker<'a> {
         let (mut next, mut moved, mut open) = (0, Instant::now(), 0);
         let (mut allowed, mut before_ns) = (0.0, self.now_ns());
         while self.open < all && !self.shared.stopped() {
-            // What was not used is lost: catching up in one go is what the rate is there against.
+            // Unused starts are lost: the rate must prevent bursts.
             let now_ns = self.now_ns();
             let more = (now_ns - before_ns) as f64 * per_ns;
             (allowed, before_ns) = (f64::min(allowed + more, f64::from(CONNECTING_MAX)), now_ns);
@@ -167,13 +168,13 @@ impl<'a> Worker<'a> {
                 (open, moved) = (self.open, Instant::now());
                 self.progress.open.store(u64::from(open), Ordering::Relaxed);
             } else if moved.elapsed() > CONNECT_DEADLINE {
-                return fail(format!("{open} of {all} connections are open, and no more will be"));
+                return fail(format!("only {open} of {all} connections are open"));
             }
         }
         Ok(())
     }
 
-    /// Lets the crowd in and runs to the end.
+    /// Starts the load and runs to the end.
     pub fn run(mut self, origin: Instant) -> Result<Seen> {
         let mut events = [Event { events: 0, u64: 0 }; EVENTS_MAX];
         (self.origin, self.running) = (origin, true);
@@ -191,7 +192,8 @@ impl<'a> Worker<'a> {
                 spun_ns = 0;
             }
             self.send_due(now);
-            // A part at a time: answers to the first are read before the last is asked.
+            // One part at a time: answers to the first requests are read before the last ones are
+            // sent.
             let until = all.min(unstarted + CONNECTING_MAX);
             (unstarted..until).for_each(|number| self.begin_closed(number, now));
             unstarted = until;
@@ -221,7 +223,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long to wait for events, and whether to ask again and again instead.
+    /// Timeout of the wait for events, and whether to poll instead.
     fn timeout(&self, now: u64, next_tick_ns: u64, unstarted: bool) -> (u64, bool) {
         if unstarted {
             return (0, false);
@@ -245,7 +247,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Waits for events and deals with them. Returns how many there were.
+    /// Waits for events and handles them. Returns their number.
     fn round(&mut self, events: &mut [Event; EVENTS_MAX], timeout: Duration) -> Result<usize> {
         let ready = self
             .epoll
@@ -297,7 +299,9 @@ impl<'a> Worker<'a> {
                 continue;
             }
             if connection.state == State::Closing {
-                self.broke(number, Failure::KeptOpen, now, || "it should have been closed".into());
+                self.broke(number, Failure::KeptOpen, now, || {
+                    "the server kept a connection that it had to close".into()
+                });
             } else {
                 let seconds = waited / 1_000_000_000;
                 self.broke(number, Failure::TimedOut, now, || format!("no answer for {seconds} s"));
@@ -305,13 +309,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Open loop: sends what is due, as far as connections are free.
+    /// Open loop: sends the due requests, as far as connections are free.
     fn send_due(&mut self, now: u64) {
         if !self.sending {
             return;
         }
         let Some(mut pace) = self.pace.take() else { return };
-        // What was waiting before waits for the server; what has just become due waits for us.
+        // Requests in the backlog wait for the server. Newly due requests wait for the generator.
         let waiting = pace.backlog();
         pace.advance_to(now);
         let mut taken = 0;
@@ -344,7 +348,7 @@ impl<'a> Worker<'a> {
         for number in 0..self.connections.len() as u32 {
             let connection = &mut self.connections[number as usize];
             while let Some(since) = self.asked.pop(number, connection) {
-                self.tally.fail(Failure::Unanswered, || "no answer until the end".into());
+                self.tally.fail(Failure::Unanswered, || "no answer before the end".into());
                 self.tally.lose(since, now);
             }
         }
@@ -363,7 +367,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// One of `parts` shares of a number that differ by one at most.
+/// One of `parts` shares of a number. Shares differ by at most one.
 fn share(number: u64, part: usize, parts: usize) -> u64 {
     number / parts as u64 + u64::from((part as u64) < number % parts as u64)
 }

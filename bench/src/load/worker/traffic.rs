@@ -1,5 +1,4 @@
-//! What happens on a thread's connections: requests go out, answers come in, sockets are opened and
-//! lost.
+//! The traffic on a thread's connections: requests, answers, opened and lost sockets.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -10,13 +9,13 @@ use super::super::socket::Socket;
 use super::super::tally::{Failure, shown};
 use super::{BUFFER_BYTES, Worker};
 
-/// Connections from one loopback address: with more, the kernel searches long for a free port.
+/// Connections per loopback address. With more, the kernel searches long for a free port.
 const SOURCE_CONNECTIONS_MAX: u32 = 8_000;
-/// Loopback addresses to come from: 127.0.0.2 to 127.0.0.201.
+/// Number of source addresses: 127.0.0.2 to 127.0.0.201.
 const SOURCES_MAX: u32 = 200;
 
 impl Worker<'_> {
-    /// Closed loop: fills a connection's pipeline, while there is something to send.
+    /// Closed loop: fills a connection's pipeline while requests are left.
     pub(super) fn begin_closed(&mut self, number: u32, now: u64) {
         if !self.sending || now >= self.end_ns {
             return;
@@ -28,7 +27,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends requests that are waited for since then, on a new socket if each is to have its own.
+    /// Sends requests with this start time, on a new socket if each request has its own.
     pub(super) fn begin(&mut self, number: u32, count: u32, since_ns: u64, now: u64) {
         if self.plan.connection_each
             && let Err(error) = self.open(number)
@@ -44,7 +43,7 @@ impl Worker<'_> {
             return;
         }
         if connection.in_flight == 0 {
-            // Not when it was due: that may be long ago.
+            // Not the due time, which may be long ago.
             connection.moved_ns = now;
         }
         for _ in 0..count {
@@ -90,7 +89,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Requests may be sent on a connection from now on, if its handshake is over.
+    /// Marks a connection as ready, if its handshake is complete.
     fn note_ready(&mut self, number: u32) {
         let connection = &mut self.connections[number as usize];
         let is_ready = connection.socket.as_ref().is_some_and(Line::is_ready);
@@ -105,7 +104,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what a socket did not take before.
+    /// Sends the bytes that a socket did not take before.
     fn send_rest(&mut self, number: u32) {
         let connection = &mut self.connections[number as usize];
         let Some(socket) = &mut connection.socket else { return };
@@ -118,7 +117,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A connection that is not one for a single request has come to be.
+    /// Handles a new kept connection.
     fn opened(&mut self, number: u32) {
         self.open += 1;
         if !self.running || self.plan.connection_each {
@@ -131,9 +130,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads what is there: once, unless the buffer was filled or the socket has `failed`, when reading
-    /// on says how. What is read from a server that has `closed` its side, and leaves room in the
-    /// buffer, is its last.
+    /// Reads once, and again if the buffer was filled or the socket has `failed`, when reading returns
+    /// the error. If a server has `closed` its side, input that leaves room in the buffer is its last.
     fn receive(&mut self, number: u32, closed: bool, failed: bool) {
         loop {
             let connection = &mut self.connections[number as usize];
@@ -164,7 +162,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Understands what was read into the buffer, and goes on, unless it was the `last`.
+    /// Parses the input and continues, unless it was the `last`.
     fn take_in(&mut self, number: u32, read: usize, last: bool) {
         let now = self.now_ns();
         let connection = &mut self.connections[number as usize];
@@ -202,8 +200,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Closes a connection that had as many answers as it is to have, and opens another, while there
-    /// is something to ask on it.
+    /// Closes a connection after its number of answers and opens another one, while requests are left
+    /// for it.
     fn renew(&mut self, number: u32, now: u64) {
         if self.sending && now < self.end_ns && self.budget > 0 {
             self.close(number, now);
@@ -212,7 +210,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts every whole answer and returns how many bytes they took.
+    /// Counts every whole answer and returns their bytes.
     fn read_answers(
         &mut self,
         number: u32,
@@ -245,7 +243,7 @@ impl Worker<'_> {
         Ok(used)
     }
 
-    /// The server has closed its side: nothing more will come.
+    /// Handles the server's close: nothing more will come.
     fn ended(&mut self, number: u32) {
         let now = self.now_ns();
         let connection = &mut self.connections[number as usize];
@@ -254,7 +252,7 @@ impl Worker<'_> {
             && let Ok(Some(answer)) = self.reader.read(&unread, true)
             && let Some(since) = self.asked.pop(number, connection)
         {
-            // An answer whose end is the connection's.
+            // The end of the connection ends this answer.
             self.in_flight -= 1;
             let counts = since >= self.count_from_ns;
             self.tally.answer(&unread, answer, since, now, counts);
@@ -278,7 +276,8 @@ impl Worker<'_> {
             }
         } else if self.sending {
             self.tally.reopened += 1;
-            // One that was closed unused would be closed again at once: not in a circle.
+            // Do not reopen a connection that was closed unused, because the server would close it
+            // again at once.
             if served > 0 { self.open_or_retry(number) } else { self.retry.push(number) }
         }
     }
@@ -296,7 +295,7 @@ impl Worker<'_> {
         self.broke(number, failure, now, || error.to_string());
     }
 
-    /// A connection can't go on: what it asked is lost. It is tried again at the next tick.
+    /// Handles a broken connection: its requests are lost, and the next tick reopens it.
     pub(super) fn broke(
         &mut self,
         number: u32,
@@ -333,10 +332,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Opens a connection that is kept; where that is impossible at the moment, later.
+    /// Opens a kept connection, or later if it is impossible now.
     pub(super) fn open_or_retry(&mut self, number: u32) {
         if let Err(error) = self.open(number) {
-            // A Unix socket whose queue is full says so at once. TCP's would keep us waiting.
+            // A Unix socket with a full queue fails at once. TCP would wait.
             if error.kind() != io::ErrorKind::WouldBlock {
                 self.tally.fail(Failure::Connect, || error.to_string());
             }
@@ -345,11 +344,11 @@ impl Worker<'_> {
     }
 
     fn open(&mut self, number: u32) -> io::Result<()> {
-        // With TLS the request follows what ends the handshake, of which a server may tell late.
+        // With TLS, the request follows the end of the handshake, which a server may report late.
         let nodelay = !self.plan.connection_each || self.tls.is_some();
         let socket = loop {
             match Socket::connect(&self.plan.peer, self.source(number), nodelay) {
-                // All ports of this address are in use, or wait for the end of their quarantine.
+                // All ports of this address are in use or in TIME-WAIT.
                 Err(error)
                     if error.kind() == io::ErrorKind::AddrNotAvailable
                         && self.plan.loopback
@@ -372,7 +371,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The loopback address to come from, if one has too few ports. `None`: the kernel's choice.
+    /// The source address, if one address has too few ports. `None`: the kernel chooses.
     fn source(&self, number: u32) -> Option<Ipv4Addr> {
         let source = number / SOURCE_CONNECTIONS_MAX + self.sources_used_up;
         if source == 0 || !self.plan.loopback {

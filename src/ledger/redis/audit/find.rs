@@ -1,34 +1,35 @@
-//! One pass over a sale: what there is, and what of it differs.
+//! One pass over a sale: reads its data and finds the differences.
 
 use std::collections::{HashMap, HashSet};
 
-use super::ask::Ask;
-use super::look::{Entry, Look, entries, page};
 use super::model::{Item, Model, Problems, shown};
+use super::query::RedisQuery;
+use super::snapshot::{Snapshot, StreamEntry, entries, page};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::keys::SaleKeys;
 use crate::ledger::redis::line::{MADE_FOR, number};
 use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId, SaleSpec};
 
-const LOOK: &str = include_str!("../lua/look.lua");
+const LOOK: &str = include_str!("../lua/audit_snapshot.lua");
 
-/// Passes that may fail because the stream lost entries before they were read.
+/// The maximum number of passes that fail because the stream lost entries before they were read.
 const PASSES_MAX: usize = 5;
 /// Entries of the stream that one command reads: each has up to a batch of lines.
 const ENTRIES_PER_READ: usize = 64;
-/// Fields that one step of a scan asks for, at first and at the most.
+/// Fields that one step of a scan requests, at first and at most.
 const SCAN_COUNT_MIN: usize = 16;
 /// See [`SCAN_COUNT_MIN`].
 const SCAN_COUNT_MAX: usize = 1024;
-/// A step of a scan that brings less asks for more next time; four times that, for less.
+/// A step of a scan that returns fewer bytes doubles the number of fields of the next step; one that
+/// returns more than four times as many halves it.
 const SCAN_BYTES: usize = 64 * 1024;
-/// Steps of a scan after which the stream is read on, so that no trimming gets ahead of us.
+/// Steps of a scan after which the stream is read further, so that no trimming overtakes the audit.
 const STEPS_PER_READ: usize = 256;
-/// Claims, users or deadlines that one script looks at.
+/// Claims, users or deadlines that one script reads.
 const LOOK_MAX: usize = 500;
 
-/// How many of a thing there should be and are.
+/// The expected and the found number of things.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) reservations: u64,
@@ -40,39 +41,42 @@ pub(super) struct Tally {
     pub(super) deadlines_found: u64,
 }
 
-/// What is counted of a user, under its name in the ledger, that is not what the reservations come to.
+/// A count of a user, under its name in the ledger, that differs from the reservations.
 pub(super) struct UserUnits {
     pub(super) user: String,
     pub(super) expected: u64,
     pub(super) found: Option<String>,
 }
 
-/// A sale at one point in time, and what of it differs.
-pub(super) struct Found {
+/// A sale at one point in time, and its differences.
+pub(super) struct Findings {
     pub(super) model: Model,
-    pub(super) look: Look,
+    pub(super) snapshot: Snapshot,
     pub(super) tally: Tally,
-    /// Told by the stream, and not stored.
+    /// In the stream, and not stored.
     pub(super) missing: Vec<ReservationId>,
-    /// Stored, and not told by the stream as they stand.
-    pub(super) untold: Vec<ReservationId>,
-    /// Stored as somebody else has written them, and their lines as the stream tells them.
+    /// Stored, and with another last state in the stream or none.
+    pub(super) not_streamed: Vec<ReservationId>,
+    /// Stored with a state that no change can have produced, with the line that the stream has.
     pub(super) edited: Vec<(ReservationId, String)>,
-    /// Claims that are not there, and of which reservation.
+    /// Claims that are missing, with the reservation of each.
     pub(super) claims_missing: Vec<(String, ReservationId)>,
-    /// Claims of a reservation that is not there or is another's, and its id.
+    /// Claims of a reservation that is missing or was made with another key, with its id.
     pub(super) claims_wrong: Vec<(String, String)>,
-    /// Those of them that no reservation has: somebody may have what they name.
+    /// Those of them that belong to no reservation: somebody may have the units.
     pub(super) orphans: HashSet<String>,
     pub(super) users: Vec<UserUnits>,
-    /// Members that are not there, or have another score.
+    /// Members that are missing, or have another score.
     pub(super) deadlines_missing: Vec<String>,
     /// Members that name no field and deadline.
     pub(super) deadlines_wrong: Vec<String>,
 }
 
-/// Looks at a sale. `None`: there is none.
-pub(super) fn find(redis: &mut dyn Ask, keys: &SaleKeys) -> Result<Option<Found>, LedgerError> {
+/// Reads a sale and finds its differences. `None`: there is no such sale.
+pub(super) fn find(
+    redis: &mut dyn RedisQuery,
+    keys: &SaleKeys,
+) -> Result<Option<Findings>, LedgerError> {
     for _ in 0..PASSES_MAX {
         let mut pass = match Pass::begin(redis, keys)? {
             Some(pass) => pass,
@@ -96,7 +100,7 @@ pub(super) fn find(redis: &mut dyn Ask, keys: &SaleKeys) -> Result<Option<Found>
 
 /// Why a pass ends early.
 enum Stop {
-    /// The stream lost what we had not read: begin anew.
+    /// The stream lost entries that were not read: begin again.
     Again,
     Failed(LedgerError),
 }
@@ -107,33 +111,33 @@ impl From<LedgerError> for Stop {
     }
 }
 
-/// What doesn't agree with pieces that were read at different times.
+/// Differences between pieces that were read at different times, to be checked again.
 #[derive(Default)]
 struct Suspects {
-    /// Claims, and whose they should be, if a reservation says so.
+    /// Claims, and the reservation that each should have, if a reservation says so.
     claims: Vec<(String, Option<ReservationId>)>,
     users: Vec<String>,
-    /// Members of the deadlines, and the reservations that want them.
+    /// Members of the deadlines, and the reservations that need them.
     deadlines: HashMap<String, Vec<ReservationId>>,
     deadlines_wrong: Vec<String>,
 }
 
 struct Pass<'a> {
-    redis: &'a mut dyn Ask,
+    redis: &'a mut dyn RedisQuery,
     keys: Vec<String>,
     fields: [String; 2],
     model: Model,
-    /// The stream is read up to here.
+    /// The stream was read up to here.
     cursor: EntryId,
-    /// As it was when the pass began.
-    first: Look,
-    /// Entries read that came since.
+    /// The snapshot at the beginning of the pass.
+    first: Snapshot,
+    /// Entries read that were added since.
     live: u64,
     tally: Tally,
 }
 
 impl<'a> Pass<'a> {
-    fn begin(redis: &'a mut dyn Ask, keys: &SaleKeys) -> Result<Option<Self>, LedgerError> {
+    fn begin(redis: &'a mut dyn RedisQuery, keys: &SaleKeys) -> Result<Option<Self>, LedgerError> {
         let fields = [keys.total_field().to_owned(), keys.sold_field().to_owned()];
         let keys = keys.all();
         let first = look(redis, &keys, &fields, &[], &[], &[])?;
@@ -164,7 +168,7 @@ impl<'a> Pass<'a> {
         let spec = self.first.spec().0;
         if spec.needs_user() {
             self.scan("HSCAN", 4, &mut |_, name, n| {
-                // What is not counted any more may still be there.
+                // A name that is not counted any more may still be there.
                 if counts(&spec, name) {
                     units.insert(name.to_owned(), n.to_owned());
                 }
@@ -174,7 +178,7 @@ impl<'a> Pass<'a> {
 
         let mut members = HashSet::new();
         self.scan("ZSCAN", 5, &mut |_, member, score| match deadline_of(member) {
-            // A score far from now is written as 1.7e+12 by some versions.
+            // Some versions write a score far from now as 1.7e+12.
             Some(deadline) if score.parse() == Ok(deadline as f64) => {
                 members.insert(member.to_owned());
             }
@@ -203,8 +207,8 @@ impl<'a> Pass<'a> {
         Ok(suspects)
     }
 
-    /// Reads what is suspect once more, each time with the sale as it stands just then.
-    fn judge(mut self, suspects: Suspects) -> Result<Found, Stop> {
+    /// Reads the suspects again, each time together with the current snapshot of the sale.
+    fn judge(mut self, suspects: Suspects) -> Result<Findings, Stop> {
         let mut now = None;
         let (mut claims_missing, mut claims_wrong) = (Vec::new(), Vec::new());
         for chunk in suspects.claims.chunks(LOOK_MAX) {
@@ -216,7 +220,7 @@ impl<'a> Pass<'a> {
                     (None, None) => {}
                     (Some(id), _) if self.is_claim_of(claim, id) => {}
                     (Some(id), None) => claims_wrong.push((claim.clone(), id.clone())),
-                    // The scan met it as well.
+                    // The scan found it too.
                     (Some(_), Some(_)) => {}
                 }
             }
@@ -261,9 +265,9 @@ impl<'a> Pass<'a> {
         users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
         let lost_some = look.entries_gone() != 0;
         let silent = look.trimmed == 0 || lost_some;
-        let mut found = Found {
+        let mut found = Findings {
             missing: self.model.missing(),
-            untold: self.model.untold(silent, lost_some),
+            not_streamed: self.model.not_streamed(silent, lost_some),
             edited: self.model.edited(lost_some),
             claims_missing,
             orphans: self.model.without_reservation(&claims_wrong),
@@ -273,7 +277,7 @@ impl<'a> Pass<'a> {
             deadlines_wrong: suspects.deadlines_wrong,
             tally: self.tally,
             model: self.model,
-            look,
+            snapshot: look,
         };
         found.complete_tally();
         Ok(found)
@@ -289,28 +293,28 @@ impl<'a> Pass<'a> {
         claims: &[&str],
         users: &[&str],
         deadlines: &[&str],
-    ) -> Result<Look, Stop> {
+    ) -> Result<Snapshot, Stop> {
         let look = look(self.redis, &self.keys, &self.fields, claims, users, deadlines)?;
         self.advance(&look)?;
         Ok(look)
     }
 
-    /// Brings the model to the point in time of a look.
-    fn advance(&mut self, look: &Look) -> Result<(), Stop> {
+    /// Advances the model to the point in time of a snapshot.
+    fn advance(&mut self, look: &Snapshot) -> Result<(), Stop> {
         self.read_stream(Some(look.last))?;
         let came = look.added.checked_sub(self.first.added);
         let same = look.exists && look.repairs == self.first.repairs && came == Some(self.live);
         if same { Ok(()) } else { Err(Stop::Again) }
     }
 
-    /// Reads the stream on, to an entry or as far as it goes.
+    /// Reads the stream further, up to an entry or to its end.
     fn read_stream(&mut self, end: Option<EntryId>) -> Result<(), Stop> {
         let end_text = end.map_or_else(|| "+".to_owned(), |end| end.to_string());
         let count = ENTRIES_PER_READ.to_string();
         while end.is_none_or(|end| self.cursor < end) {
             let from = format!("({}", self.cursor);
             let arguments = ["XRANGE", &self.keys[6], &from, &end_text, "COUNT", &count];
-            let page = entries(self.redis.ask(&arguments.map(str::as_bytes))?)?;
+            let page = entries(self.redis.query(&arguments.map(str::as_bytes))?)?;
             let more = page.len() == ENTRIES_PER_READ;
             page.into_iter().for_each(|entry| self.take(entry));
             if !more {
@@ -320,7 +324,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn take(&mut self, entry: StreamEntry) {
         self.cursor = entry.id;
         self.live += u64::from(entry.id > self.first.last);
         match entry.lines {
@@ -340,7 +344,7 @@ impl<'a> Pass<'a> {
         for step in 1.. {
             let asked = count.to_string();
             let arguments = [command, &self.keys[key], &cursor, "COUNT", &asked];
-            let (next, values) = page(self.redis.ask(&arguments.map(str::as_bytes))?)?;
+            let (next, values) = page(self.redis.query(&arguments.map(str::as_bytes))?)?;
             values.chunks_exact(2).for_each(|pair| each(&mut self.model, &pair[0], &pair[1]));
             if next == "0" {
                 break;
@@ -361,23 +365,23 @@ impl<'a> Pass<'a> {
 }
 
 fn look(
-    redis: &mut dyn Ask,
+    redis: &mut dyn RedisQuery,
     keys: &[String],
     fields: &[String; 2],
     claims: &[&str],
     users: &[&str],
     deadlines: &[&str],
-) -> Result<Look, LedgerError> {
+) -> Result<Snapshot, LedgerError> {
     let counts = [keys.len(), claims.len(), users.len()].map(|n| n.to_string());
     let mut arguments = vec!["EVAL", LOOK, &counts[0]];
     arguments.extend(keys.iter().map(String::as_str));
     arguments.extend([&*fields[0], &fields[1], &counts[1], &counts[2]]);
     arguments.extend(claims.iter().chain(users).chain(deadlines));
     let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
-    Look::parse(redis.ask(&arguments)?)
+    Snapshot::parse(redis.query(&arguments)?)
 }
 
-/// Whether this sale counts what stands under such a name among its users.
+/// Whether this sale counts this name among its users.
 fn counts(spec: &SaleSpec, name: &str) -> bool {
     match name.starts_with(MADE_FOR) {
         true => spec.rules.reservations_per_user_max > 0,
@@ -385,7 +389,7 @@ fn counts(spec: &SaleSpec, name: &str) -> bool {
     }
 }
 
-/// The deadline in a member of the deadlines, if it is one.
+/// The deadline in a member of the deadlines, if it has one.
 fn deadline_of(member: &str) -> Option<u64> {
     let (name, deadline) = member.split_once(':')?;
     let sound =
@@ -393,7 +397,7 @@ fn deadline_of(member: &str) -> Option<u64> {
     if sound { number(deadline) } else { None }
 }
 
-impl Found {
+impl Findings {
     fn complete_tally(&mut self) {
         let mut members = HashSet::new();
         let tally = &mut self.tally;
@@ -404,7 +408,7 @@ impl Found {
         }
         tally.users_expected = self.model.users().filter(|(_, units)| *units > 0).count() as u64;
         tally.deadlines_expected = members.len() as u64;
-        // The scans read at other times than the stream: show what they would have found now.
+        // The scans read at other times than the stream: report what they would find now.
         let wrong = |list: usize| list as u64;
         tally.claims_found = (tally.claims_expected + wrong(self.claims_wrong.len()))
             .saturating_sub(wrong(self.claims_missing.len()));
@@ -447,7 +451,7 @@ impl Found {
 
     pub(super) fn stream_problems(&self) -> Problems {
         let mut problems = Problems::default();
-        let look = &self.look;
+        let look = &self.snapshot;
         let gone = look.entries_gone();
         if gone != 0 {
             problems.add(|| {
@@ -458,9 +462,9 @@ impl Found {
             });
             problems.count = gone.unsigned_abs();
         }
-        problems.and(Problems::of(&self.untold, |id| {
+        problems.and(Problems::of(&self.not_streamed, |id| {
             let line = self.model.get(*id).map(|item: &Item| item.line(*id)).unwrap_or_default();
-            format!("not told as it stands: {line}")
+            format!("not in the stream as it is now: {line}")
         }))
     }
 
@@ -469,7 +473,7 @@ impl Found {
         let edited = Problems::of(&self.edited, |(id, told)| {
             let line = self.model.get(*id).map(|item: &Item| item.line(*id)).unwrap_or_default();
             let told = told.split_once(' ').map_or("", |(_, rest)| rest);
-            format!("{line}, but the stream tells: {told}")
+            format!("{line}, but the stream has: {told}")
         });
         self.model.unreadable.clone().and(missing).and(edited)
     }

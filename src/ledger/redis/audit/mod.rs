@@ -1,40 +1,40 @@
-//! The audit of a sale in Redis: reads everything in small steps while the sale goes on, and is exact
-//! all the same.
+//! The audit of a sale in Redis: reads everything in small steps while the sale goes on, and is
+//! exact nevertheless.
 //!
-//! Every change of a reservation is in the stream. So what was read of the reservations, brought up
-//! to an entry of the stream, is the sale right after that entry (`model`); and the counts are read
-//! together with the id of the last entry, by one script (`look`). What doesn't agree then is read
-//! once more in the same way, together with the stream's end: what still doesn't is a difference, not
-//! the echo of a purchase. `repair` repairs it.
+//! Every change of a reservation is in the stream. So the reservations that were read, advanced to
+//! an entry of the stream, are the sale right after that entry (`model`). One script reads the
+//! counts together with the id of the last entry (`snapshot`). Data that disagrees then is read
+//! again in the same way, together with the end of the stream: if it still disagrees, it is a
+//! difference and not the trace of a purchase in progress. `repair` repairs it.
 //!
-//! Architecture invariant: never stops a sale, and never keeps Redis for longer than a batch does.
+//! Architecture invariant: never stops a sale, and never blocks Redis for longer than a batch does.
 
-mod ask;
+mod query;
 mod find;
-mod look;
+mod snapshot;
 mod model;
 mod repair;
 
-pub use self::ask::Ask;
-use self::find::{Found, find};
+use self::find::{Findings, find};
 use self::model::Problems;
+pub use self::query::RedisQuery;
 use self::repair::Notes;
 use super::keys::SaleKeys;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Amount, Check, Relation, Repair, SaleAudit};
 use crate::sale::{SaleId, TypeUnits, Types};
 
-/// Rounds of finding and repairing, after which what is left is told as it is: repairing a lost line
-/// shows what depends on it, and that what depends on that.
+/// The maximum number of rounds of finding and repairing. The differences left after that are
+/// reported: repairing a lost line reveals data that depends on it, and so on.
 const REPAIR_ROUNDS_MAX: usize = 6;
 
-/// Compares all that Redis has of a sale; with a `repair`, puts right what that allows. `None`: there
-/// is no such sale.
+/// Compares everything that Redis has of a sale. With a `repair`, also repairs what it allows.
+/// `None`: there is no such sale.
 ///
 /// # Errors
 /// Redis can't be asked, or the stream loses entries while it is read.
 pub fn audit(
-    redis: &mut dyn Ask,
+    redis: &mut dyn RedisQuery,
     keys: &SaleKeys,
     sale: &SaleId,
     repair: Option<&Repair>,
@@ -61,21 +61,21 @@ pub fn audit(
         let mut why = notes.withheld.iter().filter(|note| note.0 == check.name);
         check.withheld = why.next().filter(|_| check.differences > 0).map(|note| note.1.clone());
     }
-    let (view, version) = (found.look.view(), found.look.last.version());
+    let (view, version) = (found.snapshot.view(), found.snapshot.last.version());
     Ok(Some(SaleAudit {
         checks,
         version,
-        told_from: found.model.told_from(version),
-        undelivered_from: found.look.undelivered_from(),
-        has_orders: found.look.has_readers(),
+        streamed_from: found.model.streamed_from(version),
+        undelivered_from: found.snapshot.undelivered_from(),
+        has_orders: found.snapshot.has_readers(),
         reservations: found.model.changes(sale, view.spec.hold_ms, version),
         view,
     }))
 }
 
-/// Every comparison, always in the same order.
-fn checks(found: &Found) -> Vec<Check> {
-    let Found { look, model, .. } = found;
+/// All comparisons, always in the same order.
+fn checks(found: &Findings) -> Vec<Check> {
+    let Findings { snapshot: look, model, .. } = found;
     let shown = |text: &Option<String>| Amount::from(text.as_deref().unwrap_or("nothing"));
     let count = |name, expected: u64, is: Option<u64>, text: &Option<String>| Check {
         name,
@@ -137,9 +137,9 @@ fn checks(found: &Found) -> Vec<Check> {
     checks
 }
 
-/// What is counted of each ticket type, against what the reservations come to.
-fn types(found: &Found, types: &Types) -> Check {
-    let Found { look, model, .. } = found;
+/// Compares the counts of each ticket type with the reservations.
+fn types(found: &Findings, types: &Types) -> Check {
+    let Findings { snapshot: look, model, .. } = found;
     let expected = model.type_units(types);
     let text = TypeUnits::list_to_text(&expected);
     let mut problems = Problems::default();

@@ -1,8 +1,9 @@
-//! A sale as its stream and its keys tell it, read piece by piece while it goes on.
+//! A sale as its stream and its keys describe it, read piece by piece while it goes on.
 //!
-//! A line that was read from the reservations is at least as new as the stream had been read by
-//! then, and every change behind it is in the stream: whatever the order of the pieces, once the
-//! stream is read up to an entry this is the sale right after it. Sums are kept along the way.
+//! A line that was read from the reservations is at least as new as the part of the stream that was
+//! read by then, and every later change is in the stream. So in whatever order the pieces are read,
+//! once the stream is read up to an entry, the model is the sale right after it. Sums are updated
+//! along the way.
 //!
 //! Architecture invariant: no I/O, no clock.
 
@@ -16,7 +17,7 @@ use crate::sale::{
     SaleSpec, Status, TypeName, TypeUnits, Types, User,
 };
 
-/// A user as people read it.
+/// A user as text for people.
 pub(super) fn shown(owner: &str) -> String {
     match split_owner(owner) {
         (user, None) => user.to_owned(),
@@ -24,7 +25,7 @@ pub(super) fn shown(owner: &str) -> String {
     }
 }
 
-/// Things that are wrong: how many, and some of them in words.
+/// Faults: their number, and some of them in words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Problems {
     pub(super) count: u64,
@@ -55,19 +56,19 @@ impl Problems {
 /// One reservation.
 pub(super) struct Item {
     owner: Box<str>,
-    /// What it has beyond that, as text.
+    /// Its details, as text.
     details: Box<str>,
     expires_at_ms: u64,
-    /// Of the last change that the stream tells. 0: it tells none.
+    /// The version of its last change in the stream. 0: there is none.
     version: u64,
     at_ms: u64,
     quantity: u32,
     status: Status,
     stored: bool,
-    /// The stream's last word is not what is stored.
+    /// The last state in the stream is not the stored one.
     differs: bool,
-    /// That word, as a line without its newline, if it differs and there is one.
-    told: Option<Box<str>>,
+    /// That state, as a line without its newline, if it differs and there is one.
+    streamed_line: Option<Box<str>>,
     claim_seen: bool,
 }
 
@@ -83,7 +84,7 @@ impl Item {
             status: line.status,
             stored: false,
             differs: false,
-            told: None,
+            streamed_line: None,
             claim_seen: false,
         }
     }
@@ -109,24 +110,24 @@ impl Item {
     }
 
     fn lines(&self) -> Option<Lines> {
-        // Most reservations have none, and none of their details costs anything then.
+        // Most reservations have no details, and then this costs nothing.
         if self.details.is_empty() { None } else { Details::from_text(&self.details)?.lines }
     }
 
-    /// What the claims hold for it, if it was made with a key.
+    /// The claim of a reservation that was made with a key.
     pub(super) fn claim(&self) -> Option<&str> {
         self.owner.contains('\t').then_some(&*self.owner)
     }
 
-    /// The member that the deadlines must have, while it is held.
+    /// The member of the deadlines that it must have while it is held.
     pub(super) fn deadline(&self, id: ReservationId) -> Option<String> {
         let held = self.stored && self.status == Status::Held;
         held.then(|| deadline_member(id, self.expires_at_ms))
     }
 
-    /// Whether changes that the stream has lost can have made of the stream's last word what is
-    /// stored; if it has lost none, whether a change can have ended before it was in the stream and
-    /// left more with the buyer than the stream tells.
+    /// Whether changes that the stream has lost can lead from the last state in the stream to the
+    /// stored one. If the stream has lost none: whether a change can have ended before its entry
+    /// was added, and left more with the buyer than the stream says.
     fn can_have_become(&self, told: &Line<'_>, lost_some: bool) -> bool {
         let hold = (self.quantity, self.expires_at_ms, &*self.details);
         let same_hold = hold == (told.quantity, told.expires_at_ms, told.details);
@@ -145,7 +146,7 @@ impl Item {
         }
     }
 
-    /// As a line of the reservations, without its newline.
+    /// Its line in the reservations, without the newline.
     pub(super) fn line(&self, id: ReservationId) -> String {
         let (user, key) = split_owner(&self.owner);
         let end = end_of_line(user, key.unwrap_or_default(), &self.details).concat();
@@ -164,17 +165,17 @@ fn deadline_member(id: ReservationId, expires_at_ms: u64) -> String {
     format!("{}:{expires_at_ms}", field_name(id))
 }
 
-/// What the stored reservations come to.
+/// The sums of the stored reservations.
 #[derive(Default)]
 struct Sums {
     limited: bool,
     counted: bool,
     held: u64,
     confirmed: u64,
-    /// Units of each user, if the sale has a limit, and how many reservations were made for each, if
-    /// that is bounded: as the ledger names it.
+    /// The units of each user, if the sale has a limit, and the number of reservations made for
+    /// each, if that is bounded, under the names that the ledger uses.
     by_user: HashMap<Box<str>, u64>,
-    /// Units of each ticket type that a reservation names.
+    /// The units of each ticket type that a reservation names.
     by_type: HashMap<TypeName, TypeUnits>,
 }
 
@@ -216,15 +217,15 @@ fn count_of(
     }
 }
 
-/// See the module's header.
+/// The model of a sale.
 pub(super) struct Model {
     items: HashMap<ReservationId, Item>,
-    /// Entries behind this one came while the sale was looked at.
+    /// Entries after this one were added during the audit.
     since: u64,
     /// The first entry that was read.
     first: Option<u64>,
     sums: Sums,
-    /// What can't be read.
+    /// Lines that can't be read.
     pub(super) unreadable: Problems,
 }
 
@@ -241,7 +242,7 @@ impl Model {
         }
     }
 
-    /// Takes in an entry of the stream.
+    /// Adds an entry of the stream.
     pub(super) fn streamed(&mut self, version: u64, at_ms: u64, lines: &str) {
         self.first.get_or_insert(version);
         for text in lines.lines() {
@@ -254,13 +255,13 @@ impl Model {
             self.change(&line, |item| {
                 item.set(&line);
                 (item.version, item.at_ms) = (version, at_ms);
-                (item.differs, item.told) = (false, None);
+                (item.differs, item.streamed_line) = (false, None);
                 item.stored |= live;
             });
         }
     }
 
-    /// Takes in a field of the reservations.
+    /// Adds a field of the reservations.
     pub(super) fn stored(&mut self, name: &str, lines: &str) {
         if !lines.ends_with('\n') {
             self.unreadable.add(|| format!("the field {name} ends within a line"));
@@ -274,7 +275,8 @@ impl Model {
                     self.change(&line, |item| {
                         if !item.differs && !item.is(&line) {
                             item.differs = true;
-                            item.told = (item.version > 0).then(|| item.line(line.id).into());
+                            item.streamed_line =
+                                (item.version > 0).then(|| item.line(line.id).into());
                         }
                         item.set(&line);
                         item.stored = true;
@@ -288,7 +290,7 @@ impl Model {
         }
     }
 
-    /// Changes an item, or makes it, and keeps the sums.
+    /// Changes an item, or creates it, and updates the sums.
     fn change(&mut self, line: &Line<'_>, change: impl FnOnce(&mut Item)) {
         let item = self.items.entry(line.id).or_insert_with(|| Item::new(line));
         if item.stored {
@@ -300,7 +302,7 @@ impl Model {
         }
     }
 
-    /// A claim was read. Whether it is of a reservation that we know and that was made with it.
+    /// Notes a claim. Returns whether a known reservation was made with it.
     pub(super) fn claimed(&mut self, claim: &str, id: &str) -> bool {
         let item =
             ReservationId::from_text(id.as_bytes()).ok().and_then(|id| self.items.get_mut(&id));
@@ -309,18 +311,18 @@ impl Model {
         item.stored
     }
 
-    /// Every reservation that the ledger has, with its id.
+    /// Every stored reservation, with its id.
     pub(super) fn stored_items(&self) -> impl Iterator<Item = (ReservationId, &Item)> {
         self.items.iter().filter(|(_, item)| item.stored).map(|(id, item)| (*id, item))
     }
 
-    /// Those with a key whose claim was not read.
+    /// Reservations with a key whose claim was not read.
     pub(super) fn unclaimed(&self) -> impl Iterator<Item = (ReservationId, &str)> {
         let unclaimed = self.stored_items().filter(|(_, item)| !item.claim_seen);
         unclaimed.filter_map(|(id, item)| Some((id, item.claim()?)))
     }
 
-    /// Those of these claims that no reservation was made with.
+    /// Those of these claims with which no reservation was made.
     pub(super) fn without_reservation(&self, claims: &[(String, String)]) -> HashSet<String> {
         let mut left: HashSet<String> = claims.iter().map(|(claim, _)| claim.clone()).collect();
         if !left.is_empty() {
@@ -330,16 +332,16 @@ impl Model {
         left
     }
 
-    /// Those that the stream tells of and the ledger has not.
+    /// Reservations in the stream that are not stored.
     pub(super) fn missing(&self) -> Vec<ReservationId> {
         let missing = self.items.iter().filter(|(_, item)| !item.stored).map(|(id, _)| *id);
         sorted(missing.collect())
     }
 
-    /// Those whose last change the stream does not tell: it tells another, or, if `silent` counts,
-    /// none. Not those of which what is stored is wrong: see [`edited`](Self::edited).
-    pub(super) fn untold(&self, silent: bool, lost_some: bool) -> Vec<ReservationId> {
-        let untold = |item: &Item| match &item.told {
+    /// Reservations whose last state in the stream is another one or, if `silent` counts, missing.
+    /// Excludes those with a wrong stored state: see [`edited`](Self::edited).
+    pub(super) fn not_streamed(&self, silent: bool, lost_some: bool) -> Vec<ReservationId> {
+        let untold = |item: &Item| match &item.streamed_line {
             Some(told) => !is_edited(item, told, lost_some),
             None => item.differs || silent && item.version == 0,
         };
@@ -347,11 +349,12 @@ impl Model {
         sorted(items.map(|(id, _)| id).collect())
     }
 
-    /// Those of which no change can have made what is stored, with the stream's last word: somebody
-    /// else has written it.
+    /// Reservations whose stored state no change can have produced, with the last state in the
+    /// stream: somebody else has written it.
     pub(super) fn edited(&self, lost_some: bool) -> Vec<(ReservationId, String)> {
         let edited = self.stored_items().filter_map(|(id, item)| {
-            let told = item.told.as_ref().filter(|told| is_edited(item, told, lost_some))?;
+            let told =
+                item.streamed_line.as_ref().filter(|told| is_edited(item, told, lost_some))?;
             Some((id, told.to_string()))
         });
         let mut edited: Vec<_> = edited.collect();
@@ -374,35 +377,37 @@ impl Model {
         self.sums.held + self.sums.confirmed
     }
 
-    /// Units of each of these ticket types.
+    /// The units of each of these ticket types.
     pub(super) fn type_units(&self, types: &Types) -> Vec<TypeUnits> {
         let of = |name| self.sums.by_type.get(name).copied().unwrap_or_default();
         types.iter().map(|(name, _)| of(name)).collect()
     }
 
-    /// Ticket types of which there are units and that are none of these.
+    /// Ticket types with units that are none of these.
     pub(super) fn other_types(&self, types: &Types) -> impl Iterator<Item = &TypeName> {
         let sold = self.sums.by_type.iter().filter(|(_, units)| units.sold() > 0);
         sold.map(|(name, _)| name).filter(|name| types.position(name).is_none())
     }
 
-    /// What is to be counted under a name: units of a user, or how many reservations were made for him.
+    /// The count under a name: units of a user, or the number of reservations made for him.
     pub(super) fn count_of(&self, name: &str) -> u64 {
         self.sums.by_user.get(name).copied().unwrap_or(0)
     }
 
-    /// All that is, or was, to be counted of users.
+    /// All current and former counts of users.
     pub(super) fn users(&self) -> impl Iterator<Item = (&str, u64)> {
         self.sums.by_user.iter().map(|(name, &number)| (&**name, number))
     }
 
-    /// The version from which on the stream tells changes. `last` is that of the last entry.
-    pub(super) fn told_from(&self, last: u64) -> u64 {
+    /// The version from which on the stream has all changes. `last` is the version of the last
+    /// entry.
+    pub(super) fn streamed_from(&self, last: u64) -> u64 {
         self.first.unwrap_or(last + 1)
     }
 
-    /// Every reservation that the ledger has, in the order of ids. `last` is the version of the last
-    /// entry: what is told of no longer was changed before the first one that is still there.
+    /// Every stored reservation, in the order of ids. `last` is the version of the last entry. A
+    /// reservation whose entries are gone from the stream was changed before the first entry that
+    /// is still there.
     pub(super) fn changes(self, sale: &SaleId, hold_ms: u64, last: u64) -> Vec<Change> {
         let before = self.first.map_or(last, |first| first.saturating_sub(1));
         let told_until_ms = EntryId::of_version(before).ms;
@@ -412,7 +417,7 @@ impl Model {
                 sale: sale.clone(),
                 key: split_owner(&item.owner).1.and_then(|key| Key::new(key).ok()),
                 at_ms: match item.version {
-                    // It may have been held for longer than is usual now.
+                    // Its hold time may have been longer than the current one.
                     0 => item.expires_at_ms.saturating_sub(hold_ms).min(told_until_ms),
                     _ => item.at_ms,
                 },
@@ -451,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_lines_with_every_kind_of_owner_and_no_other() {
+    fn valid_lines_are_parsed_and_malformed_ones_rejected() {
         for owner in ["", "ann", "ann\tkey", "\tkey", "ann lee\ta key", "张三"] {
             let space = if owner.is_empty() { "" } else { " " };
             let line = format!("{} held 2 1700000000000{space}{owner}", ReservationId(7));
@@ -481,16 +486,16 @@ mod tests {
         assert_eq!((model.held(), model.missing().len()), (0, 1), "the stream alone is no stock");
         model.stored(&name, &[text(1, "held 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
         assert_eq!((model.held(), model.sold(), model.count_of("ann")), (2, 3, 3));
-        assert_eq!(model.untold(true, false), [ReservationId(2)]);
+        assert_eq!(model.not_streamed(true, false), [ReservationId(2)]);
         // Read a second time, newer than the stream, which then follows.
         model
             .stored(&name, &[text(1, "expired 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
-        assert_eq!(model.untold(false, true), [ReservationId(1)]);
+        assert_eq!(model.not_streamed(false, true), [ReservationId(1)]);
         model.streamed(11, 2, &text(1, "expired 2 9 ann"));
         model.streamed(12, 3, &text(3, "held 4 9"));
         assert_eq!((model.held(), model.sold(), model.count_of("ann")), (4, 5, 1));
         assert_eq!(model.count_of("\tann"), 2, "also of what expired");
-        assert!(model.untold(false, false).is_empty() && model.missing().is_empty());
+        assert!(model.not_streamed(false, false).is_empty() && model.missing().is_empty());
         assert!(!model.claimed("ann\tk", &ReservationId(1).to_string()));
         assert!(model.claimed("ann\tk", &ReservationId(2).to_string()));
         assert_eq!(model.unclaimed().count(), 0);
@@ -500,17 +505,17 @@ mod tests {
     }
 
     #[test]
-    fn what_no_change_can_have_made_was_edited() {
+    fn a_line_no_command_could_produce_counts_as_edited() {
         let edited = |told: &str, stored: &str, lost_some| {
             let mut model = Model::new(10, &spec(0));
             model.streamed(5, 1, &text(1, told));
             model.stored(&field_name(ReservationId(1)), &text(1, stored));
             let edited = model.edited(lost_some);
-            assert_ne!(edited.is_empty(), model.untold(false, lost_some).is_empty());
+            assert_ne!(edited.is_empty(), model.not_streamed(false, lost_some).is_empty());
             edited.first().map(|(_, line)| line.clone())
         };
         let line = |rest: &str| Some(text(1, rest).trim_end().to_owned());
-        // A script that ended before it told, or entries that are gone.
+        // A script that ended before it wrote to the stream, or lost entries.
         for told in ["held 1 9 ann", "expired 1 9 ann"] {
             assert_eq!(edited(told, "confirmed 1 9 ann", false), None);
             assert_eq!(edited(told, "confirmed 2 9 ann", true), line(told));
@@ -531,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn unreadable_lines_are_counted() {
         let mut model = Model::new(0, &spec(0));
         let name = field_name(ReservationId(1));
         let twice = [text(1, "held 1 9"), text(1, "held 1 9"), text(2, "hold 1 9")].concat();

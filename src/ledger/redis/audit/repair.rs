@@ -1,15 +1,15 @@
-//! Repairing what an audit found: each piece by one script that looks once more before it writes.
+//! Repairs the findings of an audit, each piece by one script that checks again before it writes.
 //!
-//! What takes units from nobody is always done. What raises what can be sold waits until nothing
-//! tells of somebody who has them ([`doubt`]), or until the operator says that it is to be done. A
-//! total below what is sold is left to people. A lost line comes back before anything is counted
-//! without it.
+//! A repair that takes units from nobody is always done. A repair that makes more units available
+//! waits until no evidence says that somebody has them ([`doubt`]), or until the operator orders
+//! it. A total below the sold units is left to people. A lost line is restored before anything is
+//! counted without it.
 
 use std::collections::HashSet;
 
-use super::ask::Ask;
-use super::find::{Found, UserUnits};
-use super::look::text;
+use super::find::{Findings, UserUnits};
+use super::query::RedisQuery;
+use super::snapshot::text;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Repair;
 use crate::ledger::redis::keys::SaleKeys;
@@ -18,39 +18,40 @@ use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId, TypeUnits};
 
 const REPAIR: &str = include_str!("../lua/repair.lua");
 
-/// Things that one script repairs.
+/// The number of things that one script repairs.
 const REPAIRS_PER_SCRIPT: usize = 250;
 
-/// What was done and what was not: the check's name, and in words.
+/// What was repaired and what was not: the name of the check, and the text.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) done: Vec<(&'static str, String)>,
     pub(super) withheld: Vec<(&'static str, String)>,
 }
 
-/// Repairs what can be repaired at once. If that adds nothing to what was done, nothing can be.
+/// Repairs what can be repaired at once. If it adds nothing to `done`, nothing more can be
+/// repaired.
 pub(super) fn repair(
-    redis: &mut dyn Ask,
+    redis: &mut dyn RedisQuery,
     keys: &SaleKeys,
-    found: &Found,
+    found: &Findings,
     how: &Repair,
     notes: &mut Notes,
 ) -> Result<(), LedgerError> {
     notes.withheld.clear();
-    let mut scripts = Scripts { redis, keys, repairs: found.look.repairs, passed: false };
+    let mut scripts = Scripts { redis, keys, repairs: found.snapshot.repairs, passed: false };
     let line = |id: &ReservationId| found.model.get(*id).map(|item| item.line(*id));
     let missing: Vec<String> = found.missing.iter().filter_map(line).collect();
-    // As it was seen, and as it should be.
+    // As it was read, and as it should be.
     let edit = |(id, told): &(ReservationId, String)| Some([line(id)?, told.clone()]);
     let edited: Vec<String> = found.edited.iter().filter_map(edit).flatten().collect();
     if !missing.is_empty() || !edited.is_empty() {
         let n = scripts.each("lines", &missing, 1)?;
-        note(&mut notes.done, "lines", n, "lines put back as the stream tells them");
+        note(&mut notes.done, "lines", n, "lines restored from the stream");
         let n = scripts.each("edited", &edited, 2)?;
-        note(&mut notes.done, "lines", n, "lines set to what the stream tells");
+        note(&mut notes.done, "lines", n, "lines set to their state in the stream");
         return Ok(()); // Counting goes on with what is there again.
     }
-    // A line that can't be read may hold units: to count without it would sell them again.
+    // A line that can't be read may hold units: counting without it would sell them again.
     if found.model.unreadable.count > 0 {
         notes.withheld.push(("lines", UNREADABLE.into()));
         return Ok(());
@@ -63,7 +64,7 @@ pub(super) fn repair(
     let pairs = |list: &[(String, String)]| -> Vec<String> {
         list.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect()
     };
-    // Those whose reservation is there are only in the way of the right ones.
+    // Claims whose reservation exists only block the right ones.
     let wrong = found.claims_wrong.iter();
     let (kept, wrong): (Vec<_>, Vec<_>) =
         wrong.cloned().partition(|(claim, _)| doubt.is_some() && found.orphans.contains(claim));
@@ -74,7 +75,7 @@ pub(super) fn repair(
     note(&mut notes.done, "claims", n, "claims of no reservation removed");
     let claims = found.claims_missing.iter().map(|(claim, id)| (claim.clone(), id.to_string()));
     let n = scripts.each("claims", &pairs(&claims.collect::<Vec<_>>()), 2)?;
-    note(&mut notes.done, "claims", n, "claims made anew");
+    note(&mut notes.done, "claims", n, "claims created again");
 
     scripts.users(found, doubt.as_deref(), notes)?;
 
@@ -100,11 +101,11 @@ const CLAIMED: &str = "claims name reservations that are not there";
 const UNTOLD: &str =
     "the stream does not tell everything any more, and the orders were not looked at";
 
-/// Why nothing may be put up for sale that is not for sale now: something tells of somebody who has
-/// it, or who could tell was not asked. `None`: nothing does, or it is to be done all the same.
-fn doubt(found: &Found, how: &Repair) -> Option<String> {
-    let told_everything = found.look.tells_everything();
-    let sold_is_high = found.look.sold_units().is_none_or(|sold| sold > found.model.sold());
+/// Why no units may be made available: evidence says that somebody has them, or the evidence was
+/// not read. `None`: there is no such evidence, or the operator orders the repair.
+fn doubt(found: &Findings, how: &Repair) -> Option<String> {
+    let told_everything = found.snapshot.is_complete();
+    let sold_is_high = found.snapshot.sold_units().is_none_or(|sold| sold > found.model.sold());
     let reason = if how.release_units {
         return None;
     } else if how.owed {
@@ -121,8 +122,8 @@ fn doubt(found: &Found, how: &Repair) -> Option<String> {
     Some(reason.to_owned())
 }
 
-/// Reservations of which the orders say more than the ledger: what the ledger says of them is not
-/// told again, and they do not begin to expire.
+/// Reservations whose order is ahead of the ledger: the ledger's state is not added to the stream
+/// again, and they do not begin to expire.
 struct Disputed {
     ids: HashSet<ReservationId>,
     /// Their members of the deadlines.
@@ -130,7 +131,7 @@ struct Disputed {
 }
 
 impl Disputed {
-    fn of(found: &Found, how: &Repair) -> Self {
+    fn of(found: &Findings, how: &Repair) -> Self {
         let all = if how.release_units { &[][..] } else { &how.disputed };
         let member = |id: &ReservationId| found.model.get(*id)?.deadline(*id);
         Self {
@@ -147,11 +148,11 @@ fn note(notes: &mut Vec<(&'static str, String)>, check: &'static str, count: u64
 }
 
 struct Scripts<'a> {
-    redis: &'a mut dyn Ask,
+    redis: &'a mut dyn RedisQuery,
     keys: &'a SaleKeys,
-    /// How many repairs there have been, ours included.
+    /// The number of repairs so far, including ours.
     repairs: u64,
-    /// Somebody else repairs: what we know is old.
+    /// Somebody else repairs: our findings are outdated.
     passed: bool,
 }
 
@@ -168,7 +169,7 @@ impl Scripts<'_> {
         command.extend([&*prefix, what, &repairs]);
         command.extend(arguments.iter().map(String::as_str));
         let command: Vec<&[u8]> = command.iter().map(|argument| argument.as_bytes()).collect();
-        match text(self.redis.ask(&command)?)?.as_deref().and_then(number) {
+        match text(self.redis.query(&command)?)?.as_deref().and_then(number) {
             Some(repaired) => {
                 self.repairs += 1;
                 Ok(repaired)
@@ -180,7 +181,7 @@ impl Scripts<'_> {
         }
     }
 
-    /// Runs a script for as many as it takes at a time, each of `size` arguments.
+    /// Runs a script for a bounded number of things at a time, each with `size` arguments.
     fn each(&mut self, what: &str, arguments: &[String], size: usize) -> Result<u64, LedgerError> {
         let mut repaired = 0;
         for chunk in arguments.chunks(REPAIRS_PER_SCRIPT * size) {
@@ -191,19 +192,19 @@ impl Scripts<'_> {
 
     fn counts(
         &mut self,
-        found: &Found,
+        found: &Findings,
         doubt: Option<&str>,
         notes: &mut Notes,
     ) -> Result<(), LedgerError> {
-        let (look, model) = (&found.look, &found.model);
-        // In doubt a count only rises.
+        let (look, model) = (&found.snapshot, &found.model);
+        // In doubt a count may only rise.
         let may =
             |is: Option<u64>, should: u64| doubt.is_none() || is.is_some_and(|is| is < should);
         let difference = |is: Option<u64>, should: u64| match is {
             Some(is) if may(Some(is), should) => (i128::from(should) - i128::from(is)).to_string(),
             _ => "0".to_owned(),
         };
-        // A count that is no number stops the sale, so that its sum is known exactly.
+        // A count that is no number stops the sale, so its sum is exact.
         let anew = |is: Option<u64>, should: u64| match is {
             None if may(None, should) => should.to_string(),
             _ => String::new(),
@@ -226,27 +227,27 @@ impl Scripts<'_> {
             anew(held, model.held()),
         ];
         if self.run("counts", &arguments)? > 0 {
-            notes.done.extend(right.iter().map(|&(name, ..)| (name, "counted anew".into())));
+            notes.done.extend(right.iter().map(|&(name, ..)| (name, "counted again".into())));
         }
         Ok(())
     }
 
-    /// Like every count, those of the ticket types are moved by what was wrong with them.
+    /// Like every count, those of the ticket types are changed by the difference.
     fn types(
         &mut self,
-        found: &Found,
+        found: &Findings,
         doubt: Option<&str>,
         notes: &mut Notes,
     ) -> Result<(), LedgerError> {
-        let types = found.look.spec().0.types;
+        let types = found.snapshot.spec().0.types;
         let should = found.model.type_units(&types);
-        let is = found.look.type_units();
+        let is = found.snapshot.type_units();
         if types.is_empty() || is.as_ref() == Some(&should) {
             return Ok(());
         }
         let raises =
             |is: &Vec<TypeUnits>| is.iter().zip(&should).all(|(is, s)| is.sold() <= s.sold());
-        // In doubt no count falls.
+        // In doubt no count may fall.
         if let (Some(doubt), false) = (doubt, is.as_ref().is_some_and(raises)) {
             notes.withheld.push(("types", doubt.to_owned()));
             return Ok(());
@@ -264,14 +265,14 @@ impl Scripts<'_> {
             }
         }
         if self.run("types", &arguments)? > 0 {
-            notes.done.push(("types", "counted anew".into()));
+            notes.done.push(("types", "counted again".into()));
         }
         Ok(())
     }
 
     fn users(
         &mut self,
-        found: &Found,
+        found: &Findings,
         doubt: Option<&str>,
         notes: &mut Notes,
     ) -> Result<(), LedgerError> {
@@ -291,26 +292,27 @@ impl Scripts<'_> {
             notes.withheld.push(("users", doubt.unwrap_or_default().to_owned()));
         }
         let n = self.each("users", &moved, 2)? + self.each("users_set", &set, 2)?;
-        note(&mut notes.done, "users", n, "users counted anew");
+        note(&mut notes.done, "users", n, "users counted again");
         Ok(())
     }
 
-    /// Tells once more what the stream no longer tells, and takes note of the entries that are gone.
+    /// Adds reservations to the stream again whose entries are lost, and notes how many entries are
+    /// gone.
     fn stream(
         &mut self,
-        found: &Found,
+        found: &Findings,
         disputed: &Disputed,
         notes: &mut Notes,
     ) -> Result<(), LedgerError> {
         let (kept, untold): (Vec<ReservationId>, Vec<_>) =
-            found.untold.iter().partition(|id| disputed.ids.contains(id));
+            found.not_streamed.iter().partition(|id| disputed.ids.contains(id));
         if !kept.is_empty() {
             notes.withheld.push(("stream", DISPUTED.into()));
         }
         let untold: Vec<String> = untold.iter().map(ReservationId::to_string).collect();
         let n = self.each("stream", &untold, 1)?;
-        note(&mut notes.done, "stream", n, "reservations told once more");
-        let gone = found.look.entries_gone();
+        note(&mut notes.done, "stream", n, "reservations added to the stream again");
+        let gone = found.snapshot.entries_gone();
         if gone != 0 && self.run("deleted", &[gone.to_string()])? > 0 {
             notes.done.push(("stream", format!("{} entries taken as gone", gone.abs())));
         }

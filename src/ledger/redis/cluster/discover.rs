@@ -1,10 +1,11 @@
-//! Learning which node has which slot, by asking the nodes: when a core or a client has met one that
-//! is away or a slot that is elsewhere, at most every [`CLUSTER_REFRESH_MS_MIN`], and more seldom the
-//! longer nothing new is learned. For the cores a thread does it, one a process.
+//! Discovers which node has which slot by asking the nodes: after a core or a client has met a node
+//! that is away or a slot that moved, at most every [`CLUSTER_REFRESH_MS_MIN`], and less often the
+//! longer nothing changes. One thread per process does it for the cores.
 //!
-//! What a node says is only taken if its epoch is no older than what was taken before: one that was
-//! cut off from the others tells of a time before its replica was promoted. (If no node has a later
-//! one and its Cluster is well, the Cluster was made anew, and the latest there is counts.)
+//! The answer of a node counts only if its epoch is no older than that of the answer before: a node
+//! that was cut off from the others describes a time before its replica was promoted. (If no node
+//! has a later epoch and the Cluster of such a node is well, the Cluster was created anew, and its
+//! latest answer counts.)
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,10 @@ use super::super::handshake::greet;
 use super::super::handshake_error::HandshakeError;
 use super::super::resp::text_command;
 use super::super::settings::{Endpoint, RedisSettings};
-use super::super::stream::Stream;
 use super::super::timed::Timed;
+use super::super::transport::Transport;
 use super::super::value::text;
-use super::slots::{Range, Slots, ranges};
+use super::slots::{Range, SlotMap, ranges};
 use crate::limits::{
     CLIENT_CONNECT_DEADLINE_MS, CLUSTER_NODE_DEADLINE_MS, CLUSTER_REFRESH_MS_MAX,
     CLUSTER_REFRESH_MS_MIN, CLUSTER_REFRESH_PAUSE_MS_MAX,
@@ -33,47 +34,47 @@ use crate::sync::lock;
 /// What a process knows of a Cluster.
 pub(crate) struct Cluster {
     /// Which node has which slot.
-    pub(crate) slots: Slots,
+    pub(crate) slots: SlotMap,
     seeds: Vec<Endpoint>,
-    /// Who we are at its nodes.
+    /// The login at its nodes.
     settings: RedisSettings,
     tls: Option<Arc<ClientConfig>>,
-    asking: Mutex<Asking>,
-    wanted: Wanted,
+    asking: Mutex<Discovery>,
+    wanted: RefreshSignal,
     watched: AtomicBool,
-    /// Why nobody could be asked last.
+    /// Why no node could be asked the last time.
     failure: Mutex<Option<(String, bool)>>,
 }
 
 #[derive(Default)]
-struct Asking {
+struct Discovery {
     last: Option<Instant>,
     pause: Pause,
-    /// The epoch of what is known.
+    /// The epoch of the known slots.
     epoch: u64,
-    /// Whom to ask first: not always the same.
+    /// The node to ask first, which changes.
     turn: usize,
-    /// Those that did not answer when they were asked last.
+    /// Nodes that did not answer the last time.
     silent: Vec<Endpoint>,
 }
 
-/// Time between two questions.
+/// The time between two queries.
 struct Pause {
     ms: u64,
-    /// By how many percent of it this process is slower than others, who ask the same nodes.
+    /// By how many percent this process is slower than others that ask the same nodes.
     late: u64,
 }
 
-/// That the slots are to be asked for.
+/// Signals that the slots are to be queried.
 #[derive(Default)]
-struct Wanted {
+struct RefreshSignal {
     flag: AtomicBool,
     mutex: Mutex<()>,
     signal: Condvar,
 }
 
-/// What one node says.
-struct View {
+/// The answer of one node.
+struct NodeView {
     epoch: u64,
     /// Whether it sees a majority of the primaries, and every slot that it needs.
     ok: bool,
@@ -81,38 +82,39 @@ struct View {
 }
 
 impl Cluster {
-    /// One of which nothing but some nodes is known.
+    /// A Cluster of which only some nodes are known.
     pub(crate) fn new(
         seeds: &[Endpoint],
         settings: &RedisSettings,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
         Self {
-            slots: Slots::default(),
+            slots: SlotMap::default(),
             seeds: seeds.to_vec(),
             settings: settings.clone(),
             tls,
             asking: Mutex::default(),
-            wanted: Wanted::default(),
+            wanted: RefreshSignal::default(),
             watched: AtomicBool::new(false),
             failure: Mutex::default(),
         }
     }
 
-    /// Has the process' thread ask, soon. Never blocks for long: for cores.
-    pub(crate) fn want(&self) {
+    /// Asks the thread of the process to query the slots soon. Never blocks for long: for cores.
+    pub(crate) fn request_refresh(&self) {
         if !self.wanted.flag.swap(true, Ordering::Relaxed) {
             drop(self.wanted.mutex.lock().unwrap_or_else(PoisonError::into_inner));
             self.wanted.signal.notify_one();
         }
     }
 
-    /// Why nobody could be asked last, and whether only an operator can help.
+    /// Why no node could be asked the last time, and whether only an operator can help.
     pub(crate) fn failure(&self) -> Option<(String, bool)> {
         lock(&self.failure).clone()
     }
 
-    /// Starts the thread that asks for the cores, unless it runs. It ends with the process.
+    /// Starts the thread that queries the slots for the cores, unless it runs. It ends with the
+    /// process.
     pub(crate) fn watch(cluster: &Arc<Self>) {
         if cluster.watched.swap(true, Ordering::Relaxed) {
             return;
@@ -121,7 +123,7 @@ impl Cluster {
         let body = move || {
             loop {
                 theirs.wanted.flag.store(false, Ordering::Relaxed);
-                // Kept for those who ask why.
+                // The failure is kept for `failure`.
                 let _ = theirs.refresh();
                 let pause = lock(&theirs.asking).pause.time();
                 thread::sleep(pause);
@@ -129,17 +131,17 @@ impl Cluster {
             }
         };
         if let Err(error) = thread::Builder::new().name("slots".into()).spawn(body) {
-            // Tried again by the next core that is in need.
+            // The next core that needs the slots tries again.
             *lock(&cluster.failure) = Some((format!("no thread: {error}"), false));
             cluster.watched.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Asks the nodes, unless that was done a moment ago, or somebody else is at it and what is known
-    /// will do. Blocks.
+    /// Queries the nodes, unless that was done a moment ago, or another thread is doing it and the
+    /// known slots will do. Blocks.
     ///
     /// # Errors
-    /// None could be asked, or those that could be know less than is known.
+    /// No node could be asked, or those that answered know less than is known.
     pub(crate) fn refresh(&self) -> Result<(), HandshakeError> {
         let Some(mut asking) = self.asking() else { return Ok(()) };
         let since = asking.last.map(|at| at.elapsed());
@@ -158,8 +160,8 @@ impl Cluster {
         news.map(drop)
     }
 
-    /// `None`: somebody else asks right now.
-    fn asking(&self) -> Option<MutexGuard<'_, Asking>> {
+    /// `None`: another thread is asking now.
+    fn asking(&self) -> Option<MutexGuard<'_, Discovery>> {
         match self.asking.try_lock() {
             Ok(asking) => Some(asking),
             Err(TryLockError::WouldBlock) if !self.slots.is_empty() => None,
@@ -167,7 +169,7 @@ impl Cluster {
         }
     }
 
-    fn find(&self, asking: &mut Asking) -> Result<View, HandshakeError> {
+    fn find(&self, asking: &mut Discovery) -> Result<NodeView, HandshakeError> {
         let nodes = asking.order(&self.slots.primaries(), &self.seeds);
         let until = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
         let (mut views, mut failure) = (Vec::new(), None);
@@ -183,7 +185,7 @@ impl Cluster {
                     }
                 }
             }
-            // Most have spoken: those that do not answer are not waited for.
+            // Most nodes have answered: do not wait for the others.
             if views.len() > nodes.len() / 2 || Instant::now() >= until {
                 break;
             }
@@ -194,17 +196,17 @@ impl Cluster {
         })
     }
 
-    /// Asks one node, on a connection that is made for it.
-    fn ask(&self, node: &Endpoint) -> Result<View, HandshakeError> {
+    /// Asks one node, on a new connection.
+    fn ask(&self, node: &Endpoint) -> Result<NodeView, HandshakeError> {
         let time = Duration::from_millis(CLUSTER_NODE_DEADLINE_MS);
         let socket = Timed::connect(&node.host, node.port, Instant::now() + time, None)?;
-        let mut stream = Stream::open(socket, &node.host, self.tls.as_ref())?;
+        let mut stream = Transport::open(socket, &node.host, self.tls.as_ref())?;
         view(&mut stream, &self.settings, node)
     }
 }
 
-impl Asking {
-    /// Whom to ask, in this order: those that did not answer last come last.
+impl Discovery {
+    /// The nodes in the order in which to ask them: those that did not answer last time come last.
     fn order(&mut self, primaries: &[Arc<Endpoint>], seeds: &[Endpoint]) -> Vec<Endpoint> {
         let mut all: Vec<Endpoint> = primaries.iter().map(|node| Endpoint::clone(node)).collect();
         self.turn += 1;
@@ -223,10 +225,10 @@ impl Asking {
     }
 }
 
-/// What to take where no view will do by itself. One from before what is known is that of a node which is cut
-/// off, unless its Cluster is well. `None`: there is none at all.
-fn best(views: Vec<View>, known_epoch: u64) -> Option<Result<View, HandshakeError>> {
-    let later = |best: View, view: View| if view.epoch > best.epoch { view } else { best };
+/// The answer to take if none will do by itself. An answer older than the known slots comes from a
+/// node that is cut off, unless its Cluster is well. `None`: there is no answer.
+fn best(views: Vec<NodeView>, known_epoch: u64) -> Option<Result<NodeView, HandshakeError>> {
+    let later = |best: NodeView, view: NodeView| if view.epoch > best.epoch { view } else { best };
     let view = views.into_iter().reduce(later)?;
     if view.ok || view.epoch >= known_epoch {
         return Some(Ok(view));
@@ -250,22 +252,22 @@ impl Pause {
         Duration::from_millis(self.ms + self.ms * self.late / 100)
     }
 
-    /// The nodes were asked, so long after the time before, and there was news or not.
+    /// Adjusts the pause after a query, `since` the one before, that did or did not bring news.
     fn passed(&mut self, since: Option<Duration>, news: bool) {
         let trouble = Duration::from_millis(2 * CLUSTER_REFRESH_PAUSE_MS_MAX);
         self.ms = match since {
-            // So a promotion is noticed late by a quarter, at most, of the time that it took.
+            // So a promotion is noticed late by at most a quarter of the time that it took.
             Some(since) if !news && since < trouble => {
                 (self.ms * 5 / 4).min(CLUSTER_REFRESH_PAUSE_MS_MAX)
             }
-            // Something is new, or nobody had needed to know for a while.
+            // There is news, or no slots were needed for a while.
             _ => CLUSTER_REFRESH_MS_MIN,
         };
     }
 }
 
-impl Wanted {
-    /// Waits until somebody asks, or it is time anyway.
+impl RefreshSignal {
+    /// Waits until a refresh is requested, or is due anyway.
     fn wait(&self) {
         let guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
         let time = Duration::from_millis(CLUSTER_REFRESH_MS_MAX);
@@ -275,10 +277,10 @@ impl Wanted {
 }
 
 fn view(
-    stream: &mut Stream<Timed>,
+    stream: &mut Transport<Timed>,
     settings: &RedisSettings,
     node: &Endpoint,
-) -> Result<View, HandshakeError> {
+) -> Result<NodeView, HandshakeError> {
     greet(stream, settings)?;
     let mut request = Vec::new();
     text_command(&mut request, &["CLUSTER", "INFO"]);
@@ -302,16 +304,16 @@ fn view(
     };
     let (info, slots) = (reply()?, reply()?);
     let not_ready = |what: &str| HandshakeError::NotReady(format!("{node} {what}"));
-    let info = text(&info).ok_or_else(|| not_ready("tells nothing of its Cluster"))?;
+    let info = text(&info).ok_or_else(|| not_ready("reports nothing about its Cluster"))?;
     let field = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
     };
-    let ranges = ranges(&slots, node).ok_or_else(|| not_ready("tells no slots"))?;
+    let ranges = ranges(&slots, node).ok_or_else(|| not_ready("reports no slots"))?;
     if ranges.is_empty() {
         return Err(not_ready("knows of no slots: is the Cluster made yet?"));
     }
     let epoch = field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
-    Ok(View { epoch: epoch.unwrap_or(0), ok: field("cluster_state") == Some("ok"), ranges })
+    Ok(NodeView { epoch: epoch.unwrap_or(0), ok: field("cluster_state") == Some("ok"), ranges })
 }
 
 #[cfg(test)]
@@ -323,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_answer_is_asked_last() {
+    fn silent_nodes_are_asked_last() {
         let (primaries, seeds) =
             (["a", "b", "c"].map(|host| Arc::new(at(host))), [at("b"), at("d")]);
-        let mut asking = Asking { silent: vec![at("c"), at("gone")], ..Asking::default() };
+        let mut asking = Discovery { silent: vec![at("c"), at("gone")], ..Discovery::default() };
         for expected in [["b", "a", "d", "c"], ["a", "b", "d", "c"], ["a", "b", "d", "c"]] {
             let nodes = asking.order(&primaries, &seeds);
             assert_eq!(nodes, expected.map(at));
@@ -338,23 +340,23 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_cut_off_is_not_believed_what_was_before() {
+    fn an_outdated_view_of_a_cut_off_node_is_rejected() {
         let epoch = |views: &[(u64, bool)]| {
-            let view = |&(epoch, ok): &(u64, bool)| View { epoch, ok, ranges: Vec::new() };
+            let view = |&(epoch, ok): &(u64, bool)| NodeView { epoch, ok, ranges: Vec::new() };
             best(views.iter().map(view).collect(), 5).map(|best| best.ok().map(|view| view.epoch))
         };
         assert_eq!(epoch(&[]), None);
         assert_eq!(epoch(&[(4, false), (3, false)]), Some(None));
         assert_eq!(epoch(&[(4, false), (5, false)]), Some(Some(5)));
         assert_eq!(epoch(&[(3, false), (6, false), (5, false)]), Some(Some(6)));
-        // Made anew.
+        // The Cluster was recreated.
         assert_eq!(epoch(&[(1, false), (2, true)]), Some(Some(2)));
-        // A later one says that there is trouble.
+        // A later view reports trouble.
         assert_eq!(epoch(&[(4, false), (2, true)]), Some(None));
     }
 
     #[test]
-    fn the_longer_there_is_no_news_the_longer_the_pause() {
+    fn the_refresh_pause_grows_while_nothing_changes() {
         let mut pause = Pause { ms: CLUSTER_REFRESH_MS_MIN, late: 10 };
         let mut times = Vec::new();
         for _ in 0..20 {

@@ -1,6 +1,6 @@
-//! One core's connection to one node of the Cluster: like the one link of a single Redis it has one
-//! batch under way and sends what came meanwhile with the next one. A node that is slow or away thus
-//! holds up nobody but those who need it.
+//! One core's connection to one node of the Cluster. Like the link to a single Redis it has one
+//! batch in flight, and sends work that arrived meanwhile with the next one. So a node that is slow
+//! or away only delays the sales that it has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,39 +17,39 @@ use super::super::replicas;
 use super::super::settings::Endpoint;
 use super::super::shared::RedisLedger;
 use super::super::socket::Socket;
-use super::super::stream::Stream;
+use super::super::transport::Transport;
 use super::discover::Cluster;
-use super::work::{What, Work, Works};
+use super::work::{Work, WorkKind, WorkQueue};
 use crate::engine::core::Core;
-use crate::engine::gate::Source;
+use crate::engine::reactor::Notify;
 use crate::ledger::Failure;
 use crate::limits::{
     BATCH_MAX, BATCH_SCRIPTS_MAX, IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX,
     RECONNECT_BACKOFF_MS_MIN,
 };
 
-/// See the module's header.
+/// One core's connection to one node.
 pub(super) struct Lane {
     pub(super) node: Arc<Endpoint>,
-    queue: RefCell<Works>,
-    /// What its coroutine waits for while it has nothing to do.
-    idle: RefCell<Option<Rc<Source>>>,
-    state: RefCell<State>,
+    queue: RefCell<WorkQueue>,
+    /// Wakes its coroutine while it is idle.
+    idle: RefCell<Option<Rc<Notify>>>,
+    state: RefCell<LaneState>,
     used_ms: Cell<u64>,
     retired: Cell<bool>,
 }
 
-/// What a lane needs of the link that gives it its works, and takes them back.
+/// What a lane needs of the link that dispatches work to it and takes work back.
 pub(super) trait Dispatcher {
     fn core(&self) -> &'static Core;
-    /// Time that an answer may take, in ms.
+    /// The time that an answer may take, in ms.
     fn answer_deadline_ms(&self) -> u64;
     fn ledger(&self) -> &RedisLedger;
     fn cluster(&self) -> &Cluster;
 
-    /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
-    /// carried out, for want of the scripts.
-    fn settle(
+    /// Handles a node's replies to some work, and to the `WAIT` after it. Returns the work if it
+    /// was not carried out because the scripts were missing.
+    fn on_reply(
         self: &Rc<Self>,
         node: &Endpoint,
         work: Work,
@@ -57,35 +57,35 @@ pub(super) trait Dispatcher {
         waited: Option<&Value>,
     ) -> Option<Work>;
 
-    /// Something that a lane took and that was not carried out goes on, once more.
-    fn go_on(self: &Rc<Self>, work: Work);
+    /// Dispatches work again that a lane took but that was not carried out.
+    fn redispatch(self: &Rc<Self>, work: Work);
 
-    /// Keeps something that was not carried out for the next tick, if there is time.
-    fn try_later(self: &Rc<Self>, work: Work);
+    /// Keeps work that was not carried out for the next tick, if there is time.
+    fn retry_or_fail(self: &Rc<Self>, work: Work);
 
-    /// Something was sent and not answered.
-    fn lose(self: &Rc<Self>, work: Work);
+    /// Handles work that was sent and not answered.
+    fn mark_unknown(self: &Rc<Self>, work: Work);
 
-    /// Something will not be done.
+    /// Fails work that will not be done.
     fn fail(self: &Rc<Self>, work: Work, failure: Failure);
 
-    /// Takes out of it what nobody waits for any more. `None`: that is all of it.
+    /// Removes the commands of the work that nobody waits for any more. `None`: no command is left.
     fn still_wanted(&self, work: Work) -> Option<Work>;
 
-    /// Tells how the link stands, if that has changed: it carries batches as long as one node can be
-    /// reached, since every sale is told its own truth.
-    fn note_state(&self);
+    /// Reports the state of the link if it has changed. The link is up as long as one node is
+    /// reachable, since sales of other nodes fail on their own.
+    fn report_state(&self);
 
-    /// A lane has ended.
-    fn end(&self, lane: &Lane);
+    /// Removes a lane that has ended.
+    fn on_lane_end(&self, lane: &Lane);
 }
 
-/// How a lane stands.
-pub(super) enum State {
-    /// It is being connected for the first time.
+/// The state of a lane.
+pub(super) enum LaneState {
+    /// It connects for the first time.
     Opening,
     Up,
-    /// It is tried again now and then.
+    /// It reconnects once in a while.
     Away {
         reason: String,
         fatal: bool,
@@ -98,40 +98,40 @@ impl Lane {
             node,
             queue: RefCell::default(),
             idle: RefCell::default(),
-            state: RefCell::new(State::Opening),
+            state: RefCell::new(LaneState::Opening),
             used_ms: Cell::new(now_ms),
             retired: Cell::new(false),
         }
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up)
+        matches!(*self.state.borrow(), LaneState::Up)
     }
 
     pub(super) fn is_away(&self) -> bool {
-        matches!(*self.state.borrow(), State::Away { .. })
+        matches!(*self.state.borrow(), LaneState::Away { .. })
     }
 
     /// Why it is away, if it is, and whether only an operator can help.
     pub(super) fn failure(&self) -> Option<(String, bool)> {
         match &*self.state.borrow() {
-            State::Away { reason, fatal } => Some((format!("{}: {reason}", self.node), *fatal)),
-            State::Opening | State::Up => None,
+            LaneState::Away { reason, fatal } => Some((format!("{}: {reason}", self.node), *fatal)),
+            LaneState::Opening | LaneState::Up => None,
         }
     }
 
-    /// When it was given something to do last.
+    /// When work was last pushed.
     pub(super) fn used_ms(&self) -> u64 {
         self.used_ms.get()
     }
 
-    /// Has it end as soon as it has nothing under way.
+    /// Ends the lane as soon as nothing is in flight.
     pub(super) fn retire(&self) {
         self.retired.set(true);
         self.wake();
     }
 
-    /// Gives it something to do.
+    /// Adds work.
     pub(super) fn push(&self, work: Work, now_ms: u64) {
         self.used_ms.set(now_ms);
         self.queue.borrow_mut().push(work);
@@ -144,22 +144,22 @@ impl Lane {
         }
     }
 
-    /// Its life, on a coroutine of its own: until the node has no slots any more.
+    /// Runs the lane, on a coroutine of its own, until the node has no slots any more.
     pub(super) fn run(&self, link: &Rc<impl Dispatcher>) {
         let core = link.core();
-        let pause = core.gate.signal();
+        let pause = core.reactor.new_notify();
         let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
         loop {
             let error = match Connection::open(link, &self.node) {
                 Ok(mut connection) => {
                     backoff_ms = RECONNECT_BACKOFF_MS_MIN;
-                    self.state.replace(State::Up);
-                    link.note_state();
+                    self.state.replace(LaneState::Up);
+                    link.report_state();
                     let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                     let (error, was_idle) = self.serve(link, &mut connection);
                     let stays = !self.retired.get() && link.cluster().slots.has(&self.node);
                     if was_idle && stays && core.clock.now_ms() >= until_ms {
-                        // The node closes what is idle for long, if it is set up so.
+                        // The node closes idle connections, if it is configured so.
                         tracing::debug!(core = core.index, node = %self.node, %error,
                             "an idle connection to Redis ended");
                         continue;
@@ -168,29 +168,29 @@ impl Lane {
                 }
                 Err(error) => error,
             };
-            let away = State::Away { reason: error.to_string(), fatal: error.is_fatal() };
+            let away = LaneState::Away { reason: error.to_string(), fatal: error.is_fatal() };
             self.state.replace(away);
             if !self.retired.get() {
-                tracing::debug!(core = core.index, node = %self.node, %error, "a node is away");
-                link.cluster().want();
+                tracing::debug!(core = core.index, node = %self.node, %error, "node of the Cluster unreachable");
+                link.cluster().request_refresh();
             }
-            // Nothing of it was sent.
+            // None of this was sent.
             while let Some(work) = self.pop_within(usize::MAX) {
-                link.try_later(work);
+                link.retry_or_fail(work);
             }
             if self.retired.get() || !link.cluster().slots.has(&self.node) {
                 break;
             }
-            link.note_state();
+            link.report_state();
             let until_ms = core.clock.now_ms() + backoff_ms;
             let _ = pause.wait(|| core.clock.now_ms(), until_ms);
             backoff_ms = (backoff_ms * 2).min(RECONNECT_BACKOFF_MS_MAX);
         }
-        core.gate.forget_source(&pause);
-        link.end(self);
+        core.reactor.forget(&pause);
+        link.on_lane_end(self);
     }
 
-    /// Carries works until something fails, and says what, and whether nothing was outstanding.
+    /// Carries work until something fails. Returns the error, and whether nothing was outstanding.
     fn serve(&self, link: &Rc<impl Dispatcher>, connection: &mut Connection) -> (io::Error, bool) {
         loop {
             match self.wait_for_work(link, connection) {
@@ -200,14 +200,14 @@ impl Lane {
             }
             let mut works = self.take(link);
             if let Err(error) = self.carry(link, connection, &mut works) {
-                works.into_iter().for_each(|work| link.lose(work));
+                works.into_iter().for_each(|work| link.mark_unknown(work));
                 return (error, false);
             }
-            link.core().gate.hurry();
+            link.core().reactor.wake_leader();
         }
     }
 
-    /// `false`: it is to end.
+    /// Waits for work. Returns `false` if the lane is to end.
     fn wait_for_work(
         &self,
         link: &Rc<impl Dispatcher>,
@@ -223,21 +223,22 @@ impl Lane {
             self.idle.replace(None);
             link.core().assert_here();
             if self.queue.borrow().is_empty() && !self.retired.get() {
-                // Nothing is outstanding: whatever comes now is the end of the connection.
+                // Nothing is outstanding: an event can only be the end of the connection.
                 socket.probe()?;
             }
         }
         Ok(true)
     }
 
-    /// What is next in turn, if it has no more commands than this.
+    /// The next work in turn, if it has at most this many commands.
     fn pop_within(&self, commands: usize) -> Option<Work> {
         let mut queue = self.queue.borrow_mut();
         queue.next_commands().filter(|next| *next <= commands)?;
         queue.pop()
     }
 
-    /// Takes as much as one batch has, from all sales in turn, but for what has waited too long.
+    /// Takes up to a batch of work, from all sales in turn, and fails work that has waited too
+    /// long.
     fn take(&self, link: &Rc<impl Dispatcher>) -> VecDeque<Work> {
         let now_ms = link.core().clock.now_ms();
         let (mut works, mut room) = (VecDeque::new(), BATCH_MAX);
@@ -255,8 +256,8 @@ impl Lane {
         works
     }
 
-    /// Sends works and settles each as its reply comes. An error: the answers to what is left in
-    /// `works` are lost.
+    /// Sends work and handles each reply as it arrives. On an error, the answers to the work left
+    /// in `works` are lost.
     fn carry(
         &self,
         link: &Rc<impl Dispatcher>,
@@ -271,18 +272,18 @@ impl Lane {
         if again.is_empty() {
             return read;
         }
-        // Redis has been restarted or flushed, or is a replica that took over. What it did not know
-        // it did not do, whatever became of the rest.
+        // Redis was restarted or flushed, or a replica took over. Calls of unknown scripts had no
+        // effect, whatever became of the others.
         let loaded = read.and_then(|()| {
             load_scripts(&mut connection.stream, link.ledger().codec.scripts())
                 .map_err(io::Error::other)
         });
-        again.into_iter().for_each(|work| link.go_on(work));
+        again.into_iter().for_each(|work| link.redispatch(work));
         loaded
     }
 
-    /// The same, but for what was not carried out for want of the scripts: that is added to `again`,
-    /// also if there is an error.
+    /// The same, but adds work that was not carried out because the scripts were missing to
+    /// `again`, also if there is an error.
     fn exchange(
         &self,
         link: &Rc<impl Dispatcher>,
@@ -293,36 +294,36 @@ impl Lane {
         let waits = waits(link.ledger(), works);
         let counts = connection.send(link, works, waits)?;
         if waits {
-            // Whether replicas have it stands behind all of it.
+            // The answer about the replicas follows all replies.
             let all: io::Result<Vec<_>> =
                 counts.into_iter().map(|count| connection.values(count)).collect();
             let (all, answer) = (all?, connection.values(1)?.swap_remove(0));
             for (work, values) in works.drain(..).zip(all) {
-                again.extend(link.settle(&self.node, work, values, Some(&answer)));
+                again.extend(link.on_reply(&self.node, work, values, Some(&answer)));
             }
         } else {
             for count in counts {
                 let values = connection.values(count)?;
                 let Some(work) = works.pop_front() else { break };
-                again.extend(link.settle(&self.node, work, values, None));
+                again.extend(link.on_reply(&self.node, work, values, None));
             }
         }
         Ok(())
     }
 }
 
-/// Whether replicas must have what comes of these before it is told.
+/// Whether replicas must have the results of this work before they are returned.
 fn waits(ledger: &RedisLedger, works: &VecDeque<Work>) -> bool {
-    let groups = works.iter().filter_map(|work| match &work.what {
-        What::Run(run) => Some(run.group()),
-        What::Exists(_) | What::Index(_) | What::Made(_) => None,
+    let groups = works.iter().filter_map(|work| match &work.kind {
+        WorkKind::Run(run) => Some(run.group()),
+        WorkKind::Exists(_) | WorkKind::Index(_) | WorkKind::Made(_) => None,
     });
     ledger.settings.replicas > 0 && replicas::are_needed(groups)
 }
 
 /// A connection on which no reply is outstanding.
 struct Connection {
-    stream: Stream<Socket>,
+    stream: Transport<Socket>,
     reader: Reader,
     out: Vec<u8>,
 }
@@ -332,13 +333,13 @@ impl Connection {
         let (core, ledger) = (link.core(), link.ledger());
         let deadline_ms = core.clock.now_ms() + link.answer_deadline_ms();
         let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
-        let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
+        let mut stream = Transport::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         ledger.warn(handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?);
         Ok(Self { stream, reader: Reader::default(), out: Vec::new() })
     }
 
-    /// Sends works and returns how many replies each will have.
+    /// Sends work and returns the number of replies for each.
     fn send(
         &mut self,
         link: &Rc<impl Dispatcher>,
@@ -357,7 +358,7 @@ impl Connection {
         }
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
-        // No reply can be here yet: a read would only find that out.
+        // No reply can be here yet, so a read would be wasted.
         self.stream.socket().wait()?;
         Ok(counts)
     }

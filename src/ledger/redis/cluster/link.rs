@@ -1,15 +1,13 @@
-//! One core's link to a Cluster: gives every command to the [`Lane`] of its node, and sees to those
-//! that come back because they belong elsewhere or because now is not the time.
+//! One core's link to a Cluster: passes every command to the [`Lane`] of its node, and handles
+//! commands that come back because they belong to another node or must wait.
 //!
-//! Each lane has its own batch under way, so sales of one node never wait for another node. What a
-//! node turned down (a slot that is on its way, a node that is away while its replica takes over) is
-//! tried again at every tick, within the time in which any batch must be answered; but not if its
-//! sale has been turned down for that long already: then it is `unavailable` at once, or the core
-//! would fill up with those who wait in vain.
+//! Each lane has its own batch in flight, so sales of one node never wait for another node. A
+//! command that a node turned down (its slot is moving, or its replica takes over) is retried at
+//! every tick, within the deadline of a batch. If its sale has been turned down for that long
+//! already, it fails at once as `unavailable`: waiting requests must not fill the core.
 //!
-//! A sale that is met for the first time is looked for and added to the index before a unit of it is
-//! held (see `index`), as by the link to a single Redis; here each of these steps is a work of its
-//! own, as the index is on a node of its own.
+//! A sale that is new to the core is looked up and indexed before a unit of it is held (see
+//! `index`), each step as its own work.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,9 +28,9 @@ use super::super::shared::RedisLedger;
 use super::discover::Cluster;
 use super::lane::{Dispatcher, Lane};
 use super::slots::Redirection;
-use super::work::{Run, What, Work};
+use super::work::{Run, Work, WorkKind};
 use crate::engine::core::Core;
-use crate::ledger::flight::Flight;
+use crate::ledger::in_flight::InFlightBatch;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Failure, Group, GroupReply, LedgerError};
 use crate::limits::{
@@ -41,43 +39,42 @@ use crate::limits::{
 };
 use crate::sale::{Command, Outcome, SaleId};
 
-/// See the module's header.
-pub(super) struct Link {
+pub(super) struct ClusterLink {
     site: &'static Site,
     ledger: Arc<RedisLedger>,
     cluster: Arc<Cluster>,
     index_slot: u16,
     lanes: RefCell<Vec<Rc<Lane>>>,
     registered: RefCell<Registered>,
-    /// What waits for its sale to be found and added to the index.
-    meeting: RefCell<HashMap<SaleId, Vec<Work>>>,
-    /// What is tried again at the next tick.
-    later: RefCell<Vec<Work>>,
+    /// Work that waits until its sale was found and added to the index.
+    registering: RefCell<HashMap<SaleId, Vec<Work>>>,
+    /// Work that is retried at the next tick.
+    retry_queue: RefCell<Vec<Work>>,
     /// Sales whose commands are turned down.
-    troubled: RefCell<HashMap<SaleId, Trouble>>,
+    backing_off: RefCell<HashMap<SaleId, Rejections>>,
     reported: RefCell<Option<LinkState>>,
     refusal_logged_ms: Cell<Option<u64>>,
 }
 
 /// Since when, and when last, a sale's commands were turned down.
-struct Trouble {
+struct Rejections {
     since_ms: u64,
     last_ms: u64,
 }
 
-/// The life of a core's link to a Cluster.
+/// Runs a core's link to a Cluster.
 pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<Cluster>) {
     let core = site.core;
-    let link = Rc::new(Link {
+    let link = Rc::new(ClusterLink {
         site,
         ledger: ledger.clone(),
         cluster: cluster.clone(),
         index_slot: slot_of(ledger.codec.keys().index().as_bytes()),
         lanes: RefCell::default(),
         registered: RefCell::default(),
-        meeting: RefCell::default(),
-        later: RefCell::default(),
-        troubled: RefCell::default(),
+        registering: RefCell::default(),
+        retry_queue: RefCell::default(),
+        backing_off: RefCell::default(),
         reported: RefCell::default(),
         refusal_logged_ms: Cell::new(None),
     });
@@ -90,14 +87,14 @@ pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<
     while let Some(flight) = site.batcher.next_batch(now_ms, || false) {
         link.take(flight);
         if site.batcher.has_more() {
-            core.gate.hurry();
+            core.reactor.wake_leader();
         }
     }
 }
 
-impl Link {
-    /// Gives each part of a batch to its lane.
-    fn take(self: &Rc<Self>, flight: Flight) {
+impl ClusterLink {
+    /// Passes each part of a batch to its lane.
+    fn take(self: &Rc<Self>, flight: InFlightBatch) {
         let now_ms = self.site.core.clock.now_ms();
         let groups: Vec<&Group> = flight.groups().iter().collect();
         let aged: Vec<SaleId> =
@@ -110,8 +107,8 @@ impl Link {
         }
     }
 
-    /// Each run of a group goes on its own: one may be carried out and the next one be redirected.
-    fn take_group(self: &Rc<Self>, mut flight: Flight) {
+    /// Passes each run of a group on its own: one may be carried out and the next one redirected.
+    fn take_group(self: &Rc<Self>, mut flight: InFlightBatch) {
         let first = |group: &Group| runs(&group.commands).next().map_or(0, <[Command]>::len);
         let Some(group) = flight.groups().first() else { return };
         let slot = self.ledger.codec.keys().of(&group.sale).slot();
@@ -122,12 +119,12 @@ impl Link {
             let more = length < group.commands.len();
             let rest = more.then(|| flight.split_off(length));
             let creates = !known && flight.groups().first().is_some_and(index::creates);
-            let run = What::Run(Run { flight, creates });
+            let run = WorkKind::Run(Run { flight, creates });
             let work = Self::work(run, slot, self.until_ms());
             if known {
                 self.dispatch(work)
             } else {
-                self.meet(work)
+                self.register_then_run(work)
             }
             match rest {
                 Some(next) => flight = next,
@@ -136,26 +133,26 @@ impl Link {
         }
     }
 
-    /// Until when something that comes now may wait to be sent.
+    /// Until when work that arrives now may wait to be sent.
     fn until_ms(&self) -> u64 {
         self.site.core.clock.now_ms() + self.site.batcher.answer_deadline_ms()
     }
 
-    fn work(what: What, slot: u16, until_ms: u64) -> Work {
-        Work { what, slot, asking: false, redirects: 0, until_ms }
+    fn work(what: WorkKind, slot: u16, until_ms: u64) -> Work {
+        Work { kind: what, slot, asking: false, redirects: 0, until_ms }
     }
 
     fn add_to_index(self: &Rc<Self>, sales: Vec<SaleId>, until_ms: u64) {
-        self.dispatch(Self::work(What::Index(sales), self.index_slot, until_ms));
+        self.dispatch(Self::work(WorkKind::Index(sales), self.index_slot, until_ms));
     }
 
-    /// Something for a sale that may not be in the index: it waits until the sale is. No step towards
-    /// that takes longer than it may wait.
-    fn meet(self: &Rc<Self>, work: Work) {
-        let What::Run(run) = &work.what else { return };
+    /// Queues work for a sale that may not be in the index until it is. No step towards that takes
+    /// longer than the work may wait.
+    fn register_then_run(self: &Rc<Self>, work: Work) {
+        let WorkKind::Run(run) = &work.kind else { return };
         let (slot, until_ms) = (work.slot, work.until_ms);
         let (sale, creates) = (run.group().sale.clone(), run.creates);
-        let mut meeting = self.meeting.borrow_mut();
+        let mut meeting = self.registering.borrow_mut();
         let waiting = meeting.entry(sale.clone()).or_default();
         waiting.push(work);
         let first = waiting.len() == 1;
@@ -163,25 +160,26 @@ impl Link {
         match (first, creates) {
             (false, _) => {}
             (true, true) => self.add_to_index(vec![sale], until_ms),
-            (true, false) => self.dispatch(Self::work(What::Exists(sale), slot, until_ms)),
+            (true, false) => self.dispatch(Self::work(WorkKind::Exists(sale), slot, until_ms)),
         }
     }
 
-    /// Whether a sale that is met is there.
-    fn found(
+    /// Handles the answer whether a sale exists.
+    fn on_exists(
         self: &Rc<Self>,
         sale: SaleId,
         found: Result<(bool, u64), DecodeError>,
         until_ms: u64,
     ) {
-        let creates = |work: &Work| matches!(&work.what, What::Run(Run { creates: true, .. }));
-        let wanted = self.meeting.borrow().get(&sale).is_some_and(|all| all.iter().any(creates));
+        let creates = |work: &Work| matches!(&work.kind, WorkKind::Run(Run { creates: true, .. }));
+        let wanted =
+            self.registering.borrow().get(&sale).is_some_and(|all| all.iter().any(creates));
         match found {
             Ok((there, _)) if there || wanted => self.add_to_index(vec![sale], until_ms),
             Ok((_, now_ms)) => {
-                let waiting = self.meeting.borrow_mut().remove(&sale);
+                let waiting = self.registering.borrow_mut().remove(&sale);
                 for work in waiting.into_iter().flatten() {
-                    let What::Run(run) = work.what else { continue };
+                    let WorkKind::Run(run) = work.kind else { continue };
                     let outcomes = vec![Outcome::UnknownSale; run.group().commands.len()];
                     let reply = GroupReply { outcomes, free: None, now_ms };
                     self.site.batcher.complete(run.flight, vec![Ok(reply)]);
@@ -189,16 +187,16 @@ impl Link {
             }
             Err(error) => {
                 self.log_refusal(&error.to_string());
-                let waiting = self.meeting.borrow_mut().remove(&sale);
-                // Whatever the question failed for, none of these was sent.
+                let waiting = self.registering.borrow_mut().remove(&sale);
+                // None of these was sent, whatever the query failed for.
                 let all = waiting.into_iter().flatten();
                 all.for_each(|work| self.fail(work, Failure::Unavailable));
             }
         }
     }
 
-    /// Whether sales are in the index now.
-    fn indexed(self: &Rc<Self>, sales: &[SaleId], added: Result<(), DecodeError>) {
+    /// Handles the answer whether sales are in the index now.
+    fn on_indexed(self: &Rc<Self>, sales: &[SaleId], added: Result<(), DecodeError>) {
         let now_ms = self.site.core.clock.now_ms();
         match &added {
             Ok(()) => {
@@ -207,9 +205,9 @@ impl Link {
             Err(error) => self.log_refusal(&error.to_string()),
         }
         for sale in sales {
-            let waiting = self.meeting.borrow_mut().remove(sale);
+            let waiting = self.registering.borrow_mut().remove(sale);
             for work in waiting.into_iter().flatten() {
-                let holds = matches!(&work.what, What::Run(run) if index::holds(run.group()));
+                let holds = matches!(&work.kind, WorkKind::Run(run) if index::holds(run.group()));
                 match &added {
                     Err(error) if holds => {
                         self.fail(work, Failure::from(&LedgerError::from(error.clone())));
@@ -220,13 +218,13 @@ impl Link {
         }
     }
 
-    /// Gives something to the lane of its node.
+    /// Passes work to the lane of its node.
     fn dispatch(self: &Rc<Self>, work: Work) {
         match self.cluster.slots.node(work.slot) {
             Some(node) => self.send(work, &node),
             None => {
-                self.cluster.want();
-                self.try_later(work);
+                self.cluster.request_refresh();
+                self.retry_or_fail(work);
             }
         }
     }
@@ -235,14 +233,14 @@ impl Link {
         match self.lane(node) {
             None => self.fail(work, Failure::Unavailable),
             Some(lane) if lane.is_away() => {
-                self.cluster.want();
-                self.try_later(work);
+                self.cluster.request_refresh();
+                self.retry_or_fail(work);
             }
             Some(lane) => lane.push(work, self.site.core.clock.now_ms()),
         }
     }
 
-    /// A node's lane, which is started if there is none. `None`: there are too many, or no memory.
+    /// A node's lane, started if there is none. `None`: there are too many lanes, or no memory.
     fn lane(self: &Rc<Self>, node: &Arc<Endpoint>) -> Option<Rc<Lane>> {
         let there = self.lanes.borrow().iter().find(|lane| lane.node == *node).cloned();
         if there.is_some() {
@@ -259,18 +257,18 @@ impl Link {
         if self.site.core.spawn_here("redis-node", HANDSHAKE_STACK_BYTES, body) {
             return Some(lane);
         }
-        self.end(&lane);
+        self.on_lane_end(&lane);
         None
     }
 
-    fn settle_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
+    fn complete_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
         let sale = &run.group().sale;
         if let Ok(reply) = &done {
             let mut registered = self.registered.borrow_mut();
             if reply.free.is_none() {
                 registered.forget(sale);
             } else if registered.holds_otherwise(sale, reply) {
-                self.ledger.tell_sweep(sale);
+                self.ledger.notify_sweep(sale);
             }
         }
         let noted = self.ledger.note_group(run.group(), &done);
@@ -279,7 +277,7 @@ impl Link {
             self.add_to_index(vec![sale.clone()], self.until_ms());
         }
         if done.as_ref().is_ok_and(|reply| index::is_news(run.group(), reply)) {
-            let made = What::Made(sale.clone());
+            let made = WorkKind::Made(sale.clone());
             self.dispatch(Self::work(made, self.index_slot, self.until_ms()));
         }
         let result = done.map_err(|error| {
@@ -297,21 +295,21 @@ impl Link {
         match redirection {
             Redirection::Moved(slot, node) => {
                 self.cluster.slots.moved(slot, node);
-                self.cluster.want();
-                if at_once { self.dispatch(work) } else { self.try_later(work) }
+                self.cluster.request_refresh();
+                if at_once { self.dispatch(work) } else { self.retry_or_fail(work) }
             }
-            // One of several commands would be asked, and the others not.
-            Redirection::Ask(node) if at_once && !work.is_look() => {
+            // `ASKING` would apply to the first of several commands only.
+            Redirection::Ask(node) if at_once && !work.is_read() => {
                 work.asking = true;
                 self.send(work, &Arc::new(node));
             }
-            Redirection::Ask(_) | Redirection::Later => self.try_later(work),
+            Redirection::Ask(_) | Redirection::Later => self.retry_or_fail(work),
         }
     }
 
-    /// At every tick: tries again what was turned down, and looks after the lanes.
+    /// At every tick: retries what was turned down, and closes unused lanes.
     fn tick_on(self: &Rc<Self>) {
-        let pause = self.site.core.gate.signal();
+        let pause = self.site.core.reactor.new_notify();
         loop {
             self.tick();
             let until_ms = self.site.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
@@ -321,13 +319,13 @@ impl Link {
     }
 
     fn tick(self: &Rc<Self>) {
-        // The thread that asks is started by whoever is first.
+        // The first core starts the thread that queries the nodes.
         Cluster::watch(&self.cluster);
         match self.cluster.slots.node(self.index_slot) {
             Some(node) => _ = self.lane(&node),
-            None => self.cluster.want(),
+            None => self.cluster.request_refresh(),
         }
-        for work in self.later.take() {
+        for work in self.retry_queue.take() {
             self.dispatch(work);
         }
         let now_ms = self.site.core.clock.now_ms();
@@ -338,10 +336,10 @@ impl Link {
                 lane.retire();
             }
         }
-        self.note_state();
+        self.report_state();
     }
 
-    /// `None`: it is on its way.
+    /// `None`: the link is being opened.
     fn state(&self) -> Option<LinkState> {
         let lanes = self.lanes.borrow();
         if lanes.iter().any(|lane| lane.is_up()) {
@@ -352,7 +350,7 @@ impl Link {
         Some(LinkState::Away { reason, fatal })
     }
 
-    /// Now and then: every purchase is refused until somebody puts right what is wrong.
+    /// Logged once in a while: every purchase is refused until an operator repairs the cause.
     fn log_refusal(&self, why: &str) {
         let now_ms = self.site.core.clock.now_ms();
         let last = self.refusal_logged_ms.get();
@@ -363,7 +361,7 @@ impl Link {
     }
 }
 
-impl Dispatcher for Link {
+impl Dispatcher for ClusterLink {
     fn core(&self) -> &'static Core {
         self.site.core
     }
@@ -380,7 +378,7 @@ impl Dispatcher for Link {
         &self.cluster
     }
 
-    fn settle(
+    fn on_reply(
         self: &Rc<Self>,
         node: &Endpoint,
         mut work: Work,
@@ -401,58 +399,60 @@ impl Dispatcher for Link {
             return None;
         }
         if let Some(sale) = work.sale()
-            && !self.troubled.borrow().is_empty()
+            && !self.backing_off.borrow().is_empty()
         {
-            self.troubled.borrow_mut().remove(sale);
+            self.backing_off.borrow_mut().remove(sale);
         }
         let keys = self.ledger.codec.keys();
-        match work.what {
-            What::Run(run) => match decode(run.group(), &values) {
-                Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
+        match work.kind {
+            WorkKind::Run(run) => match decode(run.group(), &values) {
+                Err(DecodeError::NoScript) => {
+                    return Some(Work { kind: WorkKind::Run(run), ..work });
+                }
                 mut done => {
                     if let Some(answer) = waited {
                         let wanted = self.ledger.settings.replicas;
                         replicas::judge(wanted, answer, [run.group()], slice::from_mut(&mut done));
                     }
-                    self.settle_run(run, done);
+                    self.complete_run(run, done);
                 }
             },
-            What::Exists(sale) => {
+            WorkKind::Exists(sale) => {
                 let there = match &values[0] {
                     Value::ServerError(error) => Err(classify(error)),
                     reply => Ok(*reply != Value::Int(0)),
                 };
                 let found = there.and_then(|there| Ok((there, index::time_ms(values.pop())?)));
-                self.found(sale, found, work.until_ms);
+                self.on_exists(sale, found, work.until_ms);
             }
-            What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
-            // A hint: who may not give it goes without.
-            What::Made(_) => {}
+            WorkKind::Index(sales) => self.on_indexed(&sales, index::judge(keys, &values[0])),
+            // Only a hint: the sweep finds the sale anyway.
+            WorkKind::Made(_) => {}
         }
         None
     }
 
-    fn go_on(self: &Rc<Self>, mut work: Work) {
+    fn redispatch(self: &Rc<Self>, mut work: Work) {
         work.redirects += 1;
         if work.redirects <= CLUSTER_REDIRECTS_MAX {
             self.dispatch(work);
         } else {
-            self.try_later(work);
+            self.retry_or_fail(work);
         }
     }
 
-    fn try_later(self: &Rc<Self>, mut work: Work) {
+    fn retry_or_fail(self: &Rc<Self>, mut work: Work) {
         let now_ms = self.site.core.clock.now_ms();
         let patience_ms = self.site.batcher.answer_deadline_ms();
         let since_ms = work.sale().map_or(now_ms, |sale| {
-            let mut troubled = self.troubled.borrow_mut();
+            let mut troubled = self.backing_off.borrow_mut();
             if troubled.len() >= SALES_MAX {
                 troubled.clear();
             }
-            let fresh = Trouble { since_ms: now_ms, last_ms: now_ms };
+            let fresh = Rejections { since_ms: now_ms, last_ms: now_ms };
             let trouble = troubled.entry(sale.clone()).or_insert(fresh);
             if now_ms > trouble.last_ms + patience_ms {
-                // Another one: nobody had asked for the sale meanwhile.
+                // A new outage: nothing was sent to the sale meanwhile.
                 trouble.since_ms = now_ms;
             }
             trouble.last_ms = now_ms;
@@ -463,33 +463,33 @@ impl Dispatcher for Link {
             return self.fail(work, Failure::Unavailable);
         }
         (work.asking, work.redirects) = (false, 0);
-        self.later.borrow_mut().push(work);
+        self.retry_queue.borrow_mut().push(work);
     }
 
-    fn lose(self: &Rc<Self>, work: Work) {
-        match work.what {
-            What::Run(_) => self.fail(work, Failure::Unknown),
+    fn mark_unknown(self: &Rc<Self>, work: Work) {
+        match work.kind {
+            WorkKind::Run(_) => self.fail(work, Failure::Unknown),
             // May be done twice.
-            What::Exists(_) | What::Index(_) => self.try_later(work),
-            What::Made(_) => {}
+            WorkKind::Exists(_) | WorkKind::Index(_) => self.retry_or_fail(work),
+            WorkKind::Made(_) => {}
         }
     }
 
     fn fail(self: &Rc<Self>, work: Work, failure: Failure) {
         let refused = || DecodeError::Refused("the node of the index is away".to_owned());
-        match work.what {
-            What::Run(run) => self.site.batcher.fail(run.flight, failure),
-            What::Exists(sale) => {
-                let waiting = self.meeting.borrow_mut().remove(&sale);
+        match work.kind {
+            WorkKind::Run(run) => self.site.batcher.fail(run.flight, failure),
+            WorkKind::Exists(sale) => {
+                let waiting = self.registering.borrow_mut().remove(&sale);
                 waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
             }
-            What::Index(sales) => self.indexed(&sales, Err(refused())),
-            What::Made(_) => {}
+            WorkKind::Index(sales) => self.on_indexed(&sales, Err(refused())),
+            WorkKind::Made(_) => {}
         }
     }
 
     fn still_wanted(&self, mut work: Work) -> Option<Work> {
-        if let What::Run(run) = &mut work.what {
+        if let WorkKind::Run(run) = &mut work.kind {
             self.site.batcher.drop_given_up(&mut run.flight);
             if run.group().commands.is_empty() {
                 return None;
@@ -498,7 +498,7 @@ impl Dispatcher for Link {
         Some(work)
     }
 
-    fn note_state(&self) {
+    fn report_state(&self) {
         let was_up = *self.reported.borrow() == Some(LinkState::Up);
         let nothing = || LinkState::Away { reason: "no node is connected".into(), fatal: false };
         let Some(state) = self.state().or_else(|| was_up.then(nothing)) else { return };
@@ -513,8 +513,8 @@ impl Dispatcher for Link {
         self.site.report(state);
     }
 
-    fn end(&self, lane: &Lane) {
+    fn on_lane_end(&self, lane: &Lane) {
         self.lanes.borrow_mut().retain(|other| !std::ptr::eq(&**other, lane));
-        self.note_state();
+        self.report_state();
     }
 }

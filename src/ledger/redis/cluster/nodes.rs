@@ -1,9 +1,11 @@
-//! A blocking client's connections to the nodes of a Cluster: each command of a round trip goes to
-//! the node of its key, to all nodes before any answer is read, and the replies come in order.
+//! A blocking client's connections to the nodes of a Cluster. Each command of a round trip goes to
+//! the node of its key, to all nodes before any answer is read, and the replies are returned in
+//! order.
 //!
-//! What a node turns down is tried again where it belongs, and for [`CLUSTER_PATIENCE_MS`] if that
-//! is nowhere at the moment; then the error stands in its reply's place. What was sent and not
-//! answered is told for each command: those of other nodes were carried out all the same.
+//! A command that a node turns down is retried at its right node, and for [`CLUSTER_PATIENCE_MS`]
+//! if there is none at the moment; then the error takes the place of its reply. Each command that
+//! was sent and not answered has its own error: commands at other nodes were carried out all the
+//! same.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -31,7 +33,7 @@ use crate::limits::{
 /// A command's reply, or why there is none.
 type Reply = Result<Value, String>;
 
-/// See the module's header.
+/// A blocking client's connections to the nodes.
 pub(crate) struct Nodes {
     cluster: Arc<Cluster>,
     name: String,
@@ -39,11 +41,11 @@ pub(crate) struct Nodes {
     open: HashMap<Endpoint, Connection>,
     /// Nodes that could not be reached, and when to try again.
     away: HashMap<Endpoint, (Instant, String)>,
-    /// How many connections it has made.
+    /// The number of connections made so far.
     pub(crate) opened: u64,
 }
 
-/// What is to be done, and what came of it.
+/// The commands to carry out, and their results so far.
 struct Task<'a> {
     ledger: &'a RedisLedger,
     commands: &'a Pipeline,
@@ -53,21 +55,21 @@ struct Task<'a> {
     waited: Vec<Option<Value>>,
 }
 
-/// A command that is yet to be carried out.
+/// A command that is not carried out yet.
 struct Pending {
-    /// Its place in the pipeline.
+    /// Its position in the pipeline.
     at: usize,
-    /// The node that it is to be asked at, though it does not belong there.
+    /// The node to which `ASK` has redirected it.
     ask: Option<Endpoint>,
     /// Why it was not carried out yet.
     error: Value,
 }
 
-/// What came of one round.
+/// The result of one round.
 #[derive(Default)]
 struct Round {
     again: Vec<Pending>,
-    /// Something can't be carried out anywhere right now.
+    /// Some command can't be carried out anywhere now.
     pause: bool,
 }
 
@@ -78,7 +80,7 @@ impl Nodes {
         Self { cluster, name: name.to_owned(), index_slot, open, away, opened: 0 }
     }
 
-    /// Learns the slots unless they are known, and connects to the node of the index.
+    /// Queries the slots unless they are known, and connects to the node of the index.
     pub(crate) fn connect(&mut self, ledger: &RedisLedger) -> Result<(), HandshakeError> {
         if self.cluster.slots.is_empty() {
             self.cluster.refresh()?;
@@ -87,19 +89,19 @@ impl Nodes {
         let node = self.cluster.slots.node(self.index_slot).ok_or_else(nobody);
         let connected = node.and_then(|node| self.connection(ledger, &node).map(drop));
         if connected.is_err() {
-            // It may be another by now.
+            // The node may have changed.
             let _ = self.cluster.refresh();
         }
         connected
     }
 
-    /// A slot of each node that has one.
+    /// One slot of each node that has one.
     pub(crate) fn one_slot_each(&self) -> Vec<u16> {
         self.cluster.slots.one_of_each()
     }
 
-    /// Carries out commands, with a reply for each, in order. Behind those of each node it sends
-    /// `wait`, which has one answer, or nothing.
+    /// Carries out commands, with one reply per command, in order. After the commands of each node
+    /// it sends `wait`, which has one answer, or nothing.
     pub(in crate::ledger::redis) fn exchange(
         &mut self,
         ledger: &RedisLedger,
@@ -119,7 +121,7 @@ impl Nodes {
         let first = |at| Pending { at, ask: None, error: down("it was not sent") };
         let mut pending: Vec<Pending> = (0..commands.len()).map(first).collect();
         if self.cluster.slots.is_empty() {
-            // Why it can't be done is told for each command.
+            // Each command reports why it can't be carried out.
             let _ = self.cluster.refresh();
         }
         let mut rounds = 0;
@@ -184,7 +186,8 @@ impl Nodes {
         let until = Instant::now() + task.time;
         for (node, part) in sent {
             if let Some(connection) = self.open.get_mut(&node) {
-                // Another may have taken all of the time: what has come meanwhile is read all the same.
+                // Another node may have used up the time: replies that have arrived meanwhile are
+                // read all the same.
                 let left = until.saturating_duration_since(Instant::now());
                 connection.set_time(left.max(Duration::from_millis(CLUSTER_RETRY_MS)));
             }
@@ -193,7 +196,7 @@ impl Nodes {
         round
     }
 
-    /// Reads a node's replies to what was sent to it.
+    /// Reads a node's replies to its commands.
     fn read(
         &mut self,
         node: &Endpoint,
@@ -236,7 +239,7 @@ impl Nodes {
         if !task.wait.is_empty()
             && let Some(connection) = self.open.get_mut(node)
         {
-            // One that is lost is no number, and so as good as no replica.
+            // A lost answer counts as no replica.
             let answer = connection.value();
             if answer.is_err() {
                 self.open.remove(node);
@@ -246,7 +249,7 @@ impl Nodes {
         }
     }
 
-    /// Notes that what was sent to a node may or may not have been carried out.
+    /// Notes that commands at a node may or may not have been carried out.
     fn lose(&mut self, node: &Endpoint, part: &[Pending], error: &str, task: &mut Task<'_>) {
         self.open.remove(node);
         for one in part {
@@ -286,9 +289,9 @@ impl Nodes {
         self.open.get_mut(node).ok_or_else(gone)
     }
 
-    /// Loads the scripts at every node that it is connected to.
+    /// Loads the scripts at every connected node.
     pub(crate) fn load_scripts(&mut self, ledger: &RedisLedger, time: Duration) {
-        // One that fails is connected anew, which loads them too.
+        // A connection that fails is made anew, which loads the scripts too.
         self.open.retain(|_, connection| {
             connection.set_time(time);
             load_scripts(connection.stream(), ledger.codec.scripts()).is_ok()
@@ -312,7 +315,7 @@ impl Task<'_> {
     }
 }
 
-/// What a node would say that can't be asked: nothing of the command was carried out.
+/// The error in place of a node that can't be asked: nothing of the command was carried out.
 fn down(why: &str) -> Value {
     let why = why.replace(char::is_control, " ");
     let said = redis::parse_redis_value(format!("-CLUSTERDOWN {why}\r\n").as_bytes());

@@ -1,6 +1,6 @@
-//! Which node of a Cluster has which slot, and what a node says when it has not.
+//! Which node of a Cluster has which slot, and the errors of a node that does not have it.
 //!
-//! Architecture invariant: no I/O. What is here is learned by `discover` and by redirections.
+//! Architecture invariant: no I/O. `discover` and redirections update the map.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,10 +11,10 @@ use super::super::hash_slot::SLOTS;
 use super::super::settings::Endpoint;
 use super::super::value::text;
 
-/// The slots as a process knows them, shared by its cores and clients. It may be behind: then the
-/// node that is asked says so.
+/// The map of slots, shared by a process's cores and clients. It may be outdated: then the node
+/// that is asked redirects.
 #[derive(Default)]
-pub(crate) struct Slots(RwLock<Known>);
+pub(crate) struct SlotMap(RwLock<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -23,10 +23,10 @@ struct Known {
     primaries: Vec<Arc<Endpoint>>,
 }
 
-/// Slots from one number to another, and their primary.
+/// A range of slots, first and last, and its primary.
 pub(super) type Range = (u16, u16, Endpoint);
 
-impl Slots {
+impl SlotMap {
     /// The primary of a slot. `None`: it has none, or nothing is known yet.
     pub(crate) fn node(&self, slot: u16) -> Option<Arc<Endpoint>> {
         self.read(|known| known.nodes.get(usize::from(slot))?.clone())
@@ -42,7 +42,7 @@ impl Slots {
         self.read(|known| known.primaries.clone())
     }
 
-    /// A slot of each primary that has one.
+    /// One slot of each primary that has one.
     pub(crate) fn one_of_each(&self) -> Vec<u16> {
         self.read(|known| {
             let of = |primary: &Arc<Endpoint>| {
@@ -53,7 +53,7 @@ impl Slots {
         })
     }
 
-    /// Whether a node is among them.
+    /// Whether a node is one of the primaries.
     pub(crate) fn has(&self, node: &Endpoint) -> bool {
         self.read(|known| known.primaries.iter().any(|primary| **primary == *node))
     }
@@ -74,7 +74,7 @@ impl Slots {
         known.nodes[usize::from(slot)] = Some(node);
     }
 
-    /// Takes what a node says of all slots. `true`: it is not what was known.
+    /// Replaces the map by a node's answer. Returns whether it has changed.
     pub(super) fn replace(&self, ranges: Vec<Range>) -> bool {
         let mut new = Known { nodes: vec![None; usize::from(SLOTS)], primaries: Vec::new() };
         for (first, last, node) in ranges {
@@ -96,7 +96,8 @@ impl Slots {
     }
 }
 
-/// Reads the answer to `CLUSTER SLOTS` of a node that was reached at `asked`. `None`: it is none.
+/// Parses the answer to `CLUSTER SLOTS` of a node that was reached at `asked`. `None`: it can't be
+/// parsed.
 pub(super) fn ranges(answer: &Value, asked: &Endpoint) -> Option<Vec<Range>> {
     let Value::Array(list) = answer else { return None };
     let range = |entry: &Value| {
@@ -116,7 +117,8 @@ pub(super) fn ranges(answer: &Value, asked: &Endpoint) -> Option<Vec<Range>> {
     list.iter().map(range).collect()
 }
 
-/// A node as another names it. Without a host it is where that one is; `?` is nobody knows where.
+/// The address of a node in another node's answer. Without a host it is the other node's host; `?`
+/// means unknown.
 fn endpoint(host: &str, port: u16, asked: &Endpoint) -> Option<Endpoint> {
     match host {
         "?" => None,
@@ -125,20 +127,21 @@ fn endpoint(host: &str, port: u16, asked: &Endpoint) -> Option<Endpoint> {
     }
 }
 
-/// What an error says that a node gives instead of carrying out a command. None of it was.
+/// The meaning of a node's error in place of a result. Nothing was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Redirection {
-    /// The slot is this node's from now on.
+    /// The slot belongs to this node from now on.
     Moved(u16, Endpoint),
-    /// The slot is on its way to this node, and the command's keys are there (or nowhere): it, and no
-    /// other, is to be asked there.
+    /// The slot is moving to this node, and the command's keys are there (or nowhere): send this
+    /// command there, and no other.
     Ask(Endpoint),
-    /// Not now: the keys of the slot are on their way one by one, or a replica is yet to take over.
+    /// Retry later: the keys of the slot are moving one by one, or a replica has not taken over
+    /// yet.
     Later,
 }
 
 impl Redirection {
-    /// Reads an error of the node that was reached at `asked`. `None`: it is another.
+    /// Parses an error of the node that was reached at `asked`. `None`: it is no redirection.
     pub(crate) fn of(error: &ServerError, asked: &Endpoint) -> Option<Self> {
         let named = || {
             let (slot, address) = error.details()?.split_once(' ')?;
@@ -148,7 +151,7 @@ impl Redirection {
         };
         let code = error.code();
         if error_text(error).contains("script: ") {
-            // Of a script's own call: what came before it was done.
+            // From a call within a script: the calls before it were carried out.
             return None;
         }
         match code {
@@ -169,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_moves_is_noted() {
-        let slots = Slots::default();
+    fn a_moved_slot_is_recorded() {
+        let slots = SlotMap::default();
         slots.moved(1, at("a", 1));
         assert!(slots.is_empty() && slots.node(1).is_none());
         let ranges = vec![(0, 8191, at("a", 1)), (8192, 16_000, at("b", 1))];
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_where_to_go() {
+    fn errors_are_parsed_into_redirections() {
         let read = |resp: &str| match redis::parse_redis_value(resp.as_bytes()) {
             Ok(Value::ServerError(error)) => Redirection::of(&error, &at("asked", 7)),
             other => panic!("{other:?}"),
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_cluster_slots_is_read() {
+    fn the_cluster_slots_reply_is_parsed() {
         let read = |resp: &str| {
             let answer = redis::parse_redis_value(resp.as_bytes()).unwrap();
             ranges(&answer, &at("asked", 7))

@@ -1,5 +1,5 @@
-//! What a core's link has for a node of the Cluster: works, each of which is answered on its own, and
-//! what waits of them, from which sales are served in turn.
+//! Work of a core's link for a node of the Cluster. Each piece of work is answered on its own;
+//! waiting work is taken from the sales in turn.
 //!
 //! Architecture invariant: no I/O.
 
@@ -11,43 +11,46 @@ use super::super::codec::Codec;
 use super::super::index;
 use super::super::resp::text_command;
 use crate::ledger::Group;
-use crate::ledger::flight::Flight;
+use crate::ledger::in_flight::InFlightBatch;
 use crate::limits::BATCH_MAX;
 use crate::sale::{Command, SaleId};
 
-/// Commands that join to one work: half a batch, so that one sale's work never is all of a batch.
+/// The maximum number of commands in one piece of work: half a batch, so that one sale's work never
+/// fills a batch.
 const JOINED_MAX: usize = BATCH_MAX / 2;
 
-/// What waits for one node: a queue per sale, served in turn. What a sale's works themselves wait
-/// for (whether it exists, its place in the index) goes first.
+/// The work that waits for one node: a queue per sale, served in turn. Work for which a sale's
+/// commands wait (whether it exists, its entry in the index) goes first.
 #[derive(Default)]
-pub(super) struct Works {
+pub struct WorkQueue {
     first: VecDeque<Work>,
     sales: HashMap<SaleId, VecDeque<Work>>,
     turns: VecDeque<SaleId>,
     commands: usize,
 }
 
-impl Works {
-    pub(super) fn is_empty(&self) -> bool {
+impl WorkQueue {
+    /// Whether no work waits.
+    pub fn is_empty(&self) -> bool {
         self.commands == 0
     }
 
-    /// Commands of all that waits.
+    /// The number of waiting commands.
     #[cfg(test)]
     fn commands(&self) -> usize {
         self.commands
     }
 
-    /// Commands of what is next.
-    pub(super) fn next_commands(&self) -> Option<usize> {
+    /// The number of commands of the next work.
+    pub fn next_commands(&self) -> Option<usize> {
         let next = || self.sales.get(self.turns.front()?)?.front();
         self.first.front().or_else(next).map(Work::commands)
     }
 
-    pub(super) fn push(&mut self, work: Work) {
+    /// Adds work, to the end of its sale's queue.
+    pub fn push(&mut self, work: Work) {
         self.commands += work.commands();
-        let What::Run(run) = &work.what else { return self.first.push_back(work) };
+        let WorkKind::Run(run) = &work.kind else { return self.first.push_back(work) };
         match self.sales.get_mut(&run.group().sale) {
             Some(queue) => {
                 let rest = match queue.back_mut() {
@@ -64,13 +67,14 @@ impl Works {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Work> {
+    /// Takes the next work.
+    pub fn pop(&mut self) -> Option<Work> {
         let work = self.first.pop_front().or_else(|| self.pop_turn())?;
         self.commands -= work.commands();
         Some(work)
     }
 
-    /// The next sale's turn. A queue in turn has something.
+    /// Takes the next sale's turn. A queue in turn is not empty.
     fn pop_turn(&mut self) -> Option<Work> {
         let sale = self.turns.pop_front()?;
         let queue = self.sales.get_mut(&sale)?;
@@ -84,83 +88,87 @@ impl Works {
     }
 }
 
-/// Something for the node of a slot.
-pub(super) struct Work {
-    pub(super) what: What,
-    pub(super) slot: u16,
-    /// The node was named by ASK: it is to be told so.
-    pub(super) asking: bool,
-    /// Redirections that were followed without a pause.
-    pub(super) redirects: u32,
+/// Work for the node of a slot.
+pub struct Work {
+    /// What to do.
+    pub kind: WorkKind,
+    /// The slot of its sale.
+    pub slot: u16,
+    /// The node was named by ASK: send `ASKING` first.
+    pub asking: bool,
+    /// Redirections followed without a pause.
+    pub redirects: u32,
     /// Until when it may wait to be sent, on the core's clock.
-    pub(super) until_ms: u64,
+    pub until_ms: u64,
 }
 
-pub(super) enum What {
-    /// Commands to a sale that are one Redis command, and our side of them.
+/// What to do.
+pub enum WorkKind {
+    /// Commands to a sale that are one Redis command, and our record of them.
     Run(Run),
-    /// Whether there is such a sale, and the ledger's time.
+    /// Whether the sale exists, and the ledger's time.
     Exists(SaleId),
-    /// Sales to be added to the index.
+    /// Adds sales to the index.
     Index(Vec<SaleId>),
-    /// A sale of which all sweeps are to hear that it was made.
+    /// Announces to all sweeps that the sale was created.
     Made(SaleId),
 }
 
-pub(super) struct Run {
-    /// With one group.
-    pub(super) flight: Flight,
-    /// It makes a sale that is to be added to the index once more, behind it.
-    pub(super) creates: bool,
+/// Commands to one sale.
+pub struct Run {
+    /// A batch with one group.
+    pub flight: InFlightBatch,
+    /// It creates a sale, which is added to the index again afterwards.
+    pub creates: bool,
 }
 
 impl Run {
-    /// What is to be sent.
-    pub(super) fn group(&self) -> &Group {
+    /// Its commands.
+    pub fn group(&self) -> &Group {
         &self.flight.groups()[0]
     }
 }
 
 impl Work {
-    /// The sale that it is about, if it is about one.
-    pub(super) fn sale(&self) -> Option<&SaleId> {
-        match &self.what {
-            What::Run(run) => Some(&run.group().sale),
-            What::Exists(sale) => Some(sale),
-            What::Index(_) | What::Made(_) => None,
+    /// The sale that it concerns, if there is one.
+    pub fn sale(&self) -> Option<&SaleId> {
+        match &self.kind {
+            WorkKind::Run(run) => Some(&run.group().sale),
+            WorkKind::Exists(sale) => Some(sale),
+            WorkKind::Index(_) | WorkKind::Made(_) => None,
         }
     }
 
-    /// Whether it only looks, which takes several commands.
-    pub(super) fn is_look(&self) -> bool {
-        matches!(&self.what, What::Run(run) if run.group().commands.iter().any(Command::is_cheap))
+    /// Whether it only reads, which takes several Redis commands.
+    pub fn is_read(&self) -> bool {
+        matches!(&self.kind, WorkKind::Run(run) if run.group().commands.iter().any(Command::is_cheap))
     }
 
-    /// How many commands wait for it.
-    pub(super) fn commands(&self) -> usize {
-        match &self.what {
-            What::Run(run) => run.group().commands.len(),
-            What::Exists(_) | What::Index(_) | What::Made(_) => 1,
+    /// The number of commands of the ledger that wait for it.
+    pub fn commands(&self) -> usize {
+        match &self.kind {
+            WorkKind::Run(run) => run.group().commands.len(),
+            WorkKind::Exists(_) | WorkKind::Index(_) | WorkKind::Made(_) => 1,
         }
     }
 
-    /// Appends it as it is sent, and returns how many replies it will have.
+    /// Encodes it, and returns the number of its replies.
     pub(super) fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> usize {
         if self.asking {
             text_command(out, &["ASKING"]);
         }
-        let replies = match &self.what {
-            What::Run(run) => codec.encode(run.group(), out),
-            What::Exists(sale) => {
+        let replies = match &self.kind {
+            WorkKind::Run(run) => codec.encode(run.group(), out),
+            WorkKind::Exists(sale) => {
                 index::exists(codec.keys(), sale, out);
                 index::time(out);
                 2
             }
-            What::Index(sales) => {
+            WorkKind::Index(sales) => {
                 index::add(codec.keys(), &sales.iter().collect::<Vec<_>>(), out);
                 1
             }
-            What::Made(sale) => {
+            WorkKind::Made(sale) => {
                 index::announce(codec.keys(), &[sale], out);
                 1
             }
@@ -168,11 +176,11 @@ impl Work {
         replies + usize::from(self.asking)
     }
 
-    /// Takes another one in, if both can be one Redis command; else gives it back.
-    pub(super) fn join(&mut self, other: Self) -> Option<Self> {
+    /// Merges the other work into it if both can be one Redis command; otherwise returns the other.
+    pub fn join(&mut self, other: Self) -> Option<Self> {
         let fits = self.asking == other.asking
-            && match (&self.what, &other.what) {
-                (What::Run(run), What::Run(other)) => {
+            && match (&self.kind, &other.kind) {
+                (WorkKind::Run(run), WorkKind::Run(other)) => {
                     let (ours, theirs) = (&run.group().commands, &other.group().commands);
                     run.group().sale == other.group().sale
                         && ours.len() + theirs.len() <= JOINED_MAX
@@ -180,15 +188,15 @@ impl Work {
                 }
                 _ => false,
             };
-        match (&mut self.what, other.what) {
-            (What::Run(run), What::Run(more)) if fits => {
+        match (&mut self.kind, other.kind) {
+            (WorkKind::Run(run), WorkKind::Run(more)) if fits => {
                 run.flight.append(more.flight);
                 run.creates |= more.creates;
                 self.until_ms = self.until_ms.min(other.until_ms);
                 self.redirects = self.redirects.max(other.redirects);
                 None
             }
-            (_, what) => Some(Self { what, ..other }),
+            (_, what) => Some(Self { kind: what, ..other }),
         }
     }
 }
@@ -197,23 +205,23 @@ impl Work {
 mod tests {
     use super::*;
     use crate::ledger::batch::Batcher;
-    use crate::patience::Patience;
+    use crate::queue_limits::QueueLimits;
     use crate::sale::ReservationId;
 
-    /// As many works as commands, each with its flight.
+    /// One work per command, each with its flight.
     fn works(batcher: &Batcher, sale: &str, commands: &[Command]) -> Vec<Work> {
         let sale = SaleId::new(sale).unwrap();
         let work = |command: &Command| {
             let _ = batcher.submit(0, &sale, true, command.clone(), 0, None).unwrap();
             let run = Run { flight: batcher.take_batch(0), creates: false };
-            Work { what: What::Run(run), slot: 1, asking: false, redirects: 0, until_ms: 9 }
+            Work { kind: WorkKind::Run(run), slot: 1, asking: false, redirects: 0, until_ms: 9 }
         };
         commands.iter().map(work).collect()
     }
 
     #[test]
-    fn what_can_be_one_command_becomes_one() {
-        let batcher = Batcher::new(Patience::new(None, 10).into());
+    fn joinable_commands_become_one_command() {
+        let batcher = Batcher::new(QueueLimits::new(None, 10).into());
         batcher.set_available();
         let confirm = |n| Command::Confirm(ReservationId(n));
         let mut all = works(&batcher, "a", &[confirm(1), confirm(2), Command::Show]);
@@ -224,21 +232,21 @@ mod tests {
         assert_eq!(first.commands(), 2);
         assert!(first.join(show).is_some() && first.join(other).is_some());
         assert_eq!(first.commands(), 2);
-        let What::Run(run) = first.what else { panic!("no run") };
+        let WorkKind::Run(run) = first.kind else { panic!("no run") };
         assert_eq!(run.flight.parts().count(), 1);
     }
 
     #[test]
     fn sales_are_served_in_turn_and_each_in_its_order() {
-        let batcher = Batcher::new(Patience::new(None, 10).into());
+        let batcher = Batcher::new(QueueLimits::new(None, 10).into());
         batcher.set_available();
         let show = |n| Command::ShowReservation(ReservationId(n));
         let hot: Vec<Command> = (0..2 * BATCH_MAX as u128).map(show).collect();
-        let mut all = Works::default();
+        let mut all = WorkQueue::default();
         works(&batcher, "hot", &hot).into_iter().for_each(|work| all.push(work));
         works(&batcher, "cold", &[show(1)]).into_iter().for_each(|work| all.push(work));
-        let exists = What::Exists(SaleId::new("new").unwrap());
-        all.push(Work { what: exists, slot: 1, asking: false, redirects: 0, until_ms: 9 });
+        let exists = WorkKind::Exists(SaleId::new("new").unwrap());
+        all.push(Work { kind: exists, slot: 1, asking: false, redirects: 0, until_ms: 9 });
         assert_eq!(all.commands(), 2 * BATCH_MAX + 2);
 
         let mut order = Vec::new();
@@ -247,7 +255,7 @@ mod tests {
             let work = all.pop().unwrap();
             assert_eq!(work.commands(), next);
             order.push((work.sale().unwrap().to_string(), next));
-            if let What::Run(run) = work.what
+            if let WorkKind::Run(run) = work.kind
                 && run.group().sale.as_str() == "hot"
             {
                 hot_seen.extend(run.group().commands.iter().cloned());
@@ -261,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_named_by_ask_is_told_so() {
+    fn a_node_named_by_ask_receives_asking_first() {
         let codec = Codec::new(crate::ledger::redis::KeyTemplates::default());
         let sale = SaleId::new("a").unwrap();
-        let what = What::Exists(sale);
-        let mut work = Work { what, slot: 1, asking: true, redirects: 0, until_ms: 9 };
+        let what = WorkKind::Exists(sale);
+        let mut work = Work { kind: what, slot: 1, asking: true, redirects: 0, until_ms: 9 };
         let mut out = Vec::new();
         assert_eq!(work.encode(&codec, &mut out), 3);
         assert!(out.starts_with(b"*1\r\n$6\r\nASKING\r\n"));

@@ -1,10 +1,10 @@
--- What single reservations are, and writing what became of them and of what their users have.
+-- Reads single reservations, and writes changes of them and of their users' counts.
 local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true,
   refunded = true}
 local units_of, touched = {}, {}
 
--- What few reservations have behind user and key, in the order in which it stands there: see
--- sale/details.rs. Nothing if it is not as we write it.
+-- The details of a reservation after user and key, in their order: see sale/details.rs. Nothing if
+-- they are not as we write them.
 local DETAILS = {'asked', 'first', 'lines', 'made', 'note'}
 local DETAIL_MIN = {asked = 1, first = 0}
 local DETAIL_MAX = {asked = QUANTITY_MAX, first = TIME_MS_MAX}
@@ -33,8 +33,8 @@ local function parse_details(text)
   if details_text(details) == text then return details end
 end
 
--- What stands from one character of a text to another: status, quantity, deadline, user ('' if
--- anonymous; not told apart if the sale bounds nothing per user), details if there are any, and where the owner
+-- Parses a text from one character to another: status, quantity, deadline, user ('' if anonymous;
+-- not parsed if the sale bounds nothing per user), details if there are any, and where the owner
 -- ends. Nothing if it is no reservation.
 local function parse(text, from, to)
   local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
@@ -60,8 +60,8 @@ local function refuse_line(line)
   return refuse('a line of ' .. RESERVATIONS .. ' is no reservation: ' .. line)
 end
 
--- The lines of a reservation of this quantity in a sale with ticket types. Nothing if it has none, of types
--- that the sale has not, or of another quantity.
+-- The lines of a reservation of this quantity in a sale with ticket types. Nothing if it has none,
+-- of types that the sale lacks, or of another quantity.
 local function lines_of(details, quantity)
   local lines, units = parse_lines(details and details.lines or '')
   if units ~= quantity then return end
@@ -76,7 +76,7 @@ local function refuse_type(name)
     .. REPAIR)
 end
 
--- Reads how many units these users have, if the sale has a limit. Gives an error, or nothing.
+-- Reads the units of these users, if the sale has a limit. Returns an error, or nothing.
 local function read_users(users)
   if limit == 0 or #users == 0 then return end
   local has = call('HMGET', USERS, unpack(users))
@@ -86,7 +86,7 @@ local function read_users(users)
   end
 end
 
--- Units that a user has more (or fewer).
+-- Adds units to a user, or subtracts them.
 local function add_units(user, units)
   if limit > 0 and user ~= '' then
     touched[user] = touched[user] or units_of[user]
@@ -94,10 +94,10 @@ local function add_units(user, units)
   end
 end
 
--- Writes the changed fields, the counts as they shall be and the stream's entry. What somebody has
--- more of is counted before it is his, and what he has less of after. `raised`: the sale's format from
--- now on, if that is another one. `due`: what goes to ZADD, if a deadline is another one. `back`: how many
--- more reservations have no units any more.
+-- Writes the changed fields, the new counts and the stream's entry. An increase is counted before
+-- the reservation is written, a decrease after it. `raised`: the sale's new format, if it changes.
+-- `due`: arguments of ZADD, if a deadline changes. `back`: how many reservations have lost all
+-- their units.
 local function write(lines, sold_then, held_then, raised, due, back)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
@@ -117,7 +117,7 @@ local function write(lines, sold_then, held_then, raised, due, back)
     call('ZRANGE', DEADLINES, 0, 0)
     needs('ZADD', DEADLINES, '0', 'a')
   end
-  -- Whoever can't read what is written must know it before.
+  -- A version that can't read what follows must know it before.
   if raised then call('HSET', SALE, 'format', raised) end
   if due then call('ZADD', DEADLINES, unpack(due)) end
   local raised_types, has_more

@@ -1,13 +1,13 @@
--- Changes what the sale sells by from now on: ARGV[4] on are closes_at_ms, hold_ms, limit_per_user,
+-- Changes the sale's terms from now on: ARGV[4] on are closes_at_ms, hold_ms, limit_per_user,
 -- quantity_max, quantity_min, extend_max_ms, reservations_max (`default`: none of its own),
--- reservations_per_user_max, empty where nothing is to change. All of them or none.
+-- reservations_per_user_max, empty where nothing is to change. Applies all of them or none.
 --
--- A sale counts what it bounds. So with its first bound of a kind all reservations are counted here, if
--- they are few enough that Redis may stand still for them.
+-- A sale counts what it bounds. So with its first bound of a kind all reservations are counted
+-- here, if they are few enough that Redis may block meanwhile.
 --
--- Reply, beside that of view.lua: 'closes_too_early' and when it opens; 'quantity_max_too_small' and the
--- fewest units of a reservation; 'quantity_min_too_large' and the most; 'bound_of_parts';
--- 'too_many_to_count' and the units that are held and confirmed.
+-- Reply, beside that of view.lua: 'closes_too_early' and the opening; 'quantity_max_too_small' and
+-- the minimum per reservation; 'quantity_min_too_large' and the maximum; 'bound_of_parts';
+-- 'too_many_to_count' and the held and confirmed units.
 if not known then return {now, -1} end
 local limit_before, user_max_before = limit, user_max
 local function is_bounded() return reservations_max and reservations_max > 0 or false end
@@ -25,8 +25,8 @@ if quantity_min > quantity_max then
 end
 if is_bounded() and not was_bounded and parts then return {now, free, 'bound_of_parts'} end
 
--- What each user has, and how many reservations were made for each (behind a tab), as far as the sale
--- bounds it, and how many reservations there are; or nothing, and the reply.
+-- The units of each user, and the number of reservations made for each (after a tab), as far as the
+-- sale bounds them, and the number of reservations; or nothing, and the reply.
 local function count_users()
   local too_many = {now, free, 'too_many_to_count', sold}
   if sold > LIMIT_COUNT_UNITS_MAX then return nil, too_many end
@@ -38,7 +38,7 @@ local function count_users()
     cursor = page[1]
     for i = 1, #page[2], 2 do
       local name = page[2][i]
-      -- While Redis makes its table larger or smaller, a scan may come by a field twice.
+      -- While Redis resizes its table, a scan may return a field twice.
       local text = fields[name] and '' or keep(name, page[2][i + 1])
       if endless then return nil, refuse_endless() end
       for line in string.gmatch(text, '[^\n]+') do
@@ -57,7 +57,7 @@ local function count_users()
   return has, lines
 end
 
--- The names of users that have a number and shall have none.
+-- The names of users that have a number and are to have none.
 local function users_but(has)
   local gone, cursor = {}, '0'
   repeat
@@ -70,8 +70,8 @@ local function users_but(has)
   return gone
 end
 
--- Gives the users these numbers, and takes away those of others. Those that bound somebody until now are
--- never missing.
+-- Sets the numbers of these users, and removes those of others. A number that has bounded a user so
+-- far is never missing.
 local function set_users(has, gone)
   local piece = {}
   local function flush()
@@ -88,7 +88,7 @@ local function set_users(has, gone)
 end
 
 local users_from_now = limit_before == 0 and limit > 0 or user_max_before == 0 and user_max > 0
--- Nobody looks at what is left of one kind where the other is still counted.
+-- Leftover numbers of one kind are not read while the other kind is still counted.
 local users_no_more = limit_before > 0 and limit == 0 or user_max_before > 0 and user_max == 0
 local made_from_now = is_bounded() and not was_bounded
 local has_rules = extend_max ~= EXTEND_MAX_MS_DEFAULT or quantity_min ~= 1 or reservations_max ~= false
@@ -107,12 +107,12 @@ if users_from_now or made_from_now then
   if not has then return counted end
   if users_from_now then gone = users_but(has) end
 end
--- Whoever does not regard the rules must know it before there are any.
+-- A version that would sell against the rules must know of them before there are any.
 if has_rules and not is_ruled then
   call('HSET', SALE, 'split', split_unread(split), 'format', FORMAT_RULES)
 end
 if users_from_now then
-  -- An audit under way has counted what is counted anew here.
+  -- An audit in progress has counted what this script counts again.
   call('HINCRBY', SALE, 'repairs', '1')
   set_users(has, gone)
 elseif users_no_more then
@@ -138,7 +138,8 @@ elseif is_ruled and sale_format == FORMAT_RULES then
     set[#set + 1] = split
   end
 end
--- Before the format: what an end between the two left would count again with the next rule.
+-- Before the format: otherwise an end between the two would leave numbers that the next rule counts
+-- again.
 if is_ruled and not has_rules then
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
     'reservations_per_user_max')

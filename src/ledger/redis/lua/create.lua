@@ -1,12 +1,12 @@
--- Defines the sale if it does not exist: ARGV[4] on are total, hold_ms, opens_at_ms, closes_at_ms,
--- limit_per_user, quantity_max; unless it is empty, how the sale is split; and the number of this
--- making, which a part has from its head and any other sale from Redis' clock, if it is empty. Then
--- extend_max_ms, quantity_min, reservations_max and reservations_per_user_max, empty if they are all at
--- their defaults and there are no ticket types, that of the reservations also where it alone is; and the
--- types, empty if there are none.
+-- Creates the sale if it does not exist: ARGV[4] on are total, hold_ms, opens_at_ms, closes_at_ms,
+-- limit_per_user, quantity_max; how the sale is split, or empty; and the number of this creation,
+-- which a part has from its head and any other sale from Redis' clock, if it is empty. Then
+-- extend_max_ms, quantity_min, reservations_max and reservations_per_user_max, empty if they are
+-- all at their defaults and there are no ticket types, that of the reservations also if it alone
+-- is; and the types, empty if there are none.
 --
--- Never changes one that exists, but for a part that an earlier making has left and nobody ever gave
--- anything: that becomes part of this one.
+-- Never changes an existing sale, except a part that an earlier creation has left and that was
+-- never sent units: it becomes part of this creation.
 local given = tonumber(ARGV[11])
 
 local function is_untouched()
@@ -36,8 +36,8 @@ total, hold, opens, closes, limit, quantity_max = tonumber(ARGV[4]), tonumber(AR
 sold, held, returned, creation = 0, 0, 0, given or micros or 0
 extend_max, quantity_min, reservations_max, user_max = tonumber(ARGV[12]) or EXTEND_MAX_MS_DEFAULT,
   tonumber(ARGV[13]) or 1, tonumber(ARGV[14]) or false, tonumber(ARGV[15]) or 0
--- Whoever does not regard them must know it before there is anything to sell.
--- What an earlier making had of it goes.
+-- A version that would sell against them must know of them before there is anything to sell. Those
+-- of an earlier creation are removed.
 if known and sale_format >= FORMAT_RULES then
   needs('HSET', SALE, 'a', 'b')
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
@@ -58,7 +58,7 @@ if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))
   is_head = string.sub(split, 1, 4) == 'into'
   if ARGV[12] == '' then call('HSET', SALE, 'split', split) end
-  -- What all places have together, for an audit: no move changes it.
+  -- The units of all places together, for an audit: no transfer changes them.
   if is_head then call('HSET', SALE, 'stock', ARGV[4]) end
 end
 if creation > 0 then call('HSET', SALE, 'creation', format('%d', creation)) end

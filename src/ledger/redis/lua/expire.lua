@@ -1,16 +1,16 @@
--- Returns what was held past its deadline to stock. A member of the deadlines is the name of a field
--- of reservations, a colon and a deadline, so ARGV[4], about how many reservations to look at, ends
--- between two fields. A field that is not there was deleted by hand: nothing is known to return.
+-- Returns expired units to stock. A member of the deadlines is the name of a field of reservations,
+-- a colon and a deadline, so ARGV[4], about how many reservations to read, ends between two fields.
+-- A missing field was deleted by hand: nothing is known to return.
 --
 -- Reply: time, units left, 'released', units, whether more is due, the earliest deadline that is
--- left (absent if none is): no later than that of anything still held.
+-- left (absent if none is): no later than that of any held reservation.
 if not known then return {now, -1} end
 local batch_max = math.min(tonumber(ARGV[4]), EXPIRE_MAX)
 local due = format('%d', now)
 local expired, by_user, users, units = {}, {}, {}, 0
 local done, looked_at = {}, 0
 
--- The line as it shall stand, or nothing if it is none.
+-- The line after the change, or nothing if it is invalid.
 local function look_at(line)
   looked_at = looked_at + 1
   local _, held_end = find(line, '^%w+ held ')
@@ -57,7 +57,7 @@ while looked_at < batch_max do
   end
 end
 
--- Looked at first: in a Cluster, a key that is gone can't be asked for while its slot is on its way.
+-- Checked first: in a Cluster, a removed key can't be read while its slot is moving.
 local first = call('ZRANGE', DEADLINES, #done, #done, 'WITHSCORES')
 if units > 0 then
   if units > held then return refuse_held(units) end

@@ -1,4 +1,4 @@
--- The name of a group that reads the stream and has not done with it, if there is one.
+-- The name of a group that has not finished reading the stream, if there is one.
 local function busy_group()
   if call('EXISTS', STREAM) == 0 then return end
   for _, group in ipairs(call('XINFO', 'GROUPS', STREAM)) do

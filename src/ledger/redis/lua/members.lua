@@ -1,12 +1,12 @@
 -- The servers that share this ledger: KEYS[1], a sorted set, has the end of each one's lease, in ms
--- by Redis' own clock; KEYS[2], a hash, when each came and what it says of itself.
+-- by Redis' own clock; KEYS[2], a hash, when each joined and what it publishes.
 --
--- ARGV[1] is what to do: 'renew' the lease of ARGV[2], which came at ARGV[3] (or comes now, if that
--- is empty) and says ARGV[4] of itself; 'leave', to end that lease; or only 'look'. Whoever comes
--- takes out those whose lease is over.
+-- ARGV[1] is the command: 'renew' the lease of ARGV[2], which joined at ARGV[3] (or joins now, if
+-- that is empty) and publishes ARGV[4]; 'leave', to end that lease; or only 'look'. Each call
+-- removes expired leases.
 --
--- Reply: time, and whether the lease was not there. Who is there is read behind it, by commands of
--- their own: what passes through Lua is hashed, text for text, which would cost many times as much.
+-- Reply: time, and whether the lease did not exist. The members are read after it, by commands of
+-- their own: a text that passes through Lua is hashed, which would cost many times as much.
 local LEASES, MEMBERS, call = KEYS[1], KEYS[2], redis.call
 local verb, own = ARGV[1], ARGV[2]
 local time = call('TIME')
@@ -19,7 +19,7 @@ for _, id in ipairs(gone) do
   call('HDEL', MEMBERS, id)
   call('ZREM', LEASES, id)
 end
--- Redis' clock was set back: nobody's lease is longer for it.
+-- Redis' clock was set back: no lease gets longer by that.
 for _, id in ipairs(call('ZRANGEBYSCORE', LEASES, '(' .. ends, '+inf')) do
   call('ZADD', LEASES, ends, id)
 end
@@ -32,7 +32,7 @@ local since = ARGV[3] == '' and string.format('%.0f', now) or ARGV[3]
 call('HSET', MEMBERS, own, since .. ' ' .. ARGV[4])
 local is_new = call('ZADD', LEASES, ends, own)
 if is_new == 1 then
-  -- Where leases were deleted by hand, what is said by nobody who lives goes too.
+  -- If leases were deleted by hand, the texts of missing members are removed too.
   local lives, all = {}, call('HGETALL', MEMBERS)
   for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do lives[id] = true end
   for i = 1, #all, 2 do

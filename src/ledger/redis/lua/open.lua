@@ -1,4 +1,4 @@
--- Sells from now on: the opening is now if it was later, and a past closing is lifted.
+-- Opens the sale: the opening becomes now if it was later, and a past closing is removed.
 if not known then return {now, -1} end
 opens = math.min(opens, now)
 if closes <= now then closes = TIME_MS_MAX end

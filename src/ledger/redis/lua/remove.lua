@@ -1,5 +1,5 @@
--- Forgets the sale and all its reservations, if it is closed and holds nothing. Not as long as a
--- group that reads the stream has not done with it: orders would be lost.
+-- Removes the sale and all its reservations, if it is closed and holds nothing. Not before every
+-- group that reads the stream has finished with it: orders would be lost.
 if not known then return {now, -1} end
 if now < closes then return {now, free, 'not_closed'} end
 if held > 0 then return {now, free, 'still_held', held} end

@@ -1,9 +1,9 @@
--- Repairs one kind of thing that an audit found. KEYS as in every script; ARGV[1] is the prefix of a
--- reservation's field in characters, ARGV[2] what to do, ARGV[3] how many repairs the audit had seen:
--- after another one, this one knows too little and does nothing (reply: -1). Otherwise the reply is
--- how many things it repaired. Each one is looked at once more before it is written. Counts are moved
--- by what was wrong with them, not set: a sale goes on meanwhile, and every other change of a count
--- is by a difference as well.
+-- Repairs one kind of finding of an audit. KEYS as in every script; ARGV[1] is the prefix of a
+-- reservation's field in characters, ARGV[2] the kind, ARGV[3] the number of repairs that the audit
+-- had seen: after another one this audit is outdated, and nothing is done (reply: -1). Otherwise
+-- the reply is the number of repaired things. Each one is checked again before it is written.
+-- Counts are changed by their difference, not set: the sale goes on meanwhile, and every other
+-- change of a count is by a difference as well.
 local call, tonumber, find, sub, match = redis.call, tonumber, string.find, string.sub, string.match
 local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -27,7 +27,7 @@ local function text(name)
   return texts[name]
 end
 
--- The line of a reservation, and where it stands in which field.
+-- The line of a reservation, its place and its field.
 local function line(id)
   local name = sub(id, 1, PREFIX)
   local all = text(name)
@@ -44,7 +44,7 @@ local function readable(line)
     and (rest == '' or sub(rest, 1, 1) == ' ')
 end
 
--- User, or user, tab, key, as a claim has it; without what few reservations have behind it.
+-- User, or user, tab, key, as in a claim; without the details after it.
 local function owner(line)
   local text = match(line, '^%w+ %l+ %d+ %d+ (.*)$') or ''
   local claim = match(text, '^([^\t]*\t[^\t]*)\t') or text
@@ -66,12 +66,12 @@ if what == 'counts' then
   if ARGV[8] ~= '' then call('HSET', SALE, 'held', ARGV[8]) end
   if ARGV[5] ~= '0' then add(COUNTERS, ARGV[4], ARGV[5]) end
   if ARGV[6] ~= '0' then add(SALE, 'held', ARGV[6]) end
-  -- What the scripts hold against a count that is set by hand begins anew with these.
+  -- The checks of a count that was set by hand start again from these.
   call('HDEL', SALE, 'confirmed')
   repaired = 1
 elseif what == 'types' then
-  -- ARGV[4] what by_type is to be, if it can't be read; else, of each type, what held and confirmed of it
-  -- are wrong by.
+  -- ARGV[4] is the new by_type, if it can't be read; otherwise, of each type, the differences of
+  -- held and confirmed.
   local text = ARGV[4]
   if text == '' then
     local pieces, at = {}, 5
@@ -119,7 +119,7 @@ elseif what == 'no_deadlines' then
     if not match(ARGV[i], '^%w+:%d+$') then repaired = repaired + call('ZREM', DEADLINES, ARGV[i]) end
   end
 elseif what == 'lines' then
-  -- A line that the stream has and the reservations have not, or not so that it can be read.
+  -- A line that the stream has and the reservations lack, or have unreadable.
   for i = 4, #ARGV do
     local id = match(ARGV[i], '^(%w+) ')
     local now, name, from, to = line(id)
@@ -136,7 +136,7 @@ elseif what == 'lines' then
     end
   end
 elseif what == 'edited' then
-  -- A line that somebody else has changed, as it was seen, and what the stream tells in its place.
+  -- A line that another program has changed, as it was read, and the line in the stream.
   for i = 4, #ARGV, 2 do
     local now, name, from, to = line(match(ARGV[i], '^(%w+) '))
     if now == ARGV[i] then
@@ -146,11 +146,11 @@ elseif what == 'edited' then
     end
   end
 elseif what == 'stream' then
-  -- What stands of these reservations, told once more.
+  -- The current lines of these reservations, added to the stream again.
   local lines = {}
   for i = 4, #ARGV do lines[#lines + 1] = line(ARGV[i]) end
   if #lines > 0 then
-    -- From now on it tells less than everything that ever was.
+    -- From now on the stream no longer has every change of the sale.
     call('HSET', SALE, 'stream_retold', '1')
     local time = call('TIME')
     call('XADD', STREAM, '*', 'at_ms',
@@ -159,7 +159,7 @@ elseif what == 'stream' then
     repaired = #lines
   end
 elseif what == 'deleted' then
-  -- What ARGV[4] entries that are gone had told has been told once more.
+  -- The contents of ARGV[4] missing entries were added to the stream again.
   call('HINCRBY', SALE, 'stream_trimmed', ARGV[4])
   repaired = 1
 end

@@ -1,25 +1,27 @@
--- A run of requests for units, whatever it is: see plain.lua for what it gets. The questions come in the
--- order that sale/machine.rs gives.
+-- Any run of requests for units. reserve_fast.lua describes its arguments. The checks come in the order
+-- of sale/machine.rs.
 --
--- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
+-- Reply: time, units left, deadline, one character per outcome, then the values of the outcomes:
 --   G granted          R replayed: id, reservation    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
---   L limit: limit     Q quantity: maximum       P sold in parts: how many
---   q quantity: minimum     X as many were made, or came back, as ever may: how many
---   Y as many were made for this user as ever may: how many
---   K the key has a reservation, made by another request
---   T a ticket type is short: its name, units left of it     l lines are required
---   m lines, and the sale has no types                       n no such type: its name
+--   L limit reached: limit       Q quantity too large: maximum
+--   q quantity too small: minimum     P sold in parts: number of parts
+--   X maximum of reservations ever made or returned: maximum
+--   Y maximum of reservations ever made for this user: maximum
+--   K the key belongs to a reservation of another request
+--   T too few units of a ticket type: its name, its units left     l lines are required
+--   m has lines, but the sale has no types                         n no such type: its name
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
 
--- The requests, one after the other: ids, quantities, claims (user, tab, key) and users, '' where there
--- is a claim or nobody. A claim is also what the line of a reservation made with a key says of its owner.
+-- The requests, one after the other: ids, quantities, claims (user, tab, key) and users, '' if
+-- there is a claim or no user. A claim equals the owner in the line of a reservation made with a
+-- key.
 local ids, quantities, asked_claims, asked_users = {}, {}, {}, {}
 local has_claims, has_users = false, false
--- What a line says behind user and key, of the few requests that have more to say.
+-- The details in the line of the few requests that have any.
 local asked_details = {}
--- And its units by ticket type, as text.
+-- The units of a request by ticket type, as text.
 local asked_lines = {}
 local function request(id, quantity, owner)
   local n, key_at = #ids + 1, find(owner, '\t', 1, true)
@@ -51,25 +53,25 @@ else
 end
 local count = #ids
 
--- The head of a split sale sells nothing, so that nobody gets past the part that he belongs to.
+-- The head of a split sale sells nothing, so that no user bypasses the part that he belongs to.
 if is_head then
   local counts = {}
   for i = 1, count do counts[i] = parts end
   return {now, free, now + hold, string.rep('P', count), unpack(counts)}
 end
 
--- How many may ever be made, or come back.
+-- The maximum number of reservations that may ever be made, or come back.
 local made_max = reservations_max and reservations_max > 0 and reservations_max
 local returned_max = reservations_max == false and not parts
   and math.max(RETURNED_MAX, RETURNED_PER_UNIT * total)
 
--- The ids of what is granted, where somebody wants to find his request again.
+-- The ids of the granted reservations, if a request has a trace.
 local granted = {}
 
--- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
--- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The order is plain.lua's, but
--- for the sale's format, if that is another one from now on: whoever can't read what is written must know
--- it before.
+-- The grants of a run: `set` has the fields of reservations and their new values, `deadlines` the
+-- arguments of ZADD, `claims` and `users` those of their keys, if there are any. The order is that
+-- of reserve_fast.lua, except for the sale's format, if it changes: a version that can't read what
+-- follows must know it before.
 local function grant(set, deadlines, lines, units, claims, users, raised)
   local now_text = format('%d', now)
   call('XLEN', STREAM)
@@ -106,8 +108,9 @@ end
 
 local limited, counted = limit > 0, user_max > 0
 local claimed = has_claims and call('HMGET', CLAIMS, unpack(asked_claims))
--- Who asks, and what each has, if the sale has a limit. How many reservations were made for each, if
--- that is bounded: the name of this field is a tab and the user, whose name has none.
+-- The users, and the units of each, if the sale has a limit. Also the number of reservations made
+-- for each, if that is bounded: the name of this field is a tab and the user, whose name has no
+-- tab.
 local who, users, made_for
 if limited or counted then
   who = {}
@@ -125,8 +128,8 @@ end
 local gate = now >= closes and 'C' or now < opens and 'O' or false
 local one = ' held 1 ' .. deadline .. '\n'
 local one_of = ' held 1 ' .. deadline .. ' '
--- The lines of what is granted, in pieces that are strings already; and where in them the lines of
--- another field begin, with its name.
+-- The lines of the grants, in pieces that are strings already; and where the lines of another field
+-- begin, with its name.
 local codes, pieces, names, from = {}, {}, {}, {}
 local prefix, name
 local new_claims, granted_by_claim = {}, {}
@@ -139,7 +142,7 @@ local function extra(value)
   extras[#extras + 1] = value
 end
 
--- A request whose key has the reservation `earlier` from before this run gets its outcome. Gives an
+-- The outcome of a request whose key has the reservation `earlier` from before this run. Returns an
 -- error, or nothing.
 local function replay(i, earlier)
   local text = field(sub(earlier, 1, PREFIX))
@@ -149,7 +152,7 @@ local function replay(i, earlier)
     return refuse(CLAIMS .. ' names the reservation ' .. earlier .. ', which is not in '
       .. RESERVATIONS)
   end
-  -- Units that were given back since were asked for all the same.
+  -- Units that were given back since were part of the request all the same.
   local value = sub(text, from, to)
   local details = match(value, '^%l+ %d+ %d+ [^\t]*\t[^\t]*(\t.*)$') or ''
   local made_for = tonumber(match(details, '^\tasked=(%d+)') or match(value, '^%l+ (%d+) '))
@@ -162,7 +165,7 @@ local function replay(i, earlier)
   end
 end
 
--- Whose a reservation is that is to be made, and what it has beyond that, as a line says it.
+-- The owner and details of a new reservation, as in a line.
 local details_granted = false
 local function owner_of(i)
   local details, claim = asked_details[i], asked_claims[i]
@@ -170,7 +173,7 @@ local function owner_of(i)
   return (claim ~= '' and claim or asked_users[i] .. '\t') .. details
 end
 
--- The lines of a request as a list, or what is wrong with them, and with which type.
+-- The lines of a request as a list, or their fault, and the type at fault.
 local function lines_of_request(i)
   local text = asked_lines[i]
   if not types then return nil, text and 'm' end

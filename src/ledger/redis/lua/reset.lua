@@ -1,11 +1,12 @@
--- Begins a sale anew, as if it had just been made: with the total ARGV[4], or the one it has if that is
--- empty, and with what it was defined as, as far as that can be read. Whatever contradicts itself in it
--- is no hindrance. What it has sold goes with its reservations, claims, users, deadlines and stream:
--- not unless ARGV[5] is 1, nor what a group that reads the stream has not processed.
+-- Resets a sale, as if it had just been created: with the total ARGV[4], or the present one if that is
+-- empty, and with its definition, as far as that can be read. Contradictions in its data do not
+-- matter. Removes its reservations, claims, users, deadlines and stream. Unless ARGV[5] is 1, it
+-- refuses if units are held or confirmed, or if a group that reads the stream has not processed all of
+-- it.
 --
--- A place of a split sale is only forgotten: its stock depends on what others have given and taken.
+-- A place of a split sale is only removed: its stock depends on transfers with other places.
 --
--- Reply, beside views: 'has_sold' and units held and confirmed; 'total_required'; 'removed'.
+-- Reply, beside views: 'has_sold' and held and confirmed units; 'total_required'; 'removed'.
 local may_forget = ARGV[5] == '1'
 if call('EXISTS', unpack(KEYS)) == 0 then return {now, -1} end
 local readable = fields_of(SALE, 'held')
@@ -52,8 +53,8 @@ if set.types and not read_types(set.types, none_sold) then
     .. set.types .. ': write it as the sale was made')
 end
 creation = micros or 0
--- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
--- written again while its slot is on its way.
+-- The two hashes stay and are overwritten: in a Cluster, a key that a script has emptied can't be
+-- written again while its slot is moving.
 call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
 local gone = {'confirmed', 'made', 'returned', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
 for name in pairs(set) do

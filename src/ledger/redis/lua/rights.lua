@@ -1,8 +1,9 @@
--- Which commands the user may not run, or this Redis does not have. Runs none of them. ARGV[1] is a key
--- of ours, and each further one a command with arguments, parted by spaces; @ stands for the key.
+-- Finds the commands that the user may not run, or that this Redis lacks. Runs none of them.
+-- ARGV[1] is a key of ours, and each further argument a command with its arguments, separated by
+-- spaces; @ stands for the key.
 --
--- Reply: the places of those commands, from 1, negative if there is no such command; or nothing, where
--- this can't be asked (Redis can since 7.0).
+-- Reply: the positions of those commands, from 1, negative if there is no such command; or nothing,
+-- if this can't be checked (Redis can since 7.0).
 local check = redis.acl_check_cmd
 if not check then return false end
 local wrong = {}

@@ -1,13 +1,13 @@
--- Reading and writing reservations. The hash has one field for all whose ids begin alike, as those
--- that one batch granted do: a line each, the id and `status quantity expires_at_ms`, then, unless it
--- is nobody's, a space and its owner: the user, with a tab and the key if it was made with one. So a
--- batch costs one field and not one a ticket, and the stream is told the same lines. Lua makes an
--- entry in a table of all strings for each string, which is what a ticket costs most: none is made
--- here that is not needed.
+-- Reads and writes reservations. The hash has one field for all ids with the same prefix, such as
+-- those that one batch granted. Each has a line: the id and `status quantity expires_at_ms`, then,
+-- if it has an owner, a space and the owner: the user, and a tab and the key if it was made with
+-- one. So a batch costs one field and not one per ticket, and the stream gets the same lines. Lua
+-- interns every string, which is the largest cost per ticket: no string is created here that is not
+-- needed.
 local match, sub, find, byte = string.match, string.sub, string.find, string.byte
 local concat = table.concat
 local fields, changed = {}, {}
--- The name of a field that has no end, if one was met: nothing may be written then.
+-- The name of a field without an end, if one was met: nothing may be written then.
 local endless
 
 local function keep(name, text)
@@ -17,13 +17,13 @@ local function keep(name, text)
   return text
 end
 
--- A field's text, as it stands with what this script has changed.
+-- A field's text, with the changes of this script.
 local function field(name)
   return fields[name] or keep(name, call('HGET', RESERVATIONS, name))
 end
 
--- Where one reservation stands in its field: the first and last character of what follows its id.
--- Nothing if it does not.
+-- The place of a reservation in its field: the first and last character of the text after its id.
+-- Nothing if it is not there.
 local function locate(text, id)
   local from = #id + 2
   if sub(text, 1, #id) ~= id or byte(text, from - 1) ~= 32 then
@@ -34,7 +34,7 @@ local function locate(text, id)
   return from, find(text, '\n', from, true) - 1
 end
 
--- What this script has changed, as HSET takes it.
+-- The changes of this script, as arguments of HSET.
 local function changed_fields()
   local set = {}
   for name in pairs(changed) do

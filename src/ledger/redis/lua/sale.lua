@@ -1,5 +1,4 @@
--- The sale as it stands, read and checked. Stands behind begin.lua and types.lua before every script but
--- reset.lua.
+-- Reads and checks the sale. Follows begin.lua and types.lua in every script but reset.lua.
 if known then
   total = integer(counters[1], nil, 0, TOTAL_MAX)
   sold = integer(counters[2], 0, 0, TOTAL_MAX)
@@ -17,7 +16,8 @@ if known then
   if set.err then return set end
   local newer = newer_format(set[11])
   if newer then return newer end
-  -- Every sale that was made by us or has sold has the field: whoever took it away did not undo that.
+  -- Every sale that we created or that has sold has the field: removing it by hand did not undo the
+  -- sales.
   if not counters[2]
     and (set[1] or call('EXISTS', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM) > 0) then
     return refuse('the hash ' .. COUNTERS .. ' has no ' .. SOLD_FIELD .. ', but the sale has sold: '
@@ -30,7 +30,7 @@ if known then
   limit = integer(set[5], 0, 0, LIMIT_MAX)
   quantity_max = integer(set[6], QUANTITY_MAX_DEFAULT, 1, QUANTITY_MAX)
   local last = integer(set[7], 0, 0, TIME_MS_MAX)
-  -- At least so many were confirmed: what an older version confirmed is not among them.
+  -- At least this many were confirmed, not counting confirmations by older versions.
   local confirmed = integer(set[9], 0, 0, TOTAL_MAX)
   creation = integer(set[10], 0, 0, CREATION_MAX)
   returned = integer(set[12], 0, 0, TOTAL_MAX)
@@ -82,7 +82,7 @@ if known then
         .. 'one of the 4 parts, with at most ' .. SPLITS_MAX .. ' parts, not ' .. split)
     end
   end
-  -- The value that is there, which is sent to the replicas all the same.
+  -- The present value, which is sent to the replicas all the same.
   if mark ~= '' then
     call('HSET', SALE, 'last_ms', format('%d', last))
     wrote = false

@@ -1,9 +1,9 @@
--- Sells from each sale of the call, one after the other, each for itself: what is wrong with one is an
--- error in its place in the reply, and the others sell.
+-- Sells from each sale of the call, one after the other. A failure of one sale is an error in its place
+-- in the reply, and the other sales sell.
 --
--- Reply: for each sale how many values follow, and these: see reserve.lua; or an error. One letter G
--- says that the whole run was granted.
--- Redis' time in ms, or that of a replayed history; the epoch of the Sentinels, if who asks has one.
+-- Reply, per sale: the number of values that follow, and the values (see reserve.lua); or an error. A
+-- single letter G means that the whole run was granted.
+-- Redis' time in ms, or that of a replayed history; the sender's epoch of the Sentinels, if it has one.
 local now_ms, epoch
 if ARGV[1] ~= '' then
   now_ms, epoch = string.match(ARGV[1], '^(%d*)@?(%d*)')
@@ -22,7 +22,7 @@ while a < arguments do
     local keys = 5 + (has_claims and 1 or 0) + (has_users and 1 or 0)
     local done, reply = false, failure
     if not wrote then
-      -- Where there is no key of claims or users there is nothing to ask of them.
+      -- A key that stands in for claims or users, which a run without them does not use.
       local none = KEYS[k + 3]
       local own = {ARGV[1], unpack(ARGV, a + 1, a + 5)}
       own[7] = traces and traces[(a - 1) / 5]
@@ -30,7 +30,7 @@ while a < arguments do
         has_users and KEYS[k + keys] or none, KEYS[k + 4], KEYS[k + 5]}, own)
     end
     if not done then
-      -- Redis 6 gives the text of an error where Redis 7 gives a table.
+      -- Redis 6 has the text of an error where Redis 7 has a table.
       local text = type(reply) == 'table' and reply.err or tostring(reply)
       if wrote or string.sub(text, 1, 7) ~= 'UNDONE ' then text = 'HALFWAY ' .. text end
       reply = {err = text}

@@ -1,3 +1,3 @@
--- The sale as it stands.
+-- Shows the sale.
 if not known then return {now, -1} end
 return view('sale')

@@ -1,8 +1,9 @@
--- Takes off a sale's stream (KEYS[2]) what every group has processed and what is older than ARGV[1]
--- ms, whole nodes of the stream only and about ARGV[2] entries at the most, so that nobody waits.
--- How many there were is counted in the sale's hash (KEYS[1]): by that, the audit tells our trimming
--- from entries that somebody deleted. ARGV[3] and on are the groups that read all streams: what one
--- of them has not begun with it has not processed either.
+-- Trims from a sale's stream (KEYS[2]) the entries that every group has processed and that are older
+-- than ARGV[1] ms: only whole nodes of the stream, and at most about ARGV[2] entries, so that the
+-- script does not block other clients for long. The number of trimmed entries is counted in the
+-- sale's hash (KEYS[1]): with it, the audit distinguishes this trimming from entries that were deleted
+-- by hand. ARGV[3] and on are the groups that read all streams: a group that has not begun to read
+-- this one has not processed it either.
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local time = redis.call('TIME')
 local min_ms, min_seq = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1]), 0
@@ -30,7 +31,7 @@ for i = 3, #ARGV do
   if not begun[ARGV[i]] then return 0 end
 end
 if min_ms <= 0 then return 0 end
--- A write to a hash that is none, or that the user has no right to, would fail behind the trimming.
+-- A write to a key that is no hash, or without the right to it, would fail after the trimming.
 redis.call('HLEN', KEYS[1])
 local check = redis.acl_check_cmd
 if check and not check('HINCRBY', KEYS[1], 'stream_trimmed', '1') then

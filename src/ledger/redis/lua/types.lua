@@ -1,9 +1,9 @@
--- Ticket types, and the lines that a reservation has in a sale with such: see sale/types.rs. The sale's
--- hash has the types as they were defined, `adult:60,child:40`, and in `by_type` what is held and confirmed
--- of each, in the same order, `3:5,0:1`.
+-- Ticket types, and the lines of a reservation in a sale with types: see sale/types.rs. The sale's
+-- hash has the types as they were defined, `adult:60,child:40`, and in `by_type` the held and
+-- confirmed units of each, in the same order, `3:5,0:1`.
 
--- What is sold of each type, as it is kept. With `raised`, as it was, but for those of which more is now;
--- and whether there are such.
+-- The sold units of each type, as stored. With `raised`, only increases are included; also returns
+-- whether there are any.
 local function by_type_text(raised)
   local pieces, has_more = {}, false
   for i, name in ipairs(type_names) do
@@ -16,7 +16,7 @@ local function by_type_text(raised)
   return table.concat(pieces, ','), has_more
 end
 
--- Takes both texts. Nothing if they are not as we write them.
+-- Parses both texts. Nothing if they are not as we write them.
 local function read_types(text, counts_text)
   types, type_names, by_type = text, {}, {}
   local again = {}
@@ -45,8 +45,8 @@ local function lines_text(lines)
   return table.concat(pieces, ',')
 end
 
--- Lines, `adult:2,child:1`, as a list of {name, quantity}, and how many units they are. Nothing if they
--- are not as we write them.
+-- Lines, `adult:2,child:1`, as a list of {name, quantity}, and their sum. Nothing if they are not
+-- as we write them.
 local function parse_lines(text)
   local lines, units = {}, 0
   for name, quantity in string.gmatch(text, '([%l%d_-]+):(%d+)') do
@@ -58,7 +58,8 @@ local function parse_lines(text)
   if #lines > 0 and lines_text(lines) == text then return lines, units end
 end
 
--- The first type of which a sale that has units left has fewer than these lines ask, and how many.
+-- The first type of which fewer units are left than these lines ask for, in a sale with units left,
+-- and their number.
 local function short_type(lines)
   for _, line in ipairs(lines) do
     local units = by_type[line[1]]
@@ -67,7 +68,7 @@ local function short_type(lines)
   end
 end
 
--- Counts lines to what is `held` or `confirmed` of their types, or with -1 from there.
+-- Adds lines to the `held` or `confirmed` units of their types, or with -1 subtracts them.
 local function count_types(lines, what, times)
   for _, line in ipairs(lines) do
     local units = by_type[line[1]]
@@ -75,7 +76,7 @@ local function count_types(lines, what, times)
   end
 end
 
--- The first of the types that has less than nothing now.
+-- The first type with less than 0 units now.
 local function overdrawn_type()
   for _, name in ipairs(type_names) do
     if by_type[name].held < 0 or by_type[name].confirmed < 0 then return name end

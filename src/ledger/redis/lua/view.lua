@@ -1,7 +1,7 @@
--- The reply that shows the whole sale: behind its rules the ticket types, '' if it has none, and what is
--- held and confirmed of each. Of a split one's head or part also which it is, and what it has
--- given to each place and taken from it, by their numbers from 0, the head; and of the head the units
--- of all places together, '' if that was never noted.
+-- The reply that shows the whole sale: after its rules the ticket types, '' if it has none, and the
+-- held and confirmed units of each. For a split sale's head or part also its text, and the units
+-- that it has sent to and received from each place, by their numbers from 0, the head; and for the
+-- head the units of all places together, '' if they were never noted.
 local function view(outcome)
   free = math.max(total - sold, 0)
   local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max,

@@ -1,0 +1,201 @@
+//! One node: what has come over its connections, its one processor, its sales and their index.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use stampede::ledger::{GroupReply, LedgerError};
+use stampede::sale::SaleId;
+
+use super::apply::{Now, Places, apply};
+use super::{Ask, Pipeline, PipelineReply, Reply};
+use crate::chance::Chance;
+use crate::names::Line;
+use crate::oracle::Oracle;
+use crate::time::{Clocks, Us};
+
+/// Shortest and longest time of one turn.
+const TURN_US_MIN: Us = 5;
+/// See [`TURN_US_MIN`].
+const TURN_US_MAX: Us = 80;
+/// One pipeline of several groups in so many is carried out in two turns, between which other
+/// connections have theirs.
+const PAUSE_ONE_IN: u64 = 8;
+
+/// What has come over one connection.
+#[derive(Default)]
+struct Input {
+    asks: VecDeque<Ask>,
+    /// The replies to the groups of the first one that were carried out already.
+    replies: Vec<Result<GroupReply, LedgerError>>,
+}
+
+/// What a turn has brought.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nothing: there was nothing to do.
+    Nothing,
+    /// The same connection needs another turn before there is an answer.
+    Again,
+    /// An answer. `more`: the connection needs another turn.
+    Answer {
+        /// The answer.
+        reply: Reply,
+        /// See above.
+        more: bool,
+    },
+}
+
+/// See the module's header.
+pub struct Node {
+    /// Its clocks.
+    pub clocks: Clocks,
+    /// Its sales.
+    places: Places,
+    /// The sales that sweeps find.
+    index: BTreeSet<SaleId>,
+    /// The sales that were announced to the sweeps, in order.
+    made: Vec<SaleId>,
+    inputs: BTreeMap<Line, Input>,
+    busy_until: Us,
+    chance: Chance,
+}
+
+impl Node {
+    /// A node without sales.
+    pub fn new(seed: u64, number: usize) -> Self {
+        Self {
+            clocks: Clocks::new(0),
+            places: Places::new(),
+            index: BTreeSet::new(),
+            made: Vec::new(),
+            inputs: BTreeMap::new(),
+            busy_until: 0,
+            chance: Chance::of(seed, &format!("node {number}")),
+        }
+    }
+
+    /// Its sales.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The sales in its index.
+    pub fn index(&self) -> impl Iterator<Item = &SaleId> {
+        self.index.iter()
+    }
+
+    /// The sales that were announced, in order.
+    pub fn made(&self) -> &[SaleId] {
+        &self.made
+    }
+
+    /// A message has come. Returns when the connection has its turn, if it has none yet.
+    pub fn receive(&mut self, now: Us, line: Line, ask: Ask) -> Option<Us> {
+        let input = self.inputs.entry(line).or_default();
+        input.asks.push_back(ask);
+        (input.asks.len() == 1).then(|| self.next_turn(now))
+    }
+
+    /// When a connection that needs a turn has it: there is one processor.
+    pub fn next_turn(&mut self, now: Us) -> Us {
+        let takes = self.chance.spread(TURN_US_MIN, TURN_US_MAX);
+        self.busy_until = self.busy_until.max(now) + takes;
+        self.busy_until
+    }
+
+    /// Carries out something of what has come over this connection.
+    ///
+    /// Replicas are to get every group that was carried out here, with the time.
+    pub fn turn(&mut self, at: Us, line: Line, oracle: &mut Oracle) -> Turn {
+        let Self { clocks, places, index, made, inputs, chance, .. } = self;
+        let Some(input) = inputs.get_mut(&line) else { return Turn::Nothing };
+        let reply = match input.asks.front() {
+            None => return Turn::Nothing,
+            Some(Ask::Hello) => Reply::Welcome,
+            Some(Ask::Pipeline(pipeline)) => {
+                let Pipeline { epoch, groups, exists, add, announce } = pipeline;
+                let epoch = *epoch;
+                let (done, all) = (input.replies.len(), groups.len());
+                let until = match all - done {
+                    left if left > 1 && chance.one_in(PAUSE_ONE_IN) => {
+                        done + chance.between(1, left as u64 - 1) as usize
+                    }
+                    _ => all,
+                };
+                let now = Now { ms: clocks.wall_ms(at), us: clocks.wall_us(at) };
+                for group in &groups[done..until] {
+                    let place = &group.sale;
+                    let reply = apply(places, now, group, |command, now_ms, outcome| {
+                        oracle.executed(at, place, now_ms, command, outcome);
+                        if let Some(recording) = &mut oracle.recording {
+                            let now = Now { ms: now_ms, us: now.us };
+                            recording.executed(now, epoch, place, command, outcome);
+                        }
+                    });
+                    if let Some(kept) = places.get(place) {
+                        let view = kept.machine.view();
+                        oracle.counters(place, view.spec.total, view.held, view.confirmed);
+                    }
+                    input.replies.push(Ok(reply));
+                }
+                if until < all {
+                    return Turn::Again;
+                }
+                let found = exists.iter().map(|sale| places.contains_key(sale)).collect();
+                index.extend(add.iter().cloned());
+                made.extend(announce.iter().cloned());
+                Reply::Pipeline(PipelineReply {
+                    groups: std::mem::take(&mut input.replies),
+                    found,
+                    now_ms: now.ms,
+                    is_cut: false,
+                })
+            }
+        };
+        input.asks.pop_front();
+        let more = !input.asks.is_empty();
+        if !more {
+            inputs.remove(&line);
+        }
+        Turn::Answer { reply, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stampede::ledger::Group;
+    use stampede::sale::{Command, SaleSpec};
+
+    use super::*;
+    use crate::names::Sender;
+    use crate::oracle;
+
+    #[test]
+    fn a_pipeline_is_answered_in_order() {
+        let mut node = Node::new(1, 0);
+        let mut oracle = Oracle::new(oracle::Settings::default());
+        let line = Line { sender: Sender::Operator, session: 1 };
+        let sale = |name: &str| SaleId::new(name).unwrap();
+        let group = |name: &str| {
+            let create = Command::Create(SaleSpec::with_total(3));
+            Group { sale: sale(name), commands: vec![create, Command::Show] }
+        };
+        let groups = ["a", "b", "c"].map(group).to_vec();
+        let exists = vec![sale("b"), sale("x")];
+        let pipeline = Pipeline { groups, exists, add: vec![sale("a")], ..Pipeline::default() };
+        let first = node.receive(5, line, Ask::Hello).expect("its turn");
+        assert!(first > 5);
+        assert!(node.receive(6, line, Ask::Pipeline(pipeline)).is_none(), "it has a turn already");
+        let welcome = node.turn(first, line, &mut oracle);
+        assert!(matches!(welcome, Turn::Answer { reply: Reply::Welcome, more: true }));
+        let reply = loop {
+            match node.turn(50, line, &mut oracle) {
+                Turn::Again => {}
+                Turn::Answer { reply: Reply::Pipeline(reply), more: false } => break reply,
+                turn => panic!("{turn:?}"),
+            }
+        };
+        assert_eq!((reply.groups.len(), &reply.found[..]), (3, &[true, false][..]));
+        assert_eq!(node.index().collect::<Vec<_>>(), [&sale("a")]);
+        assert!(matches!(node.turn(60, line, &mut oracle), Turn::Nothing));
+    }
+}

@@ -1,0 +1,102 @@
+//! The end of a run: without faults, every client finds out what became of its wishes, every
+//! request is answered, and one buyer takes what is left.
+
+use stampede::sale::{SaleId, SaleState};
+use stampede::stock::StockSetting;
+
+use super::{Phase, World};
+use crate::call::Told;
+use crate::client::Probe;
+use crate::names::CoreId;
+use crate::schedule::Event;
+use crate::server::Core;
+use crate::time::{MS, SECOND, Us};
+
+/// Time of the quiet end: longer than the patience of every client and than every delay.
+const QUIET: Us = 12 * SECOND;
+/// Time after that until the last buyer comes: every core knows by then what is left.
+const PROBE_PAUSE: Us = SECOND;
+/// Longer than the last buyer takes.
+const NO_SWEEP: Us = 1_000 * SECOND;
+
+impl World {
+    pub(super) fn quiet(&mut self) {
+        let now = self.now();
+        self.trace.note(now, || "the faults end".to_owned());
+        self.phase = Phase::Quiet;
+        self.net.heal();
+        for server in 0..self.servers.len() {
+            self.servers[server].cores.iter_mut().for_each(|core| core.stalled_until = 0);
+            self.start(server);
+        }
+        if let Some(embedded) = &self.embedded {
+            embedded.machine.heal();
+        }
+        self.schedule.after(QUIET, Event::Probe);
+    }
+
+    pub(super) fn begin_probe(&mut self) {
+        let now = self.now();
+        self.trace.note(now, || "everything should be answered".to_owned());
+        self.phase = Phase::Probe;
+        // The sweeps stop, so that no unit comes back while the last buyer counts.
+        self.oracle.excuse_sweep(None, now + NO_SWEEP);
+        if let Some(embedded) = &self.embedded {
+            embedded.times.freeze();
+        }
+        let unsettled = self.clients.iter().filter(|client| !client.knows_all()).count();
+        if unsettled > 0 {
+            self.find(format!("{unsettled} clients do not know what became of their wishes"));
+        }
+        let cores = self.servers.iter().flat_map(|server| &server.cores);
+        let unanswered: Vec<String> = cores.filter_map(Core::unanswered).collect();
+        unanswered.into_iter().for_each(|what| self.find(what));
+        self.schedule.after(PROBE_PAUSE, Event::Think(self.last_buyer()));
+    }
+
+    pub(super) fn probe_next(&mut self) {
+        if self.probe.is_none() {
+            self.probe = Some(Probe::new(self.units_left()));
+        }
+        let Some(wish) = self.probe.as_mut().and_then(Probe::next_wish) else {
+            return self.schedule.after(1, Event::End);
+        };
+        let number = self.delays.below(self.servers.len() as u64) as usize;
+        let core = self.delays.below(self.plan.cores as u64) as usize;
+        let id = CoreId { server: number, start: self.servers[number].start, core };
+        self.ask(self.last_buyer(), id, QUIET, wish);
+    }
+
+    pub(super) fn probe_hears(&mut self, told: &Told) {
+        if let Some(wrong) = self.probe.as_mut().and_then(|probe| probe.hear(told)) {
+            self.find(wrong);
+        }
+        self.schedule.after(1, Event::Think(self.last_buyer()));
+    }
+
+    /// The units that are left of each sale from which anybody can buy. None if the allowances of
+    /// the servers may be used up.
+    pub(super) fn units_left(&self) -> Vec<(SaleId, u64)> {
+        if self.plan.stock != StockSetting::Auto {
+            return Vec::new();
+        }
+        if let Some(embedded) = &self.embedded {
+            let now_ms = embedded.times.ledger_now_ms();
+            let left = self.plan.sales.iter().filter_map(|sale| {
+                let place = self.oracle.place(&sale.sale)?;
+                let is_open = place.header.spec.state(now_ms) == SaleState::Open;
+                is_open.then(|| (sale.sale.clone(), place.free()))
+            });
+            return left.collect();
+        }
+        let now_ms = self.node.clocks.wall_ms(self.now());
+        let left = self.node.places().iter().filter_map(|(sale, place)| {
+            let spec = place.machine.view().spec;
+            let now_ms = now_ms.max(place.now_ms);
+            let stays_open =
+                [now_ms, now_ms + QUIET / MS].map(|at_ms| spec.state(at_ms) == SaleState::Open);
+            (stays_open == [true; 2]).then(|| (sale.clone(), place.machine.free()))
+        });
+        left.collect()
+    }
+}
