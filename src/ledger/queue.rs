@@ -181,8 +181,9 @@ impl SaleQueue {
 pub struct WaitingChanges {
     /// The sale.
     pub sale: SaleId,
-    /// The ledger has confirmed that the sale exists.
-    pub is_known: bool,
+    /// It waits for its turn among the sales that the ledger has confirmed, and may be taken from
+    /// if there is room.
+    pub is_in_turn: bool,
     /// How many there are, at least one.
     pub count: usize,
     /// Units of allowance taken for them.

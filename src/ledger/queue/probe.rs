@@ -1,6 +1,6 @@
 //! What waits, for a simulation that checks that each sale gets its share.
 
-use super::{Queues, Stage, Waiting, WaitingChanges};
+use super::{Class, Queues, Stage, Waiting, WaitingChanges};
 
 impl<W> Queues<W> {
     /// The changes that wait to be sent, of each sale that has some.
@@ -9,6 +9,11 @@ impl<W> Queues<W> {
         for line in self.queues.iter().flatten() {
             let (mut count, mut allowance, mut oldest_ms) = (0, 0, u64::MAX);
             let mut next = line.changes.first;
+            // A glance may wait although there is room.
+            let may_be_taken = self.waiting.at(next).is_some_and(|first| {
+                matches!(&first.stage, Stage::Queued(queued) if !queued.command.may_overtake())
+            });
+            let is_in_turn = may_be_taken && line.changes.turn == Some(Class::Change);
             while let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next) {
                 next = queued.next;
                 count += 1;
@@ -16,8 +21,8 @@ impl<W> Queues<W> {
                 oldest_ms = oldest_ms.min(queued.submitted_ms);
             }
             if count > 0 {
-                let (sale, is_known) = (line.sale.clone(), line.is_known);
-                found.push(WaitingChanges { sale, is_known, count, allowance, oldest_ms });
+                let sale = line.sale.clone();
+                found.push(WaitingChanges { sale, is_in_turn, count, allowance, oldest_ms });
             }
         }
         found

@@ -69,7 +69,8 @@ impl Operators {
             }
             7 => vec![Command::Close],
             8..=10 => vec![Command::Open],
-            11 => {
+            // A crowd's holds would all end at once, and a sweep returns so many per second.
+            11 if !plan.has_crowd() => {
                 let hold_ms = Some(chance.spread(50, 30_000));
                 vec![Command::ChangeTerms(Terms { hold_ms, ..Terms::default() })]
             }

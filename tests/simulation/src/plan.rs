@@ -23,6 +23,14 @@ const SALES_MAX: u64 = 12;
 /// Most clients.
 const CLIENTS_MAX: u64 = 200;
 
+/// One run in so many on Redis has a crowd that fills the queues of one core beyond the largest
+/// batch.
+const CROWD_ONE_IN: u64 = 12;
+/// Fewest and most clients of a crowd.
+const CROWD: (u64, u64) = (1_500, 2_500);
+/// Sales of a run with a crowd, at least and at most.
+const CROWD_SALES: (u64, u64) = (2, 5);
+
 /// A sale of a plan.
 #[derive(Debug, Clone)]
 pub struct SalePlan {
@@ -90,8 +98,38 @@ impl Plan {
         if plan.embedded.is_some() {
             // It has one server, and no network.
             (plan.servers, plan.faults.cuts) = (1, false);
+        } else {
+            plan.gather(&mut Chance::of(seed, "crowd"));
         }
         plan
+    }
+
+    /// Whether it has a crowd that fills the queues of one core.
+    pub fn has_crowd(&self) -> bool {
+        self.clients > CLIENTS_MAX as usize
+    }
+
+    /// Gathers a crowd on one core, if this seed has one.
+    fn gather(&mut self, chance: &mut Chance) {
+        if !chance.one_in(CROWD_ONE_IN) {
+            return;
+        }
+        (self.servers, self.cores, self.waiting_max) = (1, 1, None);
+        self.clients = chance.between(CROWD.0, CROWD.1) as usize;
+        self.think = (MS, 10 * MS);
+        self.busy = SECOND;
+        let sales = chance.between(CROWD_SALES.0, CROWD_SALES.1);
+        self.sales = (0..sales)
+            .map(|number| {
+                let plan = draw_sale(chance, number);
+                // So much that the cores do not refuse by themselves.
+                let total = chance.between(5_000, 20_000);
+                SalePlan {
+                    spec: SaleSpec { limit_per_user: 0, ..SaleSpec::with_total(total) },
+                    ..plan
+                }
+            })
+            .collect();
     }
 
     /// One of the sales, the hot ones more often.

@@ -18,6 +18,7 @@
 //! | `deadlines.rs` | I5 never strand |
 //! | `truth.rs`, `judge.rs` | I6 tell the truth; I7 pay late |
 //! | `cores.rs` | A allowance, W waiters, F fence |
+//! | `turns.rs` | I9: the sales of a core are served in turn |
 //! | `durable.rs` | I3 durable, of the embedded ledger |
 //! | `end.rs`, `linear.rs` | the end of a run |
 //!
@@ -33,6 +34,7 @@ mod once;
 mod deadlines;
 mod truth;
 mod cores;
+mod turns;
 mod durable;
 mod end;
 mod linear;
@@ -49,6 +51,7 @@ pub use self::cores::{Allowance, QUIET_ROUNDS, Waiters};
 pub use self::durable::{Committed, Counts, Returned};
 pub use self::kinds::of_outcome;
 pub use self::place::Place;
+pub use self::turns::TakenBatch;
 
 use self::book::Book;
 use self::conserve::Families;
@@ -59,6 +62,7 @@ use self::linear::Histories;
 use self::once::{Once, Open};
 use self::place::Share;
 use self::truth::Truth;
+use self::turns::Turns;
 use crate::call::{Call, CallId, Told};
 use crate::replay::history::Recording;
 use crate::time::{MS, Us};
@@ -178,6 +182,7 @@ pub struct Oracle {
     once: Once,
     deadlines: Deadlines,
     durable: Durable,
+    turns: Turns,
     answers: Answers,
     histories: Histories,
     findings: Findings,
@@ -209,6 +214,7 @@ impl Oracle {
             once: Once::default(),
             deadlines: Deadlines::new(&settings),
             durable: Durable::default(),
+            turns: Turns::default(),
             answers: Answers::default(),
             histories: Histories::new(settings.linear_operations_max),
             findings: Findings::new(settings.findings_max),
@@ -384,6 +390,16 @@ impl Oracle {
     /// Who waits on a core, at any time.
     pub fn waiters(&mut self, at: Us, core: &str, waiters: &Waiters) {
         cores::check_waiters(at, core, waiters, &mut self.findings);
+    }
+
+    /// A core has taken a batch from its queues.
+    pub fn taken(&mut self, at: Us, core: &str, batch: TakenBatch) {
+        if !batch.left.is_empty() {
+            *self.seen.entry("overfull_batch").or_default() += 1;
+        }
+        if self.turns.take(at, core, batch, &mut self.findings) {
+            *self.seen.entry("overlooked_sale").or_default() += 1;
+        }
     }
 
     /// The same after this many rounds without requests.

@@ -348,6 +348,9 @@ impl Core {
         let at_once = self.seller.get().batcher.end_of_round();
         self.link.wake_if_ready();
         step.turns.settle();
+        while let Some(taken) = self.link.take_taken() {
+            step.oracle.taken(step.now, &self.name, taken);
+        }
         self.show_waiters(step);
         at_once || self.has_work()
     }

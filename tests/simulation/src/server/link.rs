@@ -7,6 +7,7 @@ use stampede::purchase::Seller;
 
 use super::redis::{self, Outgoing};
 use crate::embedded::{self, Way};
+use crate::oracle::TakenBatch;
 use crate::redis::Reply;
 use crate::task::Turns;
 
@@ -66,6 +67,14 @@ impl Link {
     pub fn take_outgoing(&self) -> Option<Outgoing> {
         match self {
             Self::Redis(link) => link.take_outgoing(),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The next of the batches that were taken, if the link notes them.
+    pub fn take_taken(&self) -> Option<TakenBatch> {
+        match self {
+            Self::Redis(link) => link.take_taken(),
             Self::Embedded(_) => None,
         }
     }

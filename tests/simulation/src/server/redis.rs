@@ -22,6 +22,7 @@ use stampede::limits::{IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BA
 use stampede::purchase::Seller;
 use stampede::sale::{Outcome, SaleId};
 
+use crate::oracle::TakenBatch;
 use crate::redis::{Ask, Pipeline, PipelineReply, Reply};
 use crate::task::{Ctx, Task, Turns};
 
@@ -55,6 +56,8 @@ struct Wire {
     /// When the link is to be woken, on the core's clock. 0: it is not waiting for a time.
     deadline_ms: Cell<u64>,
     connects: Cell<u64>,
+    /// The batches that were taken, until the oracle hears of them.
+    taken: RefCell<VecDeque<TakenBatch>>,
 }
 
 impl Wire {
@@ -121,6 +124,11 @@ impl Link {
     /// Takes the next of what it sends.
     pub fn take_outgoing(&self) -> Option<Outgoing> {
         self.wire.outgoing.borrow_mut().pop_front()
+    }
+
+    /// The next of the batches that were taken.
+    pub fn take_taken(&self) -> Option<TakenBatch> {
+        self.wire.taken.borrow_mut().pop_front()
     }
 
     /// How often it has tried to connect.
@@ -289,6 +297,7 @@ impl<'a> Session<'a> {
                 // Nothing is outstanding: it can only be the end of the connection.
                 return Stop::Broken { was_idle: true };
             };
+            self.note_taken(&flight);
             ctx.note_turn();
             if ctx.must_end() {
                 batcher.fail(flight, Failure::Unavailable);
@@ -298,6 +307,18 @@ impl<'a> Session<'a> {
                 return stop;
             }
         }
+    }
+
+    /// Notes what was taken and what was left, for the oracle.
+    fn note_taken(&self, flight: &InFlightBatch) {
+        let left = self.seller.batcher.queued();
+        let changes = |group: &&Group| group.commands.iter().any(|ask| !ask.may_overtake());
+        let served = flight.groups().iter().filter(changes).map(|group| group.sale.detached());
+        let in_turn = left.iter().filter(|waiting| waiting.is_in_turn);
+        self.wire.taken.borrow_mut().push_back(TakenBatch {
+            served: served.collect(),
+            left: in_turn.map(|waiting| waiting.sale.detached()).collect(),
+        });
     }
 
     /// Sends a batch and hands out its replies. Returns why the session ends, if it does.
