@@ -15,7 +15,7 @@ pub const STEPS: &str = "steps";
 
 /// What is reached in two minutes on one core, at least. The names of outcomes and answers are
 /// those of the oracle.
-const MINIMA: [(&str, u64); 39] = [
+const MINIMA: [(&str, u64); 41] = [
     (STEPS, 1_000_000),
     ("granted", 50_000),
     ("sold_out", 1_000),
@@ -51,6 +51,8 @@ const MINIMA: [(&str, u64); 39] = [
     ("fault short write", 300),
     ("fault torn write", 10),
     ("compaction", 100),
+    ("fault failover", 100),
+    ("refused earlier epoch", 100),
     ("recovered", 300),
     ("recovered_with_unanswered", 50),
     ("recovered_without_unanswered", 50),

@@ -1,7 +1,7 @@
 //! What a run is like: how large, what is sold, by whom, and which faults it has. The plan is drawn
 //! first, and everything else follows from it and from the seed.
 //!
-//! Not here yet: Sentinels, a Cluster, sales in parts, ticket types.
+//! Not here yet: a Cluster, sales in parts, ticket types.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use stampede::stock::StockSetting;
 use crate::chance::Chance;
 use crate::embedded::EmbeddedPlan;
 use crate::faults::Faults;
+use crate::redis::Failovers;
 use crate::time::{Clocks, MS, SECOND, Us};
 
 /// Most servers, and most cores of each.
@@ -67,6 +68,8 @@ pub struct Plan {
     pub faults: Faults,
     /// The embedded ledger. `None`: Redis.
     pub embedded: Option<EmbeddedPlan>,
+    /// Sentinels, and failovers to a replica. `None`: there is one Redis.
+    pub failovers: Option<Failovers>,
 }
 
 impl Plan {
@@ -94,10 +97,11 @@ impl Plan {
             busy: chance.between(2, 6) * SECOND,
             faults: Faults::draw(chance),
             embedded: EmbeddedPlan::draw(seed),
+            failovers: Failovers::draw(seed),
         };
         if plan.embedded.is_some() {
             // It has one server, and no network.
-            (plan.servers, plan.faults.cuts) = (1, false);
+            (plan.servers, plan.faults.cuts, plan.failovers) = (1, false, None);
         } else {
             plan.gather(&mut Chance::of(seed, "crowd"));
         }
@@ -115,6 +119,7 @@ impl Plan {
             return;
         }
         (self.servers, self.cores, self.waiting_max) = (1, 1, None);
+        self.failovers = None;
         self.clients = chance.between(CROWD.0, CROWD.1) as usize;
         self.think = (MS, 10 * MS);
         self.busy = SECOND;
@@ -178,9 +183,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { servers, cores, clients, deadline_ms, faults, .. } = self;
         let sales = self.sales.len();
-        let ledger = match &self.embedded {
-            None => "Redis".to_owned(),
-            Some(embedded) => format!("embedded ({embedded})"),
+        let ledger = match (&self.embedded, &self.failovers) {
+            (None, None) => "Redis".to_owned(),
+            (None, Some(failovers)) => format!("Redis ({failovers})"),
+            (Some(embedded), _) => format!("embedded ({embedded})"),
         };
         let stock = match self.stock {
             StockSetting::Auto => "auto".to_owned(),

@@ -100,11 +100,18 @@ pub enum Event {
     DiskFull(Us),
     /// Somebody stops a server in good order.
     Stop(usize),
+
+    /// The replica becomes the primary.
+    Failover,
+    /// What was the primary before this epoch becomes a replica.
+    Demote(u64),
+    /// A server hears from the Sentinels of this epoch.
+    Hear(usize, u64),
 }
 
 impl Event {
     /// All names of events.
-    pub const NAMES: [&'static str; 27] = [
+    pub const NAMES: [&'static str; 30] = [
         "think",
         "answer",
         "disconnected",
@@ -132,6 +139,9 @@ impl Event {
         "power loss",
         "disk full",
         "stop",
+        "failover",
+        "demote",
+        "hear",
     ];
 
     /// The number of its name.
@@ -164,6 +174,9 @@ impl Event {
             Self::PowerLoss(_) => 24,
             Self::DiskFull(_) => 25,
             Self::Stop(_) => 26,
+            Self::Failover => 27,
+            Self::Demote(_) => 28,
+            Self::Hear(..) => 29,
         }
     }
 
@@ -194,7 +207,9 @@ impl Event {
             Self::LedgerTurn(life, at) => (life, at).hash(digest),
             Self::DiskDone(life, ticket) => (life, ticket).hash(digest),
             Self::DiskFull(until) => until.hash(digest),
-            Self::Operate | Self::Quiet | Self::Probe | Self::End => {}
+            Self::Demote(epoch) => epoch.hash(digest),
+            Self::Hear(server, epoch) => (server, epoch).hash(digest),
+            Self::Failover | Self::Operate | Self::Quiet | Self::Probe | Self::End => {}
         }
     }
 }

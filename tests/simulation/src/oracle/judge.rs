@@ -244,6 +244,8 @@ impl Oracle {
                     && self.truth.was_short(&sale.whole(), window, quantity)
             }
             Outcome::UnknownReservation | Outcome::UnknownSale if once.known(id).is_none() => true,
+            // The link may have asked only whether there is such a sale.
+            Outcome::UnknownSale if self.truth.was_missing(sale, window) => true,
             _ => {
                 once.was_answered(id, window, deed, outcome)
                     || is_late && once.was_answered(id, window, Deed::Show, outcome)

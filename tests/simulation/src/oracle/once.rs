@@ -233,6 +233,13 @@ impl Once {
         }
     }
 
+    /// A copy of its sale that another has replaced was asked about it, and answers what it was.
+    pub fn excuse(&mut self, id: ReservationId) {
+        if let Some(known) = self.reservations.get_mut(&id) {
+            known.is_excused = true;
+        }
+    }
+
     /// A command about a reservation was executed.
     pub fn note_deed(&mut self, at: Us, command: &Command, outcome: &Outcome, keep_from: Us) {
         let Some(known) = command.reservation().and_then(|id| self.reservations.get_mut(&id))

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use stampede::ledger::{Group, GroupReply};
+use stampede::ledger::{Group, GroupReply, LedgerError};
 use stampede::sale::{Command, Creation, Machine, Outcome, SaleId};
 
 /// One sale, or one place of a split sale, as a node keeps it.
+#[derive(Clone)]
 pub struct Place {
     /// The model.
     pub machine: Machine,
@@ -16,6 +17,9 @@ pub struct Place {
     /// Units that a script has taken which has died half way.
     pub leaked: u64,
 }
+
+/// How the refusal of an earlier epoch begins.
+const FENCED: &str = "FENCED ";
 
 impl Place {
     fn new(machine: Machine) -> Self {
@@ -38,17 +42,19 @@ pub struct Now {
 /// Carries out the commands of a group, in order. `note` is told of each command, its time in ms
 /// since 1970, and its outcome.
 ///
-/// The epoch of the sender is to be checked here, as `begin.lua` does, once there are several
-/// nodes.
+/// A sale that was written in a later epoch than that of the sender refuses the group, as
+/// `begin.lua` does. Nothing of the group but reads was carried out then.
 pub fn apply(
     places: &mut Places,
     now: Now,
+    epoch: Option<u64>,
     group: &Group,
     mut note: impl FnMut(&Command, u64, &Outcome),
-) -> GroupReply {
+) -> Result<GroupReply, LedgerError> {
     let mut outcomes = Vec::with_capacity(group.commands.len());
     let mut now_ms = now.ms;
     for command in &group.commands {
+        check_epoch(places, epoch, &group.sale, command)?;
         let (at_ms, outcome) = apply_one(places, now, &group.sale, command);
         note(command, at_ms, &outcome);
         outcomes.push(outcome);
@@ -65,7 +71,31 @@ pub fn apply(
         }
         _ => place.map(|place| place.machine.free()),
     };
-    GroupReply { outcomes, free, now_ms }
+    Ok(GroupReply { outcomes, free, now_ms })
+}
+
+/// Checks and records the epoch of a sender. A cheap command is no script, so none goes with it.
+fn check_epoch(
+    places: &mut Places,
+    epoch: Option<u64>,
+    sale: &SaleId,
+    command: &Command,
+) -> Result<(), LedgerError> {
+    let Some((place, epoch)) = places.get_mut(sale).zip(epoch.filter(|_| !command.is_cheap()))
+    else {
+        return Ok(());
+    };
+    if epoch < place.epoch {
+        let text = format!("{FENCED}{} is the epoch of {sale}, not {epoch}", place.epoch);
+        return Err(LedgerError::Refused(text));
+    }
+    place.epoch = epoch;
+    Ok(())
+}
+
+/// Whether a sale was written in a later epoch than that of the sender.
+pub fn is_fenced(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Refused(text) if text.starts_with(FENCED))
 }
 
 fn apply_one(places: &mut Places, now: Now, sale: &SaleId, command: &Command) -> (u64, Outcome) {
@@ -122,7 +152,8 @@ mod tests {
         };
         let mut free = |made, command| {
             let query = Command::FindClaim(reserve.clone(), Creation(made));
-            apply(&mut places, NOW, &group(vec![command, query]), |_, _, _| {}).free
+            let both = group(vec![command, query]);
+            apply(&mut places, NOW, None, &both, |_, _, _| {}).unwrap().free
         };
         assert_eq!(free(NOW.us, Command::Show), Some(0));
         assert_eq!(free(NOW.us, Command::Create(SaleSpec::with_total(5))), Some(5));
@@ -134,7 +165,9 @@ mod tests {
     fn a_sale_is_created_sold_and_removed() {
         let mut places = Places::new();
         let mut seen = 0;
-        let mut run = |commands| apply(&mut places, NOW, &group(commands), |_, _, _| seen += 1);
+        let mut run = |commands| {
+            apply(&mut places, NOW, None, &group(commands), |_, _, _| seen += 1).unwrap()
+        };
         let missing = run(vec![Command::Show]);
         assert_eq!((missing.free, &missing.outcomes[..]), (None, &[Outcome::UnknownSale][..]));
         let made = run(vec![Command::Create(SaleSpec::with_total(5))]);
@@ -144,5 +177,22 @@ mod tests {
         let gone = run(vec![Command::Close, Command::Remove, Command::Show]);
         assert_eq!(gone.outcomes[1..], [Outcome::Removed, Outcome::UnknownSale]);
         assert_eq!((gone.free, seen), (None, 5));
+    }
+
+    #[test]
+    fn a_sale_of_a_later_epoch_refuses_an_earlier_one() {
+        let mut places = Places::new();
+        let mut run = |epoch, command| {
+            let mut seen = 0;
+            let group = group(vec![command]);
+            let reply = apply(&mut places, NOW, epoch, &group, |_, _, _| seen += 1);
+            (reply.map_err(|error| is_fenced(&error)).map(drop), seen)
+        };
+        assert_eq!(run(Some(2), Command::Create(SaleSpec::with_total(5))), (Ok(()), 1));
+        assert_eq!(run(Some(2), Command::Open), (Ok(()), 1));
+        assert_eq!(run(Some(1), Command::AddStock(1)), (Err(true), 0));
+        assert_eq!(run(Some(3), Command::Show), (Ok(()), 1));
+        assert_eq!(run(Some(2), Command::AddStock(1)), (Err(true), 0));
+        assert_eq!(run(None, Command::AddStock(1)), (Ok(()), 1), "nobody is known to be behind");
     }
 }

@@ -4,16 +4,18 @@
 //! What it stands for is Redis with our scripts. It does not run them, and messages to it are
 //! commands, not bytes: the scripts and their encoding are compared with the model elsewhere.
 //!
-//! There is one node yet. A node of a replicated ledger gets the log of another one: see
-//! [`Node::turn`]. Nodes of a Cluster get the groups of a batch one by one.
+//! In some runs Sentinels watch a primary and its replica: see [`Fleet`]. Nodes of a Cluster, which
+//! get the groups of a batch one by one, are not here yet.
 
 mod apply;
+mod fleet;
 mod node;
 
 use stampede::ledger::{Group, GroupReply, LedgerError};
 use stampede::sale::SaleId;
 
-pub use apply::{Now, Place, Places, apply};
+pub use apply::{Now, Place, Places, apply, is_fenced};
+pub use fleet::{Failovers, Fleet, Logged};
 pub use node::{Node, Turn};
 
 /// What is sent to a node.

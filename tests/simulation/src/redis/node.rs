@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stampede::ledger::{GroupReply, LedgerError};
 use stampede::sale::SaleId;
 
-use super::apply::{Now, Places, apply};
+use super::apply::{Now, Places, apply, is_fenced};
+use super::fleet::Logged;
 use super::{Ask, Pipeline, PipelineReply, Reply};
 use crate::chance::Chance;
 use crate::names::Line;
-use crate::oracle::Oracle;
+use crate::oracle::{self, Oracle, Origin};
 use crate::time::{Clocks, Us};
 
 /// Shortest and longest time of one turn.
@@ -46,6 +47,14 @@ pub enum Turn {
 
 /// See the module's header.
 pub struct Node {
+    /// Its address.
+    number: usize,
+    /// Another node has become the primary, so that this copy does not count any more.
+    pub is_replaced: bool,
+    /// What a replica is to get. `None`: there is none.
+    pub log: Option<VecDeque<Logged>>,
+    /// Groups that it has refused, since their senders were behind a failover.
+    pub fenced: u64,
     /// Its clocks.
     pub clocks: Clocks,
     /// Its sales.
@@ -63,6 +72,10 @@ impl Node {
     /// A node without sales.
     pub fn new(seed: u64, number: usize) -> Self {
         Self {
+            number,
+            is_replaced: false,
+            log: None,
+            fenced: 0,
             clocks: Clocks::new(0),
             places: Places::new(),
             index: BTreeSet::new(),
@@ -71,6 +84,29 @@ impl Node {
             busy_until: 0,
             chance: Chance::of(seed, &format!("node {number}")),
         }
+    }
+
+    /// The replica at this address becomes the primary with these sales, in place of this node. The
+    /// index and the clock are the same: neither is what a failover is here for.
+    pub fn promote(&self, seed: u64, number: usize, epoch: u64, places: Places) -> Self {
+        Self {
+            number,
+            is_replaced: false,
+            log: Some(VecDeque::new()),
+            fenced: self.fenced,
+            clocks: self.clocks.clone(),
+            places,
+            index: self.index.clone(),
+            made: self.made.clone(),
+            inputs: BTreeMap::new(),
+            busy_until: 0,
+            chance: Chance::of(seed, &format!("node {number} from epoch {epoch} on")),
+        }
+    }
+
+    /// What the oracle calls it.
+    pub fn name(&self) -> oracle::Node {
+        oracle::Node(self.number as u32)
     }
 
     /// Its sales.
@@ -102,10 +138,10 @@ impl Node {
         self.busy_until
     }
 
-    /// Carries out something of what has come over this connection.
-    ///
-    /// Replicas are to get every group that was carried out here, with the time.
-    pub fn turn(&mut self, at: Us, line: Line, oracle: &mut Oracle) -> Turn {
+    /// Carries out something of what has come over this connection, which was made in this term. A
+    /// replica gets every group that was carried out here, with the time.
+    pub fn turn(&mut self, at: Us, line: Line, term: Option<u64>, oracle: &mut Oracle) -> Turn {
+        let origin = Origin { node: self.name(), term };
         let Self { clocks, places, index, made, inputs, chance, .. } = self;
         let Some(input) = inputs.get_mut(&line) else { return Turn::Nothing };
         let reply = match input.asks.front() {
@@ -124,18 +160,23 @@ impl Node {
                 let now = Now { ms: clocks.wall_ms(at), us: clocks.wall_us(at) };
                 for group in &groups[done..until] {
                     let place = &group.sale;
-                    let reply = apply(places, now, group, |command, now_ms, outcome| {
-                        oracle.executed(at, place, now_ms, command, outcome);
+                    let reply = apply(places, now, epoch, group, |command, now_ms, outcome| {
+                        oracle.executed_from(at, origin, place, now_ms, command, outcome);
                         if let Some(recording) = &mut oracle.recording {
                             let now = Now { ms: now_ms, us: now.us };
                             recording.executed(now, epoch, place, command, outcome);
                         }
                     });
-                    if let Some(kept) = places.get(place) {
+                    if let Some(kept) = places.get(place).filter(|_| !self.is_replaced) {
                         let view = kept.machine.view();
                         oracle.counters(place, view.spec.total, view.held, view.confirmed);
                     }
-                    input.replies.push(Ok(reply));
+                    self.fenced += u64::from(reply.as_ref().is_err_and(is_fenced));
+                    if let Some(log) = self.log.as_mut().filter(|_| reply.is_ok()) {
+                        let position = oracle.position(origin.node, place);
+                        log.push_back(Logged { now, epoch, group: group.clone(), position });
+                    }
+                    input.replies.push(reply);
                 }
                 if until < all {
                     return Turn::Again;
@@ -185,10 +226,10 @@ mod tests {
         let first = node.receive(5, line, Ask::Hello).expect("its turn");
         assert!(first > 5);
         assert!(node.receive(6, line, Ask::Pipeline(pipeline)).is_none(), "it has a turn already");
-        let welcome = node.turn(first, line, &mut oracle);
+        let welcome = node.turn(first, line, None, &mut oracle);
         assert!(matches!(welcome, Turn::Answer { reply: Reply::Welcome, more: true }));
         let reply = loop {
-            match node.turn(50, line, &mut oracle) {
+            match node.turn(50, line, None, &mut oracle) {
                 Turn::Again => {}
                 Turn::Answer { reply: Reply::Pipeline(reply), more: false } => break reply,
                 turn => panic!("{turn:?}"),
@@ -196,6 +237,6 @@ mod tests {
         };
         assert_eq!((reply.groups.len(), &reply.found[..]), (3, &[true, false][..]));
         assert_eq!(node.index().collect::<Vec<_>>(), [&sale("a")]);
-        assert!(matches!(node.turn(60, line, &mut oracle), Turn::Nothing));
+        assert!(matches!(node.turn(60, line, None, &mut oracle), Turn::Nothing));
     }
 }

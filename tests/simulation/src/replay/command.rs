@@ -156,8 +156,9 @@ impl Redises {
 
 /// Replays the histories of a seed. Returns what was found.
 fn replay_seed(seed: u64, redis: &mut Redises, counts: &mut Counts) -> Vec<String> {
-    // What the embedded ledger does is not for a Redis.
-    if Plan::draw(seed).embedded.is_some() {
+    // What the embedded ledger does is not for a Redis, and one Redis can't repeat two histories.
+    let plan = Plan::draw(seed);
+    if plan.embedded.is_some() || plan.failovers.is_some() {
         return Vec::new();
     }
     let calls_max = Chance::of(seed, "replay length").spread(CALLS_MAX_LEAST, CALLS_MAX_MOST);

@@ -60,7 +60,8 @@ impl Reference {
                 place.epoch = epoch;
             }
             let one = Group { sale: group.sale.clone(), commands: vec![command.clone()] };
-            let reply = apply(&mut self.places, call.now, &one, |_, _, _| {});
+            let reply = apply(&mut self.places, call.now, None, &one, |_, _, _| {})
+                .expect("without an epoch, nothing is refused");
             if matches!(reply.outcomes[..], [Outcome::Granted { .. }]) {
                 self.written_ms.insert(group.sale.clone(), call.now.ms);
             } else if reply.free.is_none() {

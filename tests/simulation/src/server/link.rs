@@ -47,6 +47,21 @@ impl Link {
         }
     }
 
+    /// A session with a node was opened in this term.
+    pub fn opened(&self, session: u32, term: u64) {
+        if let Self::Redis(link) = self {
+            link.opened(session, term);
+        }
+    }
+
+    /// The server has heard of a later term. Returns whether that ends a session.
+    pub fn term_ended(&self) -> bool {
+        match self {
+            Self::Redis(link) => link.term_ended(),
+            Self::Embedded(_) => false,
+        }
+    }
+
     /// Lets it run, when the driver settles, if something has come. Returns whether it does.
     pub fn wake_if_ready(&self) -> bool {
         match self {

@@ -5,9 +5,10 @@
 //! round trips of a batch; groups that were not sent are `unavailable`, groups without a reply are
 //! `unknown`; an idle connection that ends is replaced silently; pauses that grow.
 //!
-//! With Sentinels, a session begins in a term and stamps the epoch of that term; replicas are
-//! waited for after the groups. Both have their places in [`Session::open`] and
-//! [`Session::exchange`].
+//! With Sentinels, a session begins in a term and stamps the epoch of that term, and it ends when its
+//! server hears of a later one, or when a sale refuses it as one from before a failover.
+//!
+//! Waiting for replicas after the groups is not here yet. Its place is [`Session::exchange`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use stampede::purchase::Seller;
 use stampede::sale::{Outcome, SaleId};
 
 use crate::oracle::TakenBatch;
-use crate::redis::{Ask, Pipeline, PipelineReply, Reply};
+use crate::redis::{Ask, Pipeline, PipelineReply, Reply, is_fenced};
 use crate::task::{Ctx, Task, Turns};
 
 /// What a link sends.
@@ -53,6 +54,8 @@ struct Wire {
     /// What has come in it.
     incoming: RefCell<VecDeque<Incoming>>,
     outgoing: RefCell<VecDeque<Outgoing>>,
+    /// The term in which it began, if there are Sentinels.
+    term: Cell<Option<u64>>,
     /// When the link is to be woken, on the core's clock. 0: it is not waiting for a time.
     deadline_ms: Cell<u64>,
     connects: Cell<u64>,
@@ -102,6 +105,22 @@ impl Link {
     /// The connection of a session has ended.
     pub fn line_ended(&self, session: u32) {
         self.wire.push(session, Incoming::End);
+    }
+
+    /// A session was opened in this term.
+    pub fn opened(&self, session: u32, term: u64) {
+        if session == self.wire.session.get() {
+            self.wire.term.set(Some(term));
+        }
+    }
+
+    /// The server has heard of a later term: nothing of the present one counts any more. Returns
+    /// whether there was a session.
+    pub fn term_ended(&self) -> bool {
+        let session = self.wire.session.get();
+        self.wire.begin(session);
+        self.wire.push(session, Incoming::End);
+        session > 0
     }
 
     /// Lets it run, when the driver settles, if something has come. Returns whether it does.
@@ -221,7 +240,7 @@ impl<'a> Session<'a> {
             clock,
             wire,
             number,
-            codec: Codec::new(KeyTemplates::default()).in_epoch(None),
+            codec: Codec::new(KeyTemplates::default()),
             registered: Registered::default(),
             deadline_ms: 0,
             broken: None,
@@ -239,7 +258,10 @@ impl<'a> Session<'a> {
         self.send(Outgoing::Open(self.number));
         self.send(Outgoing::Send(self.number, Ask::Hello));
         match self.receive()? {
-            Reply::Welcome => Ok(()),
+            Reply::Welcome => {
+                self.codec = self.codec.in_epoch(self.wire.term.get());
+                Ok(())
+            }
             Reply::Pipeline(_) => Err(BROKEN),
         }
     }
@@ -416,6 +438,9 @@ impl<'a> Session<'a> {
         }
         extra.add.extend(owned(&self.registered.aged(groups, self.clock.now_ms())));
         let (replies, answers) = self.exchange(groups, extra);
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(is_fenced)) {
+            self.broken = self.broken.or(Some(BROKEN));
+        }
         for (group, reply) in groups.iter().zip(&replies) {
             let Ok(reply) = reply else { continue };
             if reply.free.is_none() {

@@ -91,10 +91,11 @@ impl World {
                     let line = line(session);
                     self.net.open(Route::Line(line), Path::Link(id.server, id.core));
                     self.lines.insert(id, line);
+                    self.open_line(line);
                 }
                 Outgoing::Send(session, ask) => self.send_to_node(line(session), ask),
                 Outgoing::Close(session) => {
-                    self.net.close(Route::Line(line(session)));
+                    self.close_line(line(session));
                     self.lines.remove(&id);
                 }
             }

@@ -25,6 +25,7 @@ impl World {
         self.trace.note(now, || "the faults end".to_owned());
         self.phase = Phase::Quiet;
         self.net.heal();
+        self.end_failovers();
         for server in 0..self.servers.len() {
             self.servers[server].cores.iter_mut().for_each(|core| core.stalled_until = 0);
             self.start(server);

@@ -1,12 +1,17 @@
 //! The ledger's part of a world: messages to it and from it, and the commands that no core sends.
 
+use stampede::ledger::redis::{Codec, KeyTemplates};
+
 use super::{Phase, World};
 use crate::names::{Line, Route, Sender};
 use crate::net::{Path, Way};
 use crate::operator::{self, SWEEP_INTERVAL};
 use crate::redis::{Ask, Pipeline, Reply, Turn};
 use crate::schedule::Event;
-use crate::time::Us;
+use crate::time::{MS, Us};
+
+/// Time until a sender hears that it has reached no primary.
+const REFUSAL: Us = MS;
 
 impl World {
     pub(super) fn send_to_node(&mut self, line: Line, ask: Ask) {
@@ -18,17 +23,35 @@ impl World {
         self.schedule_ends(sent, Event::LineEnded(line), None);
     }
 
+    pub(super) fn at_node(&mut self, now: Us, line: Line, ask: Ask) {
+        let found = match &mut self.fleet {
+            None => Some(&mut self.node),
+            Some(fleet) => fleet.node(&mut self.node, line).map(|(_, node)| node),
+        };
+        match found.map(|node| node.receive(now, line, ask)) {
+            Some(Some(at)) => self.schedule.at(at, Event::NodeTurn(line)),
+            Some(None) => {}
+            // It is a replica, or was started again.
+            None => self.schedule.after(REFUSAL, Event::LineEnded(line)),
+        }
+    }
+
     pub(super) fn node_turn(&mut self, now: Us, line: Line) {
-        let needs_turn = match self.node.turn(now, line, &mut self.oracle) {
-            Turn::Nothing => false,
-            Turn::Again => true,
-            Turn::Answer { reply, more } => {
-                self.send_reply(now, line, reply);
-                more
+        let found = match &mut self.fleet {
+            None => Some((None, &mut self.node)),
+            Some(fleet) => {
+                fleet.replicate(&mut self.node);
+                fleet.node(&mut self.node, line).map(|(term, node)| (Some(term), node))
             }
         };
-        if needs_turn {
-            let at = self.node.next_turn(now);
+        let Some((term, node)) = found else { return };
+        let turn = node.turn(now, line, term, &mut self.oracle);
+        let next = matches!(turn, Turn::Again | Turn::Answer { more: true, .. })
+            .then(|| node.next_turn(now));
+        if let Turn::Answer { reply, .. } = turn {
+            self.send_reply(now, line, reply);
+        }
+        if let Some(at) = next {
             self.schedule.at(at, Event::NodeTurn(line));
         }
     }
@@ -58,18 +81,21 @@ impl World {
                 }
                 self.want_round(id);
             }
-            Sender::Sweep { .. } | Sender::Operator => self.net.close(Route::Line(line)),
+            Sender::Sweep { .. } | Sender::Operator => self.close_line(line),
         }
     }
 
     /// Sends commands in a connection of their own, without waiting for the answer.
-    pub(super) fn send_once(&mut self, sender: Sender, path: Path, pipeline: Pipeline) {
+    pub(super) fn send_once(&mut self, sender: Sender, path: Path, mut pipeline: Pipeline) {
         if pipeline.is_empty() {
             return;
         }
         self.sessions += 1;
         let line = Line { sender, session: self.sessions };
         self.net.open(Route::Line(line), path);
+        if let Some(term) = self.open_line(line) {
+            pipeline.epoch = Codec::new(KeyTemplates::default()).in_epoch(Some(term)).epoch();
+        }
         self.send_to_node(line, Ask::Pipeline(pipeline));
     }
 

@@ -8,10 +8,11 @@ mod clients;
 mod cores;
 mod embedded;
 mod ending;
+mod failover;
 mod ledger;
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 
 use stampede::clock;
@@ -23,12 +24,12 @@ use crate::chance::Chance;
 use crate::client::{Client, Probe, Wish};
 use crate::embedded::Embedded;
 use crate::gates::{Counts, STEPS, event_key};
-use crate::names::{CoreId, Line, Route, Sender};
+use crate::names::{CoreId, Line, Sender};
 use crate::net::Net;
 use crate::operator::{self, Operators};
 use crate::oracle::{self, Finding, Oracle, Settings};
 use crate::plan::Plan;
-use crate::redis::{Ask, Node};
+use crate::redis::{Ask, Fleet, Node};
 use crate::replay::history::Recording;
 use crate::schedule::{Answer, Event, Schedule};
 use crate::server::Server;
@@ -72,6 +73,8 @@ pub struct World {
     turns: Turns,
     servers: Vec<Server>,
     node: Node,
+    /// The replica of `node`, and what the Sentinels say. `None`: there are none.
+    fleet: Option<Fleet>,
     /// The embedded ledger of server 0. `None`: the ledger is `node`.
     embedded: Option<Embedded>,
     clients: Vec<Client>,
@@ -110,6 +113,9 @@ impl World {
                 schedule.at(1, Event::AtNode(line, Box::new(create)));
             }
         }
+        if let Some(failovers) = plan.failovers {
+            failovers.schedule(seed, plan.busy, &mut schedule);
+        }
         (0..plan.servers).for_each(|server| schedule.at(0, Event::Start(server)));
         for client in 0..plan.clients {
             schedule.at(delays.between(MS, BEGIN), Event::Think(client));
@@ -134,7 +140,8 @@ impl World {
             net: Net::new(seed, plan.servers, plan.faults.net),
             turns: Turns::default(),
             servers: (0..plan.servers).map(Server::new).collect(),
-            node: Node::new(seed, 0),
+            node: first_node(seed, &plan),
+            fleet: plan.failovers.map(|_| Fleet::new(seed, plan.servers)),
             embedded: plan.embedded.map(|plan| Embedded::new(seed, plan)),
             clients: (0..plan.clients).map(|number| Client::new(seed, number)).collect(),
             operators,
@@ -224,6 +231,7 @@ impl World {
         for (name, count) in self.oracle.seen() {
             counts.insert((*name).to_owned(), *count);
         }
+        counts.insert("refused earlier epoch".to_owned(), self.node.fenced);
         counts.extend(self.embedded.iter().flat_map(Embedded::counts));
         counts
     }
@@ -303,9 +311,7 @@ impl World {
                 }
             }
             Event::AtNode(line, ask) => {
-                if let Some(at) = self.node.receive(now, line, *ask) {
-                    self.schedule.at(at, Event::NodeTurn(line));
-                }
+                self.at_node(now, line, *ask);
             }
             Event::NodeTurn(line) => self.node_turn(now, line),
             Event::AtSender(line, reply) => self.at_sender(line, *reply),
@@ -316,7 +322,7 @@ impl World {
                     }
                     self.want_round(id);
                 }
-                Sender::Sweep { .. } | Sender::Operator => self.net.close(Route::Line(line)),
+                Sender::Sweep { .. } | Sender::Operator => self.close_line(line),
             },
             Event::Sweep(server, start) => self.sweep(server, start),
             Event::Operate => self.operate(now),
@@ -353,6 +359,9 @@ impl World {
             }
             Event::DiskFull(until) => self.disk_full(until),
             Event::Stop(server) => self.stop(server),
+            Event::Failover => self.fail_over(),
+            Event::Demote(epoch) => self.demote(epoch),
+            Event::Hear(server, epoch) => self.hear_of(server, epoch),
             Event::Quiet => self.quiet(),
             Event::Probe => self.begin_probe(),
             Event::End => {
@@ -371,4 +380,10 @@ impl World {
     fn note_fault(&mut self, name: &'static str) {
         *self.faults.entry(name).or_default() += 1;
     }
+}
+
+fn first_node(seed: u64, plan: &Plan) -> Node {
+    let mut node = Node::new(seed, 0);
+    node.log = plan.failovers.map(|_| VecDeque::new());
+    node
 }

@@ -74,7 +74,7 @@ impl World {
         let now = self.now();
         for core in self.servers[number].crash() {
             if let Some(line) = self.lines.remove(&core.id) {
-                self.net.close(Route::Line(line));
+                self.close_line(line);
             }
             let mut step = Step {
                 now,
