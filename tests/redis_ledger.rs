@@ -1399,6 +1399,22 @@ fn acknowledged_grants_survive_a_kill_with_appendfsync_always() {
 }
 
 #[test]
+fn a_new_sale_fences_an_earlier_epoch() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    let plain = client.codec.clone();
+    client.codec = plain.in_epoch(Some(3));
+    assert!(matches!(client.one(Command::Create(SaleSpec::with_total(9))), Outcome::Created(_)));
+    assert_eq!(connection.text("HGET {ticket_hash_key}:sale epoch"), "3");
+    client.codec = plain.in_epoch(Some(2));
+    for command in [ask(1), Command::AddStock(1), Command::Create(SaleSpec::with_total(9))] {
+        let refused = client.ask(vec![command]).unwrap_err();
+        assert_eq!(refused.fenced_by(), Some(3), "{refused}");
+    }
+}
+
+#[test]
 fn a_later_epoch_fences_an_earlier_one() {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();

@@ -61,6 +61,8 @@ if ARGV[10] ~= '' then
   -- The units of all places together, for an audit: no transfer changes them.
   if is_head then call('HSET', SALE, 'stock', ARGV[4]) end
 end
+-- begin.lua has recorded that of a sale which was there.
+if epoch then call('HSET', SALE, 'epoch', format('%d', epoch)) end
 if creation > 0 then call('HSET', SALE, 'creation', format('%d', creation)) end
 call('HSET', SALE, 'held', '0', 'hold_ms', ARGV[5], 'opens_at_ms', ARGV[6], 'closes_at_ms', ARGV[7],
   'limit_per_user', ARGV[8], 'quantity_max', ARGV[9], 'last_ms', format('%d', now))

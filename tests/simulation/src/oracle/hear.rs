@@ -42,7 +42,7 @@ impl Oracle {
             self.findings.add(at, name, text);
             self.differ.insert(id.whole());
         }
-        self.check_fence(at, origin, id, command, outcome);
+        self.check_fence(at, origin, id, command);
         let place = self.book.place_at(origin.node, id);
         Families::check_place(at, id, place, &mut self.findings);
         Families::check_home(at, id, command, &mut self.findings);
@@ -63,18 +63,9 @@ impl Oracle {
         outcome.clone()
     }
 
-    /// F: scripts of an earlier term than that of the sale are refused. Plain reads are not. The
-    /// script that makes a sale does not record its term: the first one after it does.
-    fn check_fence(
-        &mut self,
-        at: Us,
-        origin: Origin,
-        id: &SaleId,
-        command: &Command,
-        outcome: &Outcome,
-    ) {
-        let is_script = !matches!(command, Command::Peek { .. } | Command::FindClaim(..))
-            && !matches!(outcome, Outcome::Created(_));
+    /// F: scripts of an earlier term than that of the sale are refused. Plain reads are not.
+    fn check_fence(&mut self, at: Us, origin: Origin, id: &SaleId, command: &Command) {
+        let is_script = !matches!(command, Command::Peek { .. } | Command::FindClaim(..));
         if let Some(term) = origin.term.filter(|_| is_script)
             && let Some(written) = self.book.raise_term(origin.node, id, term)
         {

@@ -50,18 +50,11 @@ impl Reference {
     fn group(&mut self, call: &Call, group: &Group) -> Expected {
         let mut all = GroupReply { outcomes: Vec::new(), free: None, now_ms: call.now.ms };
         for command in &group.commands {
-            // A cheap command is no script, so no epoch goes with it.
-            if let Some(place) = self.places.get_mut(&group.sale)
-                && let Some(epoch) = call.epoch.filter(|_| !command.is_cheap())
-            {
-                if epoch < place.epoch {
-                    return Err(place.epoch);
-                }
-                place.epoch = epoch;
-            }
             let one = Group { sale: group.sale.clone(), commands: vec![command.clone()] };
-            let reply = apply(&mut self.places, call.now, None, &one, |_, _, _| {})
-                .expect("without an epoch, nothing is refused");
+            let Ok(reply) = apply(&mut self.places, call.now, call.epoch, &one, |_, _, _| {})
+            else {
+                return Err(self.places[&group.sale].epoch);
+            };
             if matches!(reply.outcomes[..], [Outcome::Granted { .. }]) {
                 self.written_ms.insert(group.sale.clone(), call.now.ms);
             } else if reply.free.is_none() {
