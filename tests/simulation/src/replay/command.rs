@@ -29,7 +29,7 @@ const SHRINK_TIME: Duration = Duration::from_secs(40);
 const LINES_SHOWN: usize = 40;
 
 /// What 1,000 histories have in them, at least.
-const MINIMA: [(&str, u64); 23] = [
+const MINIMA: [(&str, u64); 24] = [
     ("calls", 10_000),
     ("commands", 20_000),
     ("granted", 2_000),
@@ -43,6 +43,7 @@ const MINIMA: [(&str, u64); 23] = [
     ("not_claimed", 100),
     ("reservation", 1_000),
     ("expired", 10),
+    ("expired in parts", 5),
     ("released", 1_000),
     ("fault killed", 1),
     ("fault reloaded", 1),

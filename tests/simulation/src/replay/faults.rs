@@ -170,11 +170,11 @@ fn ending(recording: &Recording) -> Vec<What> {
     let mut steps = Vec::new();
     for ms in [last_ms, last_ms + LONG_MS] {
         for (sale, reservations) in &shown {
-            let mut begin = vec![Command::Show];
             if ms > last_ms {
-                begin.insert(0, Command::Expire { batch_max: EXPIRE_BATCH_MAX });
+                let expire = Command::Expire { batch_max: EXPIRE_BATCH_MAX };
+                steps.push(call(ms, sale, vec![expire]));
             }
-            steps.push(call(ms, sale, begin));
+            steps.push(call(ms, sale, vec![Command::Show]));
             let pieces = reservations.chunks(SHOWN_AT_ONCE);
             steps.extend(pieces.map(|piece| call(ms, sale, piece.to_vec())));
         }
@@ -245,6 +245,6 @@ mod tests {
     fn everything_is_shown_at_the_end() {
         let steps = ending(&recording());
         // 290 were granted, in two pieces, before and after they expire.
-        assert_eq!(steps.len(), 2 * (1 + 2));
+        assert_eq!(steps.len(), 2 * (1 + 2) + 1);
     }
 }
