@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,9 @@ impl Sweep {
         }
         let body = move || {
             let mut clock = MonotonicClock { last: Instant::now(), passed: Duration::ZERO };
-            Sweeper::new(client, || clock.now_ms(), background).run(&stop);
+            let mut sweeper = Sweeper::new(client, || clock.now_ms(), background);
+            let wait = |ms| stop.recv_timeout(Duration::from_millis(ms));
+            while wait(sweeper.step()) == Err(RecvTimeoutError::Timeout) {}
         };
         thread::Builder::new().name("sweep".into()).spawn(body)?;
         Ok(Self { _running: running })
@@ -75,13 +77,16 @@ impl MonotonicClock {
     }
 }
 
-/// The body of a sweep: a [`round`](Self::round) after the other.
+/// The body of a sweep: one [`step`](Self::step) after the other.
 pub struct Sweeper<L, T> {
     client: L,
     /// Milliseconds since the start.
     now_ms: T,
     background: Arc<BackgroundStats>,
     schedule: Schedule,
+    /// The ledger can't be reached.
+    away: bool,
+    backoff_ms: u64,
     /// Why the index could not be read the last time.
     index_error: Option<LedgerError>,
     /// The connection from which the schedule's knowledge comes.
@@ -105,6 +110,8 @@ impl<L: SweepLedger, T: FnMut() -> u64> Sweeper<L, T> {
             now_ms,
             background,
             schedule: Schedule::default(),
+            away: false,
+            backoff_ms: RECONNECT_BACKOFF_MS_MIN,
             index_error: None,
             connections: 0,
             made: EntryId::default(),
@@ -116,37 +123,31 @@ impl<L: SweepLedger, T: FnMut() -> u64> Sweeper<L, T> {
         }
     }
 
-    fn run(mut self, stop: &Receiver<()>) {
-        let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
-        let mut away = false;
-        loop {
-            let wait_ms = match self.round() {
-                Ok(wait_ms) => {
-                    if away {
-                        tracing::info!("expired units return to stock again");
-                    }
-                    (away, backoff_ms) = (false, RECONNECT_BACKOFF_MS_MIN);
-                    wait_ms
+    /// Does what is due. Returns how long to wait until the next step, in ms: after a failure longer
+    /// each time.
+    pub fn step(&mut self) -> u64 {
+        match self.round() {
+            Ok(wait_ms) => {
+                if self.away {
+                    tracing::info!("expired units return to stock again");
                 }
-                Err(error) => {
-                    if !away {
-                        tracing::warn!(%error, "expired units can't be returned to stock for now");
-                    }
-                    away = true;
-                    let wait_ms = backoff_ms;
-                    backoff_ms = (backoff_ms * 2).min(RECONNECT_BACKOFF_MS_MAX);
-                    wait_ms
+                (self.away, self.backoff_ms) = (false, RECONNECT_BACKOFF_MS_MIN);
+                wait_ms
+            }
+            Err(error) => {
+                if !self.away {
+                    tracing::warn!(%error, "expired units can't be returned to stock for now");
                 }
-            };
-            match stop.recv_timeout(Duration::from_millis(wait_ms)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                self.away = true;
+                let wait_ms = self.backoff_ms;
+                self.backoff_ms = (wait_ms * 2).min(RECONNECT_BACKOFF_MS_MAX);
+                wait_ms
             }
         }
     }
 
     /// Does what is due. Returns the time until the next probe, in ms.
-    pub fn round(&mut self) -> Result<u64, LedgerError> {
+    fn round(&mut self) -> Result<u64, LedgerError> {
         let mut now_ms = (self.now_ms)();
         if now_ms >= self.count_at_ms {
             self.count_at_ms = now_ms + SWEEP_COUNT_INTERVAL_MS;

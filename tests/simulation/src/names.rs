@@ -31,9 +31,11 @@ pub enum Sender {
     Sweep {
         /// The number of the server.
         server: usize,
+        /// The number of this start of the server, from 1.
+        start: u32,
     },
-    /// An operator.
-    Operator,
+    /// An operator, for one command. The number is that of the command, from 1.
+    Operator(u32),
 }
 
 impl Sender {
@@ -41,8 +43,8 @@ impl Sender {
     pub fn server(self) -> Option<usize> {
         match self {
             Self::Link(core) => Some(core.server),
-            Self::Sweep { server } => Some(server),
-            Self::Operator => None,
+            Self::Sweep { server, .. } => Some(server),
+            Self::Operator(_) => None,
         }
     }
 }
@@ -51,8 +53,8 @@ impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(core) => write!(f, "link of {core}"),
-            Self::Sweep { server } => write!(f, "sweep of server {server}"),
-            Self::Operator => write!(f, "operator"),
+            Self::Sweep { server, start } => write!(f, "sweep of server {server} (start {start})"),
+            Self::Operator(number) => write!(f, "operator {number}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use stampede::sale::SaleId;
 
 use crate::call::{Call, CallId, Told};
 use crate::chance::Chance;
-use crate::names::{CoreId, Line};
+use crate::names::{CoreId, Line, Sender};
 use crate::redis::{Ask, Reply};
 use crate::time::Us;
 use crate::trace::Digest;
@@ -69,8 +69,8 @@ pub enum Event {
     /// A sender notices that its connection to the ledger has ended.
     LineEnded(Line),
 
-    /// The sweep of this start of a server looks for expired reservations.
-    Sweep(usize, u32),
+    /// A sweep or an operator has waited long enough.
+    Wake(Sender),
     /// An operator does something.
     Operate,
 
@@ -125,7 +125,7 @@ impl Event {
         "node turn",
         "at sender",
         "line ended",
-        "sweep",
+        "wake",
         "operate",
         "start",
         "crash",
@@ -160,7 +160,7 @@ impl Event {
             Self::NodeTurn(_) => 10,
             Self::AtSender(..) => 11,
             Self::LineEnded(_) => 12,
-            Self::Sweep(..) => 13,
+            Self::Wake(_) => 13,
             Self::Operate => 14,
             Self::Start(_) => 15,
             Self::Crash(_) => 16,
@@ -201,7 +201,7 @@ impl Event {
             | Self::NodeTurn(line)
             | Self::AtSender(line, _)
             | Self::LineEnded(line) => line.hash(digest),
-            Self::Sweep(server, start) => (server, start).hash(digest),
+            Self::Wake(sender) => sender.hash(digest),
             Self::Cut(server, until) => (server, until).hash(digest),
             Self::ClockJump(server, ms) => (server, ms).hash(digest),
             Self::LedgerTurn(life, at) => (life, at).hash(digest),

@@ -140,13 +140,17 @@ impl Branch {
         })
     }
 
-    /// Takes the last command back. `false`: there is none.
-    fn undo(&mut self) -> bool {
+    /// Takes the last command back, and adds the reservations that this changes: also those of a
+    /// sale that it had ended. `false`: there is none.
+    fn undo(&mut self, changed: &mut BTreeSet<ReservationId>) -> bool {
         let Some(Undo { written_ms, back }) = self.log.pop_back() else { return false };
         for one in back.into_iter().rev() {
             match (one, &mut self.place) {
                 (Back::Place(before), place) => *place = before,
-                (Back::Row(id, before), Some(place)) => _ = place.set(id, before),
+                (Back::Row(id, before), Some(place)) => {
+                    changed.insert(id);
+                    place.set(id, before);
+                }
                 (Back::Header(before), Some(place)) => place.header = *before,
                 (Back::Row(..) | Back::Header(_), None) => {
                     unreachable!("a change of a sale that does not exist")
@@ -224,6 +228,11 @@ impl Book {
         self.places.get(id).and_then(|copies| copies.current).unwrap_or_default()
     }
 
+    /// The copies that count, of all places.
+    pub fn places(&self) -> impl Iterator<Item = (&SaleId, &Place)> {
+        self.places.keys().filter_map(|id| Some((id, self.place(id)?)))
+    }
+
     /// Every place that ever existed.
     pub fn ids(&self) -> impl Iterator<Item = &SaleId> {
         self.places.keys()
@@ -288,11 +297,13 @@ impl Book {
     ) -> Result<BTreeSet<ReservationId>, CopyError> {
         let copies = self.copies(id);
         let mut branch = copies.branches.get(&from).cloned().unwrap_or_default();
-        while branch.position() > kept && branch.undo() {}
+        let mut changed = BTreeSet::new();
+        while branch.position() > kept && branch.undo(&mut changed) {}
         if branch.position() != kept {
             return Err(CopyError::NoSuchPosition(branch.position()));
         }
-        Ok(copies.become_branch(to, branch))
+        changed.append(&mut copies.become_branch(to, branch));
+        Ok(changed)
     }
 
     /// Takes back commands until the current copy of a place is what the ledger has now. Returns
@@ -311,22 +322,23 @@ impl Book {
             (Some(place), Some(machine)) => place.is_same_as(machine),
             _ => false,
         };
+        let mut changed = BTreeSet::new();
         while !is_same(&branch) {
-            if !branch.undo() {
+            if !branch.undo(&mut changed) {
                 return Err(CopyError::NoSuchState);
             }
         }
         let undone = last - branch.position();
         // Its time is that of the last record, which a command that changed nothing has not moved.
         let machine_ms = machine.map(|machine| machine.view().now_ms);
-        let lost = copies.become_branch(node, branch);
+        changed.append(&mut copies.become_branch(node, branch));
         let branch = copies.branches.get_mut(&node);
         if let Some((place, now_ms)) =
             branch.and_then(|branch| branch.place.as_mut()).zip(machine_ms)
         {
             place.now_ms = now_ms;
         }
-        Ok((undone, lost))
+        Ok((undone, changed))
     }
 }
 
@@ -388,7 +400,8 @@ mod tests {
         }
         assert_eq!(book.position(ONE, &sale("s")), 8);
         let lost = book.copy(&sale("s"), ONE, TWO, 2).unwrap();
-        assert!(lost.is_empty(), "the sale was removed, so nothing of it could be lost: {lost:?}");
+        let both = [ReservationId(1), ReservationId(2)];
+        assert_eq!(lost, both.into(), "also what had become of them before the removal");
         let after = book.place(&sale("s")).unwrap();
         assert!(after.is_like(&before), "{after:?} {before:?}");
         assert_eq!(after.now_ms, 6, "the time of the last change that it has");

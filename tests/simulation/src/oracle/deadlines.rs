@@ -7,12 +7,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use stampede::sale::SaleId;
+use stampede::limits::SWEEP_PAUSE_MS_MAX;
+use stampede::sale::{ReservationId, SaleId};
 
 use super::place::Place;
 use super::row::Deadline;
 use super::{Findings, Settings};
 use crate::time::{MS, SECOND, Us};
+
+/// No reservation has a higher id.
+const LAST: ReservationId = ReservationId(u128::MAX);
 
 /// A deadline that has passed, and when it was seen.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ struct Watch {
     noted: Option<Deadline>,
     /// Nothing is expected of the sweep before this.
     excused_until: Us,
+    /// Deadlines that a jump of the clock may have brought closer, and when they would have passed
+    /// without it: nobody is told of a jump.
+    closer: BTreeMap<Deadline, Us>,
 }
 
 /// The due reservations of all places.
@@ -72,10 +79,37 @@ impl Deadlines {
         *excused_until = until.max(*excused_until);
     }
 
+    /// The ledger's clock, which has shown this, is about to be set. A deadline that has passed may
+    /// be ahead again.
+    pub fn jump<'a>(
+        &mut self,
+        at: Us,
+        now_ms: u64,
+        places: impl Iterator<Item = (&'a SaleId, &'a Place)>,
+    ) {
+        for watch in self.places.values_mut() {
+            watch.due.clear();
+            watch.noted = None;
+        }
+        for (id, place) in places {
+            let (passed, ahead) = (Bound::Excluded((now_ms, u64::MAX, LAST)), Bound::Unbounded);
+            let mut ahead = place.deadlines().range((passed, ahead)).peekable();
+            if ahead.peek().is_some() {
+                let watch = self.places.entry(id.clone()).or_default();
+                for deadline in ahead {
+                    let until = at + (deadline.0 - now_ms).min(SWEEP_PAUSE_MS_MAX) * MS;
+                    let noted = watch.closer.entry(*deadline).or_default();
+                    *noted = until.max(*noted);
+                }
+            }
+        }
+    }
+
     /// The place is another one now.
     pub fn begin_anew(&mut self, id: &SaleId) {
         if let Some(watch) = self.places.get_mut(id) {
             watch.due.clear();
+            watch.closer.clear();
             watch.noted = None;
         }
     }
@@ -108,7 +142,9 @@ impl Deadlines {
                 watch.due.pop_front();
                 continue;
             }
-            let Some(latest) = begin.map(|begin| begin.max(*since) + self.late_us) else { return };
+            let closer = watch.closer.get(deadline).copied().unwrap_or(0);
+            let begin = begin.map(|begin| begin.max(*since).max(closer));
+            let Some(latest) = begin.map(|begin| begin + self.late_us) else { return };
             if at <= latest {
                 return;
             }

@@ -132,7 +132,10 @@ impl Oracle {
         let keep_from = self.keep_from(at);
         self.once.note_deed(at, command, outcome, keep_from);
         let is_asked = match command {
-            Command::Reserve(reserve) => call_of(reserve).is_some(),
+            // Its batch may have been so late that the sale has begun anew.
+            Command::Reserve(reserve) => {
+                call_of(reserve).is_some_and(|call| !self.once.was_given_up_before(call, owner.1))
+            }
             command => command.reservation().is_some_and(|row| self.once.is_touched(row)),
         };
         self.histories.note_command(at, owner, (command, outcome), is_asked);

@@ -311,4 +311,21 @@ mod tests {
         stage.run(9, &Command::Expire { batch_max: 9 });
         assert_eq!(found(&stage, 0), (vec![], left_out));
     }
+
+    #[test]
+    fn a_purchase_that_was_given_up_before_its_sale_began_anew_explains_a_sold_out() {
+        let mut stage = Stage::begin(SaleSpec::with_total(1));
+        stage.ask(0, 1, buy("ann", "", 1));
+        stage.tell(5, 1, Told::Nothing);
+        let create = Command::Create(SaleSpec::with_total(1));
+        for command in [Command::Close, Command::Remove, create] {
+            stage.run(6, &command);
+        }
+        stage.run(7, &ask_tagged(1, 7, 1, "ann", ""));
+        stage.ask(20, 2, buy("bob", "", 1));
+        stage.run(20, &ask_tagged(2, 8, 1, "bob", ""));
+        stage.tell(25, 2, sold_out());
+        let both = Checked { left_out: 2, ..Checked::default() };
+        assert_eq!(found(&stage, 0), (vec![], both));
+    }
 }

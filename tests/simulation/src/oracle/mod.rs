@@ -367,6 +367,11 @@ impl Oracle {
         self.deadlines.excuse(place, until);
     }
 
+    /// The ledger's clock, which has shown this, is about to be set.
+    pub fn clock_jumps(&mut self, at: Us, ledger_now_ms: u64) {
+        self.deadlines.jump(at, ledger_now_ms, self.book.places());
+    }
+
     /// Counters of the real machine of the current copy of a place, after a group.
     pub fn counters(&mut self, place: &SaleId, total: u64, held: u64, confirmed: u64) {
         if self.differ.contains(&place.whole()) {
@@ -442,6 +447,9 @@ impl Oracle {
             Told::Failed(_) | Told::Nothing => {}
         }
         let generation = self.families.generation(&sale);
+        if open.answers.is_empty() {
+            self.once.give_up(call, generation);
+        }
         self.histories.note_told(at, (&open, generation), Some(told));
     }
 

@@ -124,6 +124,9 @@ pub struct Once {
     owners: BTreeMap<Owner, ReservationId>,
     /// Reservations about which clients have asked for more than to see them.
     touched: BTreeSet<ReservationId>,
+    /// Attempts that were told before the ledger had answered any of their commands, and how often
+    /// their sale had begun anew by then.
+    given_up: BTreeMap<CallId, u64>,
 }
 
 impl Once {
@@ -141,6 +144,16 @@ impl Once {
     /// A client has its answer, or none ever.
     pub fn close(&mut self, id: CallId) -> Option<Open> {
         self.open.remove(&id)
+    }
+
+    /// A client has its answer, in this generation of the sale, and the ledger has answered nothing.
+    pub fn give_up(&mut self, id: CallId, generation: u64) {
+        self.given_up.insert(id, generation);
+    }
+
+    /// Whether a client had its answer in an earlier generation of the sale than this one.
+    pub fn was_given_up_before(&self, id: CallId, generation: u64) -> bool {
+        self.given_up.get(&id).is_some_and(|then| *then != generation)
     }
 
     /// Attempts without an answer.

@@ -242,7 +242,7 @@ mod tests {
         let mut oracle = Oracle::new(oracle::Settings::default());
         let (mut node, mut fleet) = (Node::new(1, 0), Fleet::new(1, 2));
         node.log = Some(VecDeque::new());
-        let line = |session| Line { sender: Sender::Sweep { server: 0 }, session };
+        let line = |session| Line { sender: Sender::Sweep { server: 0, start: 1 }, session };
         let sale = SaleId::new("s").unwrap();
         let mut run = |fleet: &mut Fleet, node: &mut Node, session, command| {
             let group = Group { sale: sale.clone(), commands: vec![command] };

@@ -11,8 +11,10 @@ mod apply;
 mod fleet;
 mod node;
 
+use stampede::ledger::redis::EntryId;
 use stampede::ledger::{Group, GroupReply, LedgerError};
 use stampede::sale::SaleId;
+use stampede::sweep::News;
 
 pub use apply::{Now, Place, Places, apply, is_fenced};
 pub use fleet::{Failovers, Fleet, Logged};
@@ -40,6 +42,12 @@ pub struct Pipeline {
     pub add: Vec<SaleId>,
     /// Sales to be announced to all sweeps.
     pub announce: Vec<SaleId>,
+    /// Sales to be removed from the index.
+    pub remove: Vec<SaleId>,
+    /// How many sales are in the index, and which were announced after this entry?
+    pub news: Option<EntryId>,
+    /// Which sales are in the index?
+    pub list: bool,
 }
 
 impl Pipeline {
@@ -49,6 +57,9 @@ impl Pipeline {
             && self.exists.is_empty()
             && self.add.is_empty()
             && self.announce.is_empty()
+            && self.remove.is_empty()
+            && self.news.is_none()
+            && !self.list
     }
 }
 
@@ -68,6 +79,10 @@ pub struct PipelineReply {
     pub groups: Vec<Result<GroupReply, LedgerError>>,
     /// The answers to the questions whether a sale exists, in order.
     pub found: Vec<bool>,
+    /// The answer to the question for news.
+    pub news: Option<(u64, Option<News>)>,
+    /// The sales in the index, if somebody asked for them.
+    pub sales: Vec<SaleId>,
     /// The time of the node at the end, in ms since 1970.
     pub now_ms: u64,
     /// The connection has ended within the answer: only the first replies to the groups are there.

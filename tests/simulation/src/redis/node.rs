@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use stampede::ledger::redis::EntryId;
 use stampede::ledger::{GroupReply, LedgerError};
 use stampede::sale::SaleId;
+use stampede::sweep::News;
 
 use super::apply::{Now, Places, apply, is_fenced};
 use super::fleet::Logged;
@@ -114,16 +116,6 @@ impl Node {
         &self.places
     }
 
-    /// The sales in its index.
-    pub fn index(&self) -> impl Iterator<Item = &SaleId> {
-        self.index.iter()
-    }
-
-    /// The sales that were announced, in order.
-    pub fn made(&self) -> &[SaleId] {
-        &self.made
-    }
-
     /// A message has come. Returns when the connection has its turn, if it has none yet.
     pub fn receive(&mut self, now: Us, line: Line, ask: Ask) -> Option<Us> {
         let input = self.inputs.entry(line).or_default();
@@ -148,7 +140,8 @@ impl Node {
             None => return Turn::Nothing,
             Some(Ask::Hello) => Reply::Welcome,
             Some(Ask::Pipeline(pipeline)) => {
-                let Pipeline { epoch, groups, exists, add, announce } = pipeline;
+                let Pipeline { epoch, groups, exists, add, announce, remove, news, list } =
+                    pipeline;
                 let epoch = *epoch;
                 let (done, all) = (input.replies.len(), groups.len());
                 let until = match all - done {
@@ -183,10 +176,13 @@ impl Node {
                 }
                 let found = exists.iter().map(|sale| places.contains_key(sale)).collect();
                 index.extend(add.iter().cloned());
+                remove.iter().for_each(|sale| _ = index.remove(sale));
                 made.extend(announce.iter().cloned());
                 Reply::Pipeline(PipelineReply {
                     groups: std::mem::take(&mut input.replies),
                     found,
+                    news: news.map(|after| (index.len() as u64, announced(made, after))),
+                    sales: index.iter().filter(|_| *list).cloned().collect(),
                     now_ms: now.ms,
                     is_cut: false,
                 })
@@ -199,6 +195,12 @@ impl Node {
         }
         Turn::Answer { reply, more }
     }
+}
+
+/// The sales that were announced after an entry, and the last entry. `None`: none was.
+fn announced(made: &[SaleId], after: EntryId) -> Option<News> {
+    let new = made.get(after.sequence as usize..).filter(|new| !new.is_empty())?;
+    Some((new.to_vec(), EntryId { ms: 1, sequence: made.len() as u64 }))
 }
 
 #[cfg(test)]
@@ -214,7 +216,7 @@ mod tests {
     fn a_pipeline_is_answered_in_order() {
         let mut node = Node::new(1, 0);
         let mut oracle = Oracle::new(oracle::Settings::default());
-        let line = Line { sender: Sender::Operator, session: 1 };
+        let line = Line { sender: Sender::Operator(1), session: 1 };
         let sale = |name: &str| SaleId::new(name).unwrap();
         let group = |name: &str| {
             let create = Command::Create(SaleSpec::with_total(3));
@@ -236,7 +238,7 @@ mod tests {
             }
         };
         assert_eq!((reply.groups.len(), &reply.found[..]), (3, &[true, false][..]));
-        assert_eq!(node.index().collect::<Vec<_>>(), [&sale("a")]);
+        assert_eq!(node.index.iter().collect::<Vec<_>>(), [&sale("a")]);
         assert!(matches!(node.turn(60, line, None, &mut oracle), Turn::Nothing));
     }
 }

@@ -25,10 +25,12 @@ use stampede::random;
 use stampede::sale::{Key, ReservationId, SaleId, User};
 use stampede::trace::Trace as RequestTrace;
 
+use super::client::Notified;
 use super::link::Link;
+use super::redis;
 use crate::call::{Call, CallId, Told};
 use crate::chance::Chance;
-use crate::embedded::Way;
+use crate::embedded::{self, Way};
 use crate::names::CoreId;
 use crate::oracle::{Oracle, Waiters};
 use crate::schedule::Answer;
@@ -184,6 +186,8 @@ pub struct Shared {
     pub queue_limits: Arc<QueueLimits>,
     /// The way to the embedded ledger, if there is one.
     pub way: Option<Way>,
+    /// What the sweep is asked.
+    pub notified: Rc<Notified>,
 }
 
 /// See the module's header.
@@ -218,7 +222,7 @@ impl Core {
         clocks: &Clocks,
         turns: &Turns,
     ) -> Self {
-        let Shared { selling, queue_limits, way } = shared;
+        let Shared { selling, queue_limits, way, notified } = shared;
         let clock = Rc::new(Clock::default());
         clock.set_times(clocks.monotonic_ms(now), clocks.wall_ms(now));
         let batcher = Batcher::new(queue_limits);
@@ -228,7 +232,13 @@ impl Core {
         let woken = Rc::<WakeQueue>::default();
         seller.batcher.set_waker(Box::new(CoreWaker(woken.clone())));
         seller.flows.set_spawn(Box::new(task::spawn_flow));
-        let link = Link::start(turns, (id.core, way), seller, clock.clone());
+        let link = match way {
+            None => Link::Redis(redis::Link::start(turns, seller, clock.clone(), notified)),
+            Some(way) => {
+                let place = (id.core, way);
+                Link::Embedded(embedded::Link::start(turns, place, seller, clock.clone()))
+            }
+        };
         let stream = |what: &str| {
             let CoreId { server, start, core } = id;
             Chance::of(seed, &format!("{what} {server}.{start}.{core}"))

@@ -1,15 +1,9 @@
 //! The link of a core to whichever ledger its server has.
 
-use std::rc::Rc;
-
-use stampede::clock::Clock;
-use stampede::purchase::Seller;
-
-use super::redis::{self, Outgoing};
-use crate::embedded::{self, Way};
+use super::redis;
+use super::wire::{Incoming, Outgoing};
+use crate::embedded;
 use crate::oracle::TakenBatch;
-use crate::redis::Reply;
-use crate::task::Turns;
 
 /// See the module's header.
 pub enum Link {
@@ -20,30 +14,10 @@ pub enum Link {
 }
 
 impl Link {
-    /// Starts the link of the core of this number. `way`: to the embedded ledger, if there is one.
-    pub fn start(
-        turns: &Turns,
-        (core, way): (usize, Option<Way>),
-        seller: &'static Seller,
-        clock: Rc<Clock>,
-    ) -> Self {
-        match way {
-            None => Self::Redis(redis::Link::start(turns, seller, clock)),
-            Some(way) => Self::Embedded(embedded::Link::start(turns, (core, way), seller, clock)),
-        }
-    }
-
-    /// A message of a node has come.
-    pub fn receive(&self, session: u32, reply: Reply) {
+    /// Something has come in a session with a node.
+    pub fn receive(&self, session: u32, incoming: Incoming) {
         if let Self::Redis(link) = self {
-            link.receive(session, reply);
-        }
-    }
-
-    /// The connection of a session has ended.
-    pub fn line_ended(&self, session: u32) {
-        if let Self::Redis(link) = self {
-            link.line_ended(session);
+            link.receive(session, incoming);
         }
     }
 

@@ -1,21 +1,24 @@
-//! A server: its cores, and when they run.
+//! A server: its cores, and when they run. Its sweep is beside it, as operators are.
 //!
-//! Not here yet, with their places: the sweep, the keeper of the lease and operators as coroutines (each a [`Task`](crate::task::Task) of the
-//! server, to be ended in [`Server::crash`]).
+//! Not here yet: the keeper of the lease.
 
+mod client;
 mod core;
 mod link;
 mod redis;
+mod wire;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use stampede::limits::STOCK_BUFFER_PERCENT;
 use stampede::purchase::Selling;
 use stampede::queue_limits::QueueLimits;
 
+pub use self::client::{Client, Notified};
 pub use self::core::{Core, Shared, Step};
 pub use self::link::Link;
-pub use self::redis::Outgoing;
+pub use self::wire::{Incoming, Outgoing};
 use crate::embedded::Way;
 use crate::names::CoreId;
 use crate::plan::Plan;
@@ -32,12 +35,20 @@ pub struct Server {
     pub clocks: Clocks,
     /// Its cores. Empty: it is not running.
     pub cores: Vec<Core>,
+    /// What the cores ask its sweep.
+    pub notified: Rc<Notified>,
 }
 
 impl Server {
     /// A server that is not running yet.
     pub fn new(number: usize) -> Self {
-        Self { number, start: 0, clocks: Clocks::new(0), cores: Vec::new() }
+        Self {
+            number,
+            start: 0,
+            clocks: Clocks::new(0),
+            cores: Vec::new(),
+            notified: Rc::default(),
+        }
     }
 
     /// Whether it is running.
@@ -55,6 +66,7 @@ impl Server {
         assert!(!self.is_up(), "server {} is running", self.number);
         self.start += 1;
         self.clocks.begin_process(now);
+        self.notified = Rc::default();
         let selling =
             Arc::new(Selling::new(plan.cores, plan.stock, STOCK_BUFFER_PERCENT, Arc::default()));
         // What the leases of the others would tell it.
@@ -66,6 +78,7 @@ impl Server {
                 selling: selling.clone(),
                 queue_limits: queue_limits.clone(),
                 way: way.clone(),
+                notified: self.notified.clone(),
             };
             self.cores.push(Core::start(seed, id, shared, now, &self.clocks, turns));
         }

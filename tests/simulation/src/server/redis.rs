@@ -25,107 +25,60 @@ use stampede::sale::{Outcome, SaleId};
 
 use crate::oracle::TakenBatch;
 use crate::redis::{Ask, Pipeline, PipelineReply, Reply, is_fenced};
-use crate::task::{Ctx, Task, Turns};
-
-/// What a link sends.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// It opens the connection of this session.
-    Open(u32),
-    /// It sends something in it.
-    Send(u32, Ask),
-    /// It closes it.
-    Close(u32),
-}
-
-/// What a link receives.
-#[derive(Debug)]
-enum Incoming {
-    Reply(Reply),
-    /// The connection has ended.
-    End,
-}
+use crate::server::client::Notified;
+use crate::server::wire::{Incoming, Outgoing, Wire};
+use crate::task::{Ctx, Ended, Task, Turns};
 
 /// What a link and the world share.
 #[derive(Default)]
-struct Wire {
-    /// The present session. 0: there is none.
-    session: Cell<u32>,
-    /// What has come in it.
-    incoming: RefCell<VecDeque<Incoming>>,
-    outgoing: RefCell<VecDeque<Outgoing>>,
-    /// The term in which it began, if there are Sentinels.
-    term: Cell<Option<u64>>,
-    /// When the link is to be woken, on the core's clock. 0: it is not waiting for a time.
-    deadline_ms: Cell<u64>,
+struct Shared {
+    wire: Wire,
     connects: Cell<u64>,
     /// The batches that were taken, until the oracle hears of them.
     taken: RefCell<VecDeque<TakenBatch>>,
-}
-
-impl Wire {
-    /// Something has come in this session. It is dropped if that session is over.
-    fn push(&self, session: u32, incoming: Incoming) {
-        if session == self.session.get() {
-            self.incoming.borrow_mut().push_back(incoming);
-        }
-    }
-
-    /// Begins a session, or with 0 ends the present one.
-    fn begin(&self, session: u32) {
-        self.session.set(session);
-        self.incoming.borrow_mut().clear();
-    }
-
-    fn pop(&self) -> Option<Incoming> {
-        self.incoming.borrow_mut().pop_front()
-    }
+    /// Where the sweep of the server hears which sales to look at.
+    notified: Rc<Notified>,
 }
 
 /// A link, as its core has it.
 pub struct Link {
     task: Task,
-    wire: Rc<Wire>,
+    shared: Rc<Shared>,
 }
 
 impl Link {
     /// Starts a link. It runs until it waits for the first time.
-    pub fn start(turns: &Turns, seller: &'static Seller, clock: Rc<Clock>) -> Self {
-        let wire = Rc::<Wire>::default();
-        let theirs = wire.clone();
+    pub fn start(
+        turns: &Turns,
+        seller: &'static Seller,
+        clock: Rc<Clock>,
+        notified: Rc<Notified>,
+    ) -> Self {
+        let shared = Rc::new(Shared { notified, ..Shared::default() });
+        let theirs = shared.clone();
         let task = Task::spawn(turns, move |ctx| run(ctx, seller, &clock, &theirs));
-        Self { task, wire }
+        Self { task, shared }
     }
 
-    /// A message of the ledger has come.
-    pub fn receive(&self, session: u32, reply: Reply) {
-        self.wire.push(session, Incoming::Reply(reply));
-    }
-
-    /// The connection of a session has ended.
-    pub fn line_ended(&self, session: u32) {
-        self.wire.push(session, Incoming::End);
+    /// Something has come in a session.
+    pub fn receive(&self, session: u32, incoming: Incoming) {
+        self.shared.wire.push(session, incoming);
     }
 
     /// A session was opened in this term.
     pub fn opened(&self, session: u32, term: u64) {
-        if session == self.wire.session.get() {
-            self.wire.term.set(Some(term));
-        }
+        self.shared.wire.opened(session, term);
     }
 
     /// The server has heard of a later term: nothing of the present one counts any more. Returns
     /// whether there was a session.
     pub fn term_ended(&self) -> bool {
-        let session = self.wire.session.get();
-        self.wire.begin(session);
-        self.wire.push(session, Incoming::End);
-        session > 0
+        self.shared.wire.term_ended()
     }
 
     /// Lets it run, when the driver settles, if something has come. Returns whether it does.
     pub fn wake_if_ready(&self) -> bool {
-        let is_ready = !self.wire.incoming.borrow().is_empty();
+        let is_ready = self.shared.wire.is_ready();
         if is_ready {
             self.task.wake();
         }
@@ -134,7 +87,7 @@ impl Link {
 
     /// Lets it run, when the driver settles, if its deadline has passed.
     pub fn wake_if_overdue(&self, now_ms: u64) {
-        let deadline_ms = self.wire.deadline_ms.get();
+        let deadline_ms = self.shared.wire.deadline_ms();
         if deadline_ms > 0 && deadline_ms <= now_ms {
             self.task.wake();
         }
@@ -142,17 +95,17 @@ impl Link {
 
     /// Takes the next of what it sends.
     pub fn take_outgoing(&self) -> Option<Outgoing> {
-        self.wire.outgoing.borrow_mut().pop_front()
+        self.shared.wire.take_outgoing()
     }
 
     /// The next of the batches that were taken.
     pub fn take_taken(&self) -> Option<TakenBatch> {
-        self.wire.taken.borrow_mut().pop_front()
+        self.shared.taken.borrow_mut().pop_front()
     }
 
     /// How often it has tried to connect.
     pub fn connects(&self) -> u64 {
-        self.wire.connects.get()
+        self.shared.connects.get()
     }
 
     /// Tells it to end, when the driver settles.
@@ -181,13 +134,13 @@ enum Stop {
 const BROKEN: Stop = Stop::Broken { was_idle: false };
 
 /// Runs a link until it must end.
-fn run(ctx: &Ctx, seller: &'static Seller, clock: &Clock, wire: &Wire) {
+fn run(ctx: &Ctx, seller: &'static Seller, clock: &Clock, shared: &Shared) {
     let batcher = &seller.batcher;
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let mut number = 0;
     loop {
         number += 1;
-        let mut session = Session::new(ctx, seller, clock, wire, number);
+        let mut session = Session::new(ctx, seller, clock, shared, number);
         let mut stop = session.open();
         if stop.is_ok() {
             backoff_ms = RECONNECT_BACKOFF_MS_MIN;
@@ -215,7 +168,7 @@ struct Session<'a> {
     ctx: &'a Ctx,
     seller: &'static Seller,
     clock: &'a Clock,
-    wire: &'a Wire,
+    shared: &'a Shared,
     number: u32,
     /// Stamps the epoch of this session.
     codec: Codec,
@@ -231,14 +184,14 @@ impl<'a> Session<'a> {
         ctx: &'a Ctx,
         seller: &'static Seller,
         clock: &'a Clock,
-        wire: &'a Wire,
+        shared: &'a Shared,
         number: u32,
     ) -> Self {
         Self {
             ctx,
             seller,
             clock,
-            wire,
+            shared,
             number,
             codec: Codec::new(KeyTemplates::default()),
             registered: Registered::default(),
@@ -247,19 +200,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&self, message: Outgoing) {
-        self.wire.outgoing.borrow_mut().push_back(message);
-    }
-
     fn open(&mut self) -> Result<(), Stop> {
-        self.wire.connects.set(self.wire.connects.get() + 1);
-        self.wire.begin(self.number);
+        self.shared.connects.set(self.shared.connects.get() + 1);
         self.set_deadline();
-        self.send(Outgoing::Open(self.number));
-        self.send(Outgoing::Send(self.number, Ask::Hello));
+        self.shared.wire.open(self.number);
         match self.receive()? {
             Reply::Welcome => {
-                self.codec = self.codec.in_epoch(self.wire.term.get());
+                self.codec = self.codec.in_epoch(self.shared.wire.term());
                 Ok(())
             }
             Reply::Pipeline(_) => Err(BROKEN),
@@ -267,8 +214,7 @@ impl<'a> Session<'a> {
     }
 
     fn close(&self) {
-        self.wire.begin(0);
-        self.send(Outgoing::Close(self.number));
+        self.shared.wire.close();
     }
 
     fn set_deadline(&mut self) {
@@ -277,40 +223,29 @@ impl<'a> Session<'a> {
 
     /// Waits for this time. Only the end of the link ends it sooner.
     fn sleep(&self, ms: u64) -> Result<(), Stop> {
-        let until_ms = self.clock.now_ms() + ms;
-        self.wait_until(until_ms, || None::<()>).map(drop)
+        let (until_ms, now_ms) = (self.clock.now_ms() + ms, || self.clock.now_ms());
+        let waited = self.shared.wire.wait_until(self.ctx, now_ms, until_ms, || None::<()>);
+        waited.map(drop).map_err(|Ended| Stop::Ended)
     }
 
     /// Waits for the next message of this session.
     fn receive(&self) -> Result<Reply, Stop> {
-        match self.wait_until(self.deadline_ms, || self.wire.pop())? {
-            Some(Incoming::Reply(reply)) => Ok(reply),
-            Some(Incoming::End) | None => Err(BROKEN),
+        let now_ms = || self.clock.now_ms();
+        match self.shared.wire.receive(self.ctx, now_ms, self.deadline_ms) {
+            Ok(Some(Incoming::Reply(reply))) => Ok(reply),
+            Ok(Some(Incoming::End) | None) => Err(BROKEN),
+            Err(Ended) => Err(Stop::Ended),
         }
-    }
-
-    /// Waits for something. `None`: until this time, on the core's clock, in vain.
-    fn wait_until<T>(
-        &self,
-        until_ms: u64,
-        mut result: impl FnMut() -> Option<T>,
-    ) -> Result<Option<T>, Stop> {
-        self.wire.deadline_ms.set(until_ms);
-        let waited = self.ctx.wait(|| match result() {
-            Some(result) => Some(Some(result)),
-            None => (self.clock.now_ms() >= until_ms).then_some(None),
-        });
-        self.wire.deadline_ms.set(0);
-        waited.map_err(|_| Stop::Ended)
     }
 
     /// Carries batches until something fails.
     fn serve(&mut self) -> Stop {
-        let (ctx, wire, clock, batcher) = (self.ctx, self.wire, self.clock, &self.seller.batcher);
+        let (ctx, clock, batcher) = (self.ctx, self.clock, &self.seller.batcher);
+        let wire = &self.shared.wire;
         loop {
             let interrupted = || {
                 ctx.note_turn();
-                ctx.must_end() || !wire.incoming.borrow().is_empty()
+                ctx.must_end() || wire.is_ready()
             };
             let Some(flight) = batcher.next_batch(|| clock.now_ms(), interrupted) else {
                 if ctx.must_end() {
@@ -337,7 +272,7 @@ impl<'a> Session<'a> {
         let changes = |group: &&Group| group.commands.iter().any(|ask| !ask.may_overtake());
         let served = flight.groups().iter().filter(changes).map(|group| group.sale.detached());
         let in_turn = left.iter().filter(|waiting| waiting.is_in_turn);
-        self.wire.taken.borrow_mut().push_back(TakenBatch {
+        self.shared.taken.borrow_mut().push_back(TakenBatch {
             served: served.collect(),
             left: in_turn.map(|waiting| waiting.sale.detached()).collect(),
         });
@@ -445,9 +380,8 @@ impl<'a> Session<'a> {
             let Ok(reply) = reply else { continue };
             if reply.free.is_none() {
                 self.registered.forget(&group.sale);
-            } else {
-                // A sweep would be told to probe the sale if this is `true`.
-                self.registered.holds_otherwise(&group.sale, reply);
+            } else if self.registered.holds_otherwise(&group.sale, reply) {
+                self.shared.notified.note(&group.sale);
             }
         }
         (replies, answers)
@@ -465,13 +399,14 @@ impl<'a> Session<'a> {
             exists,
             add,
             announce,
+            ..Pipeline::default()
         };
         if pipeline.is_empty() {
             return (Vec::new(), Some(Answers::default()));
         }
-        self.send(Outgoing::Send(self.number, Ask::Pipeline(pipeline)));
+        self.shared.wire.send(Ask::Pipeline(pipeline));
         let (mut replies, answers) = match self.receive() {
-            Ok(Reply::Pipeline(PipelineReply { groups, found, now_ms, is_cut: false })) => {
+            Ok(Reply::Pipeline(PipelineReply { groups, found, now_ms, is_cut: false, .. })) => {
                 (groups, Some(Answers { found, now_ms }))
             }
             Ok(Reply::Pipeline(PipelineReply { groups, .. })) => {

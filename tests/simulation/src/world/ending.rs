@@ -41,6 +41,7 @@ impl World {
         self.trace.note(now, || "everything should be answered".to_owned());
         self.phase = Phase::Probe;
         // The sweeps stop, so that no unit comes back while the last buyer counts.
+        self.end_clients();
         self.oracle.excuse_sweep(None, now + NO_SWEEP);
         if let Some(embedded) = &self.embedded {
             embedded.times.freeze();

@@ -1,13 +1,11 @@
-//! The ledger's part of a world: messages to it and from it, and the commands that no core sends.
-
-use stampede::ledger::redis::{Codec, KeyTemplates};
+//! The ledger's part of a world: messages to it and from it.
 
 use super::{Phase, World};
 use crate::names::{Line, Route, Sender};
-use crate::net::{Path, Way};
-use crate::operator::{self, SWEEP_INTERVAL};
-use crate::redis::{Ask, Pipeline, Reply, Turn};
+use crate::net::Way;
+use crate::redis::{Ask, Reply, Turn};
 use crate::schedule::Event;
+use crate::server::Incoming;
 use crate::time::{MS, Us};
 
 /// Time until a sender hears that it has reached no primary.
@@ -20,6 +18,7 @@ impl World {
         if let Some(at) = sent.arrives {
             self.schedule.at(at, Event::AtNode(line, Box::new(ask)));
         }
+        self.excuse_for(line, &sent);
         self.schedule_ends(sent, Event::LineEnded(line), None);
     }
 
@@ -70,54 +69,31 @@ impl World {
         if let Some(at) = sent.arrives {
             self.schedule.at(at, Event::AtSender(line, Box::new(reply)));
         }
+        self.excuse_for(line, &sent);
         self.schedule_ends(sent, Event::LineEnded(line), None);
     }
 
-    pub(super) fn at_sender(&mut self, line: Line, reply: Reply) {
-        match line.sender {
-            Sender::Link(id) => {
-                if let Some(core) = self.core(id) {
-                    core.link.receive(line.session, reply);
-                }
-                self.want_round(id);
+    pub(super) fn at_sender(&mut self, line: Line, incoming: Incoming) {
+        if let Sender::Link(id) = line.sender {
+            if let Some(core) = self.core(id) {
+                core.link.receive(line.session, incoming);
             }
-            Sender::Sweep { .. } | Sender::Operator => self.close_line(line),
+            self.want_round(id);
+        } else if let Some(running) = self.ledger_clients.get(&line.sender) {
+            running.client.wire().push(line.session, incoming);
+            self.run_client(line.sender);
         }
-    }
-
-    /// Sends commands in a connection of their own, without waiting for the answer.
-    pub(super) fn send_once(&mut self, sender: Sender, path: Path, mut pipeline: Pipeline) {
-        if pipeline.is_empty() {
-            return;
-        }
-        self.sessions += 1;
-        let line = Line { sender, session: self.sessions };
-        self.net.open(Route::Line(line), path);
-        if let Some(term) = self.open_line(line) {
-            pipeline.epoch = Codec::new(KeyTemplates::default()).in_epoch(Some(term)).epoch();
-        }
-        self.send_to_node(line, Ask::Pipeline(pipeline));
-    }
-
-    pub(super) fn sweep(&mut self, server: usize, start: u32) {
-        let is_running = self.servers[server].is_up() && self.servers[server].start == start;
-        if !is_running || matches!(self.phase, Phase::Probe | Phase::Over) {
-            return;
-        }
-        let pipeline = operator::sweep(self.node.index());
-        self.send_once(Sender::Sweep { server }, Path::Sweep(server), pipeline);
-        self.schedule.after(SWEEP_INTERVAL, Event::Sweep(server, start));
     }
 
     pub(super) fn operate(&mut self, now: Us) {
         if self.phase != Phase::Busy {
             return;
         }
-        let pipeline = self.operators.next_commands(&self.plan, now);
-        self.trace.note(now, || format!("an operator sends {:?}", pipeline.groups));
+        let group = self.operators.next_group(&self.plan, now);
+        self.trace.note(now, || format!("an operator sends {group:?}"));
         match self.embedded {
-            Some(_) => self.send_to_ledger(pipeline.groups),
-            None => self.send_once(Sender::Operator, Path::Operator, pipeline),
+            Some(_) => self.send_to_ledger(vec![group]),
+            None => self.start_operator(group),
         }
         let pause = self.operators.pause();
         self.schedule.after(pause, Event::Operate);

@@ -11,6 +11,7 @@ mod ending;
 mod failover;
 mod ledger;
 mod servers;
+mod sweeps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
@@ -19,6 +20,7 @@ use stampede::clock;
 use stampede::limits::TICK_INTERVAL_MS;
 use stampede::stock::StockSetting;
 
+use self::sweeps::Running;
 use crate::call::{CallId, Told};
 use crate::chance::Chance;
 use crate::client::{Client, Probe, Wish};
@@ -32,7 +34,7 @@ use crate::plan::Plan;
 use crate::redis::{Ask, Fleet, Node};
 use crate::replay::history::Recording;
 use crate::schedule::{Answer, Event, Schedule};
-use crate::server::Server;
+use crate::server::{Incoming, Server};
 use crate::task::Turns;
 use crate::time::{MS, SECOND, Us};
 use crate::trace::{Digest, Telling, Trace};
@@ -85,7 +87,11 @@ pub struct World {
     calls: u64,
     /// The open connection of each core's link.
     lines: BTreeMap<CoreId, Line>,
-    /// Connections of operators and sweeps.
+    /// The sweeps and the operators' commands under way.
+    ledger_clients: BTreeMap<Sender, Running>,
+    /// Until when nothing is expected of the sweep of each server.
+    hindered_until: Vec<Us>,
+    /// Commands of operators.
     sessions: u32,
     seed: u64,
     /// Delays that belong to nobody.
@@ -109,7 +115,7 @@ impl World {
             Some(embedded) => embedded.schedule(seed, plan.busy, &mut schedule),
             None => {
                 let create = Ask::Pipeline(operator::create_all(&plan));
-                let line = Line { sender: Sender::Operator, session: 0 };
+                let line = Line { sender: Sender::Operator(0), session: 0 };
                 schedule.at(1, Event::AtNode(line, Box::new(create)));
             }
         }
@@ -149,6 +155,8 @@ impl World {
             callers: BTreeMap::new(),
             calls: 0,
             lines: BTreeMap::new(),
+            ledger_clients: BTreeMap::new(),
+            hindered_until: vec![0; plan.servers],
             sessions: 0,
             seed,
             delays,
@@ -253,7 +261,12 @@ impl World {
         {
             return true;
         }
-        // Nor is a turn that was taken sooner.
+        // Nor is the time of somebody who waits for another one, nor a turn that was taken sooner.
+        if let Event::Wake(sender) = event
+            && self.is_stale_wake(sender)
+        {
+            return true;
+        }
         if let Event::LedgerTurn(life, at) = event
             && self.is_stale_turn(life, at)
         {
@@ -272,6 +285,7 @@ impl World {
         for server in 0..self.servers.len() {
             self.end_server(server);
         }
+        self.end_clients();
     }
 
     fn take(&mut self, now: Us, event: Event) {
@@ -314,17 +328,9 @@ impl World {
                 self.at_node(now, line, *ask);
             }
             Event::NodeTurn(line) => self.node_turn(now, line),
-            Event::AtSender(line, reply) => self.at_sender(line, *reply),
-            Event::LineEnded(line) => match line.sender {
-                Sender::Link(id) => {
-                    if let Some(core) = self.core(id) {
-                        core.link.line_ended(line.session);
-                    }
-                    self.want_round(id);
-                }
-                Sender::Sweep { .. } | Sender::Operator => self.close_line(line),
-            },
-            Event::Sweep(server, start) => self.sweep(server, start),
+            Event::AtSender(line, reply) => self.at_sender(line, Incoming::Reply(*reply)),
+            Event::LineEnded(line) => self.at_sender(line, Incoming::End),
+            Event::Wake(sender) => self.run_client(sender),
             Event::Operate => self.operate(now),
             Event::Start(server) => self.start(server),
             Event::Crash(server) => {
@@ -337,14 +343,16 @@ impl World {
                 self.note_fault("cut");
                 self.trace.note(now, || format!("server {server} is cut off until {until} us"));
                 self.net.cut(server, until);
-                // What its sweep sends arrives after the cut, and the others may be down.
-                self.oracle.excuse_sweep(None, until);
             }
             Event::ClockJump(machine, ms) => {
                 self.note_fault("clock jump");
                 self.trace.note(now, || format!("the clock of {machine:?} jumps by {ms} ms"));
                 let clocks = match machine {
-                    None => &mut self.node.clocks,
+                    None => {
+                        let was_ms = self.node.clocks.wall_ms(now);
+                        self.oracle.clock_jumps(now, was_ms);
+                        &mut self.node.clocks
+                    }
                     Some(server) => &mut self.servers[server].clocks,
                 };
                 clocks.jump(ms);

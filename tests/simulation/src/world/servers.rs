@@ -5,8 +5,7 @@ use stampede::limits::TICK_INTERVAL_MS;
 use super::{Caller, NOTICE_MAX, NOTICE_MIN, Phase, World};
 use crate::call::CallId;
 use crate::embedded::Way;
-use crate::names::{CoreId, Route};
-use crate::operator::SWEEP_INTERVAL;
+use crate::names::{CoreId, Route, Sender};
 use crate::schedule::Event;
 use crate::server::{Server, Step};
 use crate::time::MS;
@@ -39,9 +38,8 @@ impl World {
         if is_embedded {
             return;
         }
-        let first_sweep = self.delays.between(1, SWEEP_INTERVAL);
-        self.schedule.after(first_sweep, Event::Sweep(number, start));
         self.oracle.sweeping(now, true);
+        self.start_sweep(number);
     }
 
     pub(super) fn crash(&mut self, number: usize) {
@@ -50,6 +48,7 @@ impl World {
         self.end_server(number);
         let is_any_up = self.servers.iter().any(Server::is_up);
         self.oracle.sweeping(now, is_any_up);
+        self.excuse_sweeps();
         self.disconnect_all(number);
     }
 
@@ -72,6 +71,10 @@ impl World {
 
     pub(super) fn end_cores(&mut self, number: usize) {
         let now = self.now();
+        let sweep = Sender::Sweep { server: number, start: self.servers[number].start };
+        if !self.end_client(sweep) {
+            self.find(format!("the {sweep} does not end"));
+        }
         for core in self.servers[number].crash() {
             if let Some(line) = self.lines.remove(&core.id) {
                 self.close_line(line);
