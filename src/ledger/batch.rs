@@ -168,6 +168,23 @@ impl Batcher {
         Ok(ticket)
     }
 
+    /// Queues a command of a core's own: a step for requests that wait already, so it does not need
+    /// one of the places that they may have taken. Call [`wait`](Self::wait) with the ticket.
+    pub fn submit_step(
+        &self,
+        now_ms: u64,
+        sale: &SaleId,
+        command: Command,
+    ) -> Result<Ticket, Failure> {
+        if !self.available.get() {
+            return Err(Failure::Unavailable);
+        }
+        let mut queues = self.queues.borrow_mut();
+        let ticket = queues.enter(sale, true, None, None).ok_or(Failure::Busy)?;
+        queues.push(&ticket, command, 0, now_ms);
+        Ok(ticket)
+    }
+
     /// Queues a command without a waiter. Returns `false`, and queues nothing, if the ledger is
     /// away. Callers have at most one such command in flight per sale.
     pub fn submit_unattended(

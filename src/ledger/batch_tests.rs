@@ -258,6 +258,20 @@ fn one_sale_leaves_places_for_others() {
 }
 
 #[test]
+fn a_step_for_requests_that_wait_needs_none_of_their_places() {
+    let batcher = batcher(1);
+    let waiting = buy(&batcher, 0, "a").expect("a place");
+    assert!(matches!(buy(&batcher, 0, "b"), Err(Failure::Busy)));
+    let steps = ["a", "b"].map(|name| batcher.submit_step(0, &sale(name), Command::Show));
+    FakeLedger::with(&[("a", 1), ("b", 1)]).serve(&batcher, 1);
+    for step in steps {
+        assert!(batcher.wait(step.expect("no place is needed")).is_ok());
+    }
+    assert!(granted(&batcher.wait(waiting)));
+    assert_eq!(batcher.waiting(), 0);
+}
+
+#[test]
 fn unsent_purchases_without_a_key_get_the_known_rejection() {
     let (batcher, learnt, heard) = (batcher(100), Learnt::default(), Heard::default());
     batcher.set_observer(Box::new(learnt.clone()));

@@ -47,7 +47,7 @@ impl splits::LedgerAccess for SellerAccess<'_> {
         let mut failure = None;
         let mut tickets = Vec::with_capacity(groups.len());
         for Group { sale, commands } in groups {
-            let submit = |command| seller.batcher.submit(now_ms, &sale, true, command, 0, None);
+            let submit = |command| seller.batcher.submit_step(now_ms, &sale, command);
             let submitted: Vec<_> = commands.into_iter().map(submit).collect();
             tickets.push(submitted);
         }

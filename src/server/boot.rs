@@ -179,7 +179,7 @@ fn ensure_sales(
         while under_way.len() < START_SALES_MAX
             && let Some((id, command)) = wanted.pop_front()
         {
-            match seller.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0, None) {
+            match seller.batcher.submit_step(core.clock.now_ms(), &id, command.clone()) {
                 Ok(ticket) => under_way.push_back((id, command, ticket)),
                 Err(_) => {
                     wanted.push_front((id, command));

@@ -5,7 +5,6 @@ use stampede::sale::{Command, Terms};
 
 use crate::chance::Chance;
 use crate::plan::{Plan, SalePlan, draw_spec};
-use crate::redis::Pipeline;
 use crate::time::{MS, Us};
 
 /// Shortest and longest time between two commands of operators.
@@ -13,17 +12,9 @@ const PAUSE_MIN: Us = 20 * MS;
 /// See [`PAUSE_MIN`].
 const PAUSE_MAX: Us = 800 * MS;
 
-/// What creates the sales of a plan. A sale is in the index before it is sold from.
-pub fn create_all(plan: &Plan) -> Pipeline {
-    let create = |sale: &SalePlan| {
-        let commands = vec![Command::Create(sale.spec.clone())];
-        Group { sale: sale.sale.detached(), commands }
-    };
-    Pipeline {
-        groups: plan.sales.iter().map(create).collect(),
-        add: plan.sales.iter().map(|sale| sale.sale.detached()).collect(),
-        ..Pipeline::default()
-    }
+/// What creates a sale of a plan.
+pub fn create(sale: &SalePlan) -> Group {
+    Group { sale: sale.sale.detached(), commands: vec![Command::Create(sale.spec.clone())] }
 }
 
 /// The operators of a run.
@@ -64,22 +55,11 @@ impl Operators {
             }
             // Another sale gets the name, unless units are still held.
             _ => {
-                vec![Command::Close, Command::Remove, Command::Create(draw_spec(chance, now))]
+                let mut spec = draw_spec(chance, now);
+                plan.split(chance, &mut spec);
+                vec![Command::Close, Command::Remove, Command::Create(spec)]
             }
         };
         Group { sale, commands }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_that_is_sold_is_created() {
-        let plan = Plan::draw(5);
-        let created = create_all(&plan);
-        assert_eq!(created.groups.len(), plan.sales.len());
-        assert_eq!(created.add.len(), plan.sales.len());
     }
 }

@@ -1,12 +1,12 @@
 //! What a run is like: how large, what is sold, by whom, and which faults it has. The plan is drawn
 //! first, and everything else follows from it and from the seed.
 //!
-//! Not here yet: a Cluster, sales in parts, ticket types.
+//! Not here yet: a Cluster, ticket types.
 
 use std::fmt;
 
 use stampede::limits::TIME_MS_MAX;
-use stampede::sale::{SaleId, SaleSpec};
+use stampede::sale::{SaleId, SaleSpec, Split};
 use stampede::stock::StockSetting;
 
 use crate::chance::Chance;
@@ -24,6 +24,10 @@ const SALES_MAX: u64 = 12;
 /// Most clients.
 const CLIENTS_MAX: u64 = 200;
 
+/// One sale in so many is in parts, if it may be.
+const SPLIT_ONE_IN: u64 = 3;
+/// Most parts of a sale.
+const PARTS_MAX: u64 = 4;
 /// One run in so many on Redis has a crowd that fills the queues of one core beyond the largest
 /// batch.
 const CROWD_ONE_IN: u64 = 12;
@@ -105,7 +109,19 @@ impl Plan {
         } else {
             plan.gather(&mut Chance::of(seed, "crowd"));
         }
-        plan
+        let chance = &mut Chance::of(seed, "splits");
+        let mut sales = std::mem::take(&mut plan.sales);
+        sales.iter_mut().for_each(|sale| plan.split(chance, &mut sale.spec));
+        Self { sales, ..plan }
+    }
+
+    /// Keeps a sale in parts, or not. Not with failovers: by design, one that forgets may leave
+    /// units for sale twice then.
+    pub fn split(&self, chance: &mut Chance, spec: &mut SaleSpec) {
+        let may = self.embedded.is_none() && self.failovers.is_none();
+        if may && chance.one_in(SPLIT_ONE_IN) {
+            spec.split = Split::Head { parts: chance.between(2, PARTS_MAX) as u32 };
+        }
     }
 
     /// Whether it has a crowd that fills the queues of one core.

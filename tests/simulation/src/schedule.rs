@@ -71,6 +71,8 @@ pub enum Event {
 
     /// A sweep or an operator has waited long enough.
     Wake(Sender),
+    /// An operator creates the sale of this number in the plan.
+    Create(usize),
     /// An operator does something.
     Operate,
 
@@ -111,7 +113,7 @@ pub enum Event {
 
 impl Event {
     /// All names of events.
-    pub const NAMES: [&'static str; 30] = [
+    pub const NAMES: [&'static str; 31] = [
         "think",
         "answer",
         "disconnected",
@@ -142,6 +144,7 @@ impl Event {
         "failover",
         "demote",
         "hear",
+        "create",
     ];
 
     /// The number of its name.
@@ -177,6 +180,7 @@ impl Event {
             Self::Failover => 27,
             Self::Demote(_) => 28,
             Self::Hear(..) => 29,
+            Self::Create(_) => 30,
         }
     }
 
@@ -188,6 +192,7 @@ impl Event {
             | Self::Start(number)
             | Self::Crash(number)
             | Self::PowerLoss(number)
+            | Self::Create(number)
             | Self::Stop(number) => {
                 digest.write_usize(*number);
             }

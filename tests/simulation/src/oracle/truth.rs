@@ -245,31 +245,36 @@ impl Truth {
         self.sums.contains_key(id)
     }
 
+    /// Whether the sale was in one piece at an instant, and so.
+    fn was_whole(&self, id: &SaleId, window: Window, is_so: impl Fn(&Moment) -> bool) -> bool {
+        let is_whole = |spec: &Rc<SaleSpec>| spec.split == Split::Whole;
+        let is_so = |moment: &Moment| moment.spec.as_ref().is_some_and(is_whole) && is_so(moment);
+        self.was(id, window, |moment, _| is_so(moment))
+    }
+
     /// Whether fewer units than `quantity` were left at an instant. In a split sale, a search looks
     /// at one place after the other: it may miss units that come back or move meanwhile.
     pub fn was_short(&self, id: &SaleId, window: Window, quantity: u32) -> bool {
         let quantity = u64::from(quantity);
-        match self.sums.get(id) {
-            None => self.was(id, window, |moment, _| moment.free < quantity),
-            Some(past) => {
-                let missed = past.risen_in(window);
-                past.was(window, |moment, _| moment.free < quantity + missed)
-                    || self.was_broken(id, window)
-            }
-        }
+        let is_split = |past: &Past| {
+            let missed = past.risen_in(window);
+            past.was(window, |moment, _| moment.free < quantity + missed)
+                || self.was_broken(id, window)
+        };
+        self.was_whole(id, window, |moment| moment.free < quantity)
+            || self.sums.get(id).is_some_and(is_split)
     }
 
     /// Whether exactly this number of units was left at an instant; in a split sale, about this
     /// number.
     pub fn was_free(&self, id: &SaleId, window: Window, free: u64) -> bool {
-        match self.sums.get(id) {
-            None => self.was(id, window, |moment, _| moment.free == free),
-            Some(past) => {
-                let missed = past.risen_in(window);
-                past.was(window, |moment, _| moment.free <= free + missed)
-                    || self.was_broken(id, window)
-            }
-        }
+        let is_split = |past: &Past| {
+            let missed = past.risen_in(window);
+            past.was(window, |moment, _| moment.free <= free + missed)
+                || self.was_broken(id, window)
+        };
+        self.was_whole(id, window, |moment| moment.free == free)
+            || self.sums.get(id).is_some_and(is_split)
     }
 
     /// Whether nothing was left of a ticket type at an instant.
@@ -308,12 +313,12 @@ impl Truth {
     /// Whether the sale looked like this at an instant. The places of a split sale are looked at
     /// one after the other, so only its total is exact.
     pub fn was_seen(&self, id: &SaleId, window: Window, view: &SaleView) -> bool {
-        if self.is_split(id) || view.spec.split != Split::Whole {
+        if view.spec.split != Split::Whole {
             let total = |moment: &Moment, _| moment.total == view.spec.total;
             return self.was_broken(id, window)
                 || self.sums.get(id).is_some_and(|past| past.was(window, total));
         }
-        self.was(id, window, |moment, _| {
+        self.was_whole(id, window, |moment| {
             let counts = (moment.total, moment.held, moment.confirmed);
             let by_type = moment.by_type.as_deref().unwrap_or_default();
             counts == (view.spec.total, view.held, view.confirmed) && by_type == view.by_type

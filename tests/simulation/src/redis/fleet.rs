@@ -101,6 +101,8 @@ pub struct Fleet {
     places: Places,
     /// How many commands of each sale the replica has had.
     positions: BTreeMap<SaleId, u64>,
+    /// Sales of which a failover has lost something.
+    lost: BTreeSet<SaleId>,
     /// The epoch that each server knows.
     known: Vec<u64>,
     /// Where the connections lead that were opened. One that was not leads to the primary.
@@ -117,6 +119,7 @@ impl Fleet {
             old: None,
             places: Places::new(),
             positions: BTreeMap::new(),
+            lost: BTreeSet::new(),
             known: vec![0; servers],
             ends: BTreeMap::new(),
         }
@@ -191,9 +194,11 @@ impl Fleet {
         self.epoch += 1;
         let places = self.places.clone();
         let new = primary.promote(self.seed, (self.epoch % 2) as usize, self.epoch, places);
-        let lost = lost.iter().map(|logged| &logged.group.sale);
-        let sales: BTreeSet<&SaleId> = self.positions.keys().chain(lost).collect();
-        for sale in sales {
+        // Also those that were lost by an earlier failover: what the node of that address had does
+        // not count.
+        let lost = lost.into_iter().map(|logged| logged.group.sale);
+        self.lost.extend(lost);
+        for sale in self.positions.keys().chain(&self.lost).collect::<BTreeSet<_>>() {
             let kept = self.positions.get(sale).copied().unwrap_or(0);
             oracle.copied(at, sale, (primary.name(), new.name()), kept, true);
         }

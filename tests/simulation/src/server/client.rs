@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use stampede::background::BackgroundStats;
+use stampede::control;
 use stampede::ledger::client::{Client as LedgerClient, Repair, SaleAudit};
 use stampede::ledger::redis::simulation::{created, is_news, removed};
 use stampede::ledger::redis::{Codec, EntryId, KeyTemplates};
@@ -66,10 +67,15 @@ impl Client {
         })
     }
 
-    /// Starts an operator's command, in a connection of this number. It does not hear the outcome.
-    pub fn command(turns: &Turns, now_ms: u64, session: u32, groups: Vec<Group>) -> Self {
+    /// Starts an operator, whose first connection has this number, and who gives these commands
+    /// until one has no answer.
+    pub fn operator(turns: &Turns, now_ms: u64, session: u32, group: Group) -> Self {
         Self::start(turns, (now_ms, session), Rc::default(), move |mut calls| {
-            let _ = calls.apply_each(&Batch { groups });
+            let Group { sale, commands } = group;
+            let mut commands = commands.into_iter();
+            let _ = commands.try_for_each(|command| {
+                control::apply_to_sale(&mut calls, &sale, command).map(drop)
+            });
             calls.shared.wire.close();
         })
     }
@@ -203,8 +209,18 @@ fn owned(sales: &[&SaleId]) -> Vec<SaleId> {
 }
 
 impl LedgerClient for Calls<'_> {
-    fn apply(&mut self, _: &Batch) -> Result<BatchReply, LedgerError> {
-        unreachable!("nobody here has a split sale, and all others ask for each group")
+    fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
+        let replies = self.apply_each(batch)?;
+        let failure = replies.iter().find_map(|reply| reply.as_ref().err());
+        match failure {
+            // A part of it may have been carried out.
+            Some(error) if batch.groups.len() > 1 => Err(LedgerError::Lost(error.to_string())),
+            _ => replies.into_iter().collect(),
+        }
+    }
+
+    fn can_split(&self) -> bool {
+        true
     }
 
     fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError> {

@@ -176,7 +176,7 @@ impl World {
             process.way = Some(way.clone());
         }
         self.start_cores(0, Some(way));
-        let groups = operator::create_all(&self.plan).groups;
+        let groups = self.plan.sales.iter().map(operator::create).collect();
         self.send_to_ledger(groups);
     }
 

@@ -1,13 +1,15 @@
 //! The end of a run: without faults, every client finds out what became of its wishes, every
 //! request is answered, and one buyer takes what is left.
 
-use stampede::sale::{SaleId, SaleState};
+use stampede::sale::{Places, SaleId, SaleState, Split};
+use stampede::splits::place_id;
 use stampede::stock::StockSetting;
 
 use super::{Phase, World};
 use crate::call::Told;
 use crate::client::Probe;
 use crate::names::CoreId;
+use crate::redis::Place;
 use crate::schedule::Event;
 use crate::server::Core;
 use crate::time::{MS, SECOND, Us};
@@ -92,12 +94,24 @@ impl World {
             return left.collect();
         }
         let now_ms = self.node.clocks.wall_ms(self.now());
-        let left = self.node.places().iter().filter_map(|(sale, place)| {
-            let spec = place.machine.view().spec;
-            let now_ms = now_ms.max(place.now_ms);
-            let stays_open =
-                [now_ms, now_ms + QUIET / MS].map(|at_ms| spec.state(at_ms) == SaleState::Open);
-            (stays_open == [true; 2]).then(|| (sale.clone(), place.machine.free()))
+        let stays_open = |place: &Place| {
+            let (spec, now_ms) = (place.machine.view().spec, now_ms.max(place.now_ms));
+            [now_ms, now_ms + QUIET / MS].map(|at_ms| spec.state(at_ms)) == [SaleState::Open; 2]
+        };
+        let places = self.node.places();
+        let open = |sale: &SaleId| places.get(sale).filter(|place| stays_open(place));
+        let wholes = places.keys().filter(|sale| !sale.is_part());
+        let left = wholes.filter_map(|sale| {
+            let place = open(sale)?;
+            let head = place.machine.view();
+            let Split::Head { parts } = head.spec.split else {
+                return Some((sale.clone(), place.machine.free()));
+            };
+            let view = |number| open(&place_id(sale, number, parts)).map(|it| it.machine.view());
+            let places = Places::new(head, (1..=parts as usize).map(view).collect())?;
+            let in_transit = places.in_transit().iter().map(|transfer| transfer.units).sum::<u64>();
+            let is_whole = places.missing().is_empty() && places.foreign().is_empty();
+            is_whole.then(|| (sale.clone(), places.free() + in_transit))
         });
         left.collect()
     }

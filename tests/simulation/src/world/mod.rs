@@ -31,7 +31,7 @@ use crate::net::Net;
 use crate::operator::{self, Operators};
 use crate::oracle::{self, Finding, Oracle, Settings};
 use crate::plan::Plan;
-use crate::redis::{Ask, Fleet, Node};
+use crate::redis::{Fleet, Node};
 use crate::replay::history::Recording;
 use crate::schedule::{Answer, Event, Schedule};
 use crate::server::{Incoming, Server};
@@ -113,11 +113,7 @@ impl World {
         let mut schedule = Schedule::new(seed);
         match &plan.embedded {
             Some(embedded) => embedded.schedule(seed, plan.busy, &mut schedule),
-            None => {
-                let create = Ask::Pipeline(operator::create_all(&plan));
-                let line = Line { sender: Sender::Operator(0), session: 0 };
-                schedule.at(1, Event::AtNode(line, Box::new(create)));
-            }
+            None => (0..plan.sales.len()).for_each(|sale| schedule.at(1, Event::Create(sale))),
         }
         if let Some(failovers) = plan.failovers {
             failovers.schedule(seed, plan.busy, &mut schedule);
@@ -331,6 +327,10 @@ impl World {
             Event::AtSender(line, reply) => self.at_sender(line, Incoming::Reply(*reply)),
             Event::LineEnded(line) => self.at_sender(line, Incoming::End),
             Event::Wake(sender) => self.run_client(sender),
+            Event::Create(number) => {
+                let group = operator::create(&self.plan.sales[number]);
+                self.start_operator(group);
+            }
             Event::Operate => self.operate(now),
             Event::Start(server) => self.start(server),
             Event::Crash(server) => {

@@ -45,13 +45,13 @@ impl World {
         self.hinder_sweep(server, self.now() + BEGINNING);
     }
 
-    /// An operator begins with one command.
+    /// An operator begins with these commands.
     pub(super) fn start_operator(&mut self, group: Group) {
         self.sessions += 1;
         let sender = Sender::Operator(self.sessions);
         let sale = Some(group.sale.detached());
         let now_ms = self.time_of(sender);
-        let client = Client::command(&self.turns, now_ms, self.sessions, vec![group]);
+        let client = Client::operator(&self.turns, now_ms, self.sessions, group);
         self.add_client(sender, client, sale);
     }
 
