@@ -143,9 +143,8 @@ impl PendingPurchase {
             (WaitsFor::Outcome(target) | WaitsFor::Claim(target, _), _) => {
                 end(target, PurchaseOutcome::without_request(answer))
             }
-            (WaitsFor::Reservation(target, request), _) => {
-                let (quantity, lines) = (request.quantity, request.lines());
-                end(target, PurchaseOutcome::of_reservation(answer, quantity, lines))
+            (WaitsFor::Reservation(target, request, is_again), _) => {
+                step.after_reservation(target, answer, *request, is_again)
             }
             (WaitsFor::View(request), _) => step.after_view(request, answer),
             (WaitsFor::Units(request, part), _) => step.after_units(*request, part, answer),
@@ -431,10 +430,15 @@ impl PurchaseStep {
         };
         let is_part = target.part_of.is_some();
         match (outcome, refused) {
-            (Outcome::Claimed(id), _) => match self.submit(&target, Command::ShowReservation(id)) {
-                Ok(ticket) => Ok((ticket, WaitsFor::Reservation(target, Box::new(request)))),
-                Err(failure) => self.failed(failure),
-            },
+            (Outcome::Claimed(id), refused) => {
+                // Only a second look has this answer in hand.
+                let is_again = matches!(refused.as_deref(), Some(PurchaseOutcome::Failed(_)));
+                let waits_for = WaitsFor::Reservation(target.clone(), Box::new(request), is_again);
+                match self.submit(&target, Command::ShowReservation(id)) {
+                    Ok(ticket) => Ok((ticket, waits_for)),
+                    Err(failure) => self.failed(failure),
+                }
+            }
             (Outcome::UnknownSale, _) if !is_part => self.rejected(RejectReason::UnknownSale),
             (Outcome::Closed, _) => self.rejected(RejectReason::Closed),
             (Outcome::NotOpen { opens_at_ms }, _) => {
@@ -452,6 +456,24 @@ impl PurchaseStep {
                 Err(outcome) => self.done(outcome),
             },
         }
+    }
+
+    /// Handles the answer to the query for the reservation that has the key. If there is no such
+    /// reservation, another sale has the name since the claim was found, or the data is damaged: a
+    /// second look at the claim tells.
+    fn after_reservation(
+        &mut self,
+        target: Rc<SaleSlot>,
+        answer: Answer,
+        request: PurchaseRequest,
+        is_again: bool,
+    ) -> Next {
+        if answer == Ok(Outcome::UnknownReservation) && !is_again {
+            let replaced = PurchaseOutcome::Failed(Failure::Unavailable);
+            return self.find_claim_at(target, request, Some(replaced));
+        }
+        let (quantity, lines) = (request.quantity, request.lines());
+        end(target, PurchaseOutcome::of_reservation(answer, quantity, lines))
     }
 
     /// Handles the ledger's view of the sale: queues the request unless the view refuses it.

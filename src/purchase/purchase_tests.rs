@@ -147,6 +147,28 @@ fn a_repeated_key_finds_its_reservation_despite_the_latch() {
 }
 
 #[test]
+fn a_sale_replaced_while_a_key_is_looked_up_is_not_called_damaged() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let first = shop.ask("ticket", Some("k"));
+    shop.serve();
+    let PurchaseOutcome::Granted(granted) = shop.done(first) else { panic!("not granted") };
+    let other = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.done(other)));
+    let again = shop.ask("ticket", Some("k"));
+    shop.serve();
+    let Progress::Waits(again) = again.resume(shop.seller, ASKER) else { panic!("decided") };
+    // Another sale gets the name between the two answers.
+    shop.ledger = FakeLedger::with("ticket", SaleSpec::with_total(5));
+    assert_eq!(shop.serve(), [Command::ShowReservation(granted.id)]);
+    let Progress::Waits(again) = again.resume(shop.seller, ASKER) else { panic!("decided") };
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]), "it looks again");
+    let outcome = shop.done(again);
+    assert!(matches!(outcome, PurchaseOutcome::Failed(Failure::Unavailable)), "{outcome:?}");
+    assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+#[test]
 fn a_reused_key_is_refused_before_and_after_sold_out() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let other = |shop: &Shop| {

@@ -34,8 +34,9 @@ pub(super) enum WaitsFor {
     /// Whether its key has a reservation at this target. If it has none, the purchase ends with the
     /// given outcome, if there is one, whatever else the target answers.
     Claim(Rc<SaleSlot>, Option<Box<PurchaseOutcome>>),
-    /// The reservation of its key at this target, to be compared with the request.
-    Reservation(Rc<SaleSlot>, Box<PurchaseRequest>),
+    /// The reservation of its key at this target, to be compared with the request; and whether it is
+    /// asked for again.
+    Reservation(Rc<SaleSlot>, Box<PurchaseRequest>, bool),
     /// The ledger's view of the sale.
     View(Box<PurchaseRequest>),
     /// Units for this part.
