@@ -7,6 +7,9 @@ use crate::chance::Chance;
 use crate::plan::{Plan, SalePlan, draw_spec};
 use crate::time::{MS, Us};
 
+/// In one of so many cases two operators do the same, as two servers do that start with the same
+/// sale.
+const TWO_ONE_IN: u64 = 4;
 /// Shortest and longest time between two commands of operators.
 const PAUSE_MIN: Us = 20 * MS;
 /// See [`PAUSE_MIN`].
@@ -26,6 +29,11 @@ impl Operators {
     /// For the run of this seed.
     pub fn new(seed: u64) -> Self {
         Self { chance: Chance::of(seed, "operators") }
+    }
+
+    /// Whether two of them do the same at the same time.
+    pub fn are_two(&mut self) -> bool {
+        self.chance.one_in(TWO_ONE_IN)
     }
 
     /// When they do the next thing.

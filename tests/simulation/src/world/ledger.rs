@@ -93,7 +93,7 @@ impl World {
         self.trace.note(now, || format!("an operator sends {group:?}"));
         match self.embedded {
             Some(_) => self.send_to_ledger(vec![group]),
-            None => self.start_operator(group),
+            None => self.start_operators(&group),
         }
         let pause = self.operators.pause();
         self.schedule.after(pause, Event::Operate);

@@ -329,7 +329,7 @@ impl World {
             Event::Wake(sender) => self.run_client(sender),
             Event::Create(number) => {
                 let group = operator::create(&self.plan.sales[number]);
-                self.start_operator(group);
+                self.start_operators(&group);
             }
             Event::Operate => self.operate(now),
             Event::Start(server) => self.start(server),

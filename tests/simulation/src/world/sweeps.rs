@@ -45,8 +45,14 @@ impl World {
         self.hinder_sweep(server, self.now() + BEGINNING);
     }
 
-    /// An operator begins with these commands.
-    pub(super) fn start_operator(&mut self, group: Group) {
+    /// An operator begins with these commands, or two do.
+    pub(super) fn start_operators(&mut self, group: &Group) {
+        for _ in 0..1 + usize::from(self.operators.are_two()) {
+            self.start_operator(group.clone());
+        }
+    }
+
+    fn start_operator(&mut self, group: Group) {
         self.sessions += 1;
         let sender = Sender::Operator(self.sessions);
         let sale = Some(group.sale.detached());
