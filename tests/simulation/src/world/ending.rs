@@ -1,7 +1,8 @@
 //! The end of a run: without faults, every client finds out what became of its wishes, every
 //! request is answered, and one buyer takes what is left.
 
-use stampede::sale::{Places, SaleId, SaleState, Split};
+use stampede::ledger::Group;
+use stampede::sale::{Command, Places, SaleId, SaleSpec, SaleState, SaleView, Split};
 use stampede::splits::place_id;
 use stampede::stock::StockSetting;
 
@@ -35,7 +36,32 @@ impl World {
         if let Some(embedded) = &self.embedded {
             embedded.machine.heal();
         }
+        // As docs/internals/sales-in-parts.md says: who repeats a creation completes it.
+        for (sale, spec) in self.half_made() {
+            self.start_operators(&Group { sale, commands: vec![Command::Create(spec)] });
+        }
         self.schedule.after(QUIET, Event::Probe);
+    }
+
+    /// The split sales of which a part is missing, or belongs to an earlier sale of that name.
+    fn half_made(&self) -> Vec<(SaleId, SaleSpec)> {
+        let heads = self.node.places().iter().filter_map(|(sale, place)| {
+            let head = place.machine.view();
+            let Split::Head { parts } = head.spec.split else { return None };
+            let spec = head.spec.clone();
+            let is_whole = self
+                .places_of(sale, head, parts)
+                .is_some_and(|places| places.missing().is_empty() && places.foreign().is_empty());
+            (!is_whole).then(|| (sale.detached(), spec))
+        });
+        heads.collect()
+    }
+
+    fn places_of(&self, sale: &SaleId, head: SaleView, parts: u32) -> Option<Places> {
+        let places = self.node.places();
+        let view =
+            |number| places.get(&place_id(sale, number, parts)).map(|place| place.machine.view());
+        Places::new(head, (1..=parts as usize).map(view).collect())
     }
 
     pub(super) fn begin_probe(&mut self) {
@@ -48,6 +74,14 @@ impl World {
         if let Some(embedded) = &self.embedded {
             embedded.times.freeze();
         }
+        // A sale that stays half made is unavailable: an operator is told of the foreign parts.
+        if self.half_made().is_empty() {
+            self.check_all_is_answered();
+        }
+        self.schedule.after(PROBE_PAUSE, Event::Think(self.last_buyer()));
+    }
+
+    fn check_all_is_answered(&mut self) {
         let unsettled = self.clients.iter().filter(|client| !client.knows_all()).count();
         if unsettled > 0 {
             self.find(format!("{unsettled} clients do not know what became of their wishes"));
@@ -55,7 +89,6 @@ impl World {
         let cores = self.servers.iter().flat_map(|server| &server.cores);
         let unanswered: Vec<String> = cores.filter_map(Core::unanswered).collect();
         unanswered.into_iter().for_each(|what| self.find(what));
-        self.schedule.after(PROBE_PAUSE, Event::Think(self.last_buyer()));
     }
 
     pub(super) fn probe_next(&mut self) {
@@ -107,8 +140,11 @@ impl World {
             let Split::Head { parts } = head.spec.split else {
                 return Some((sale.clone(), place.machine.free()));
             };
-            let view = |number| open(&place_id(sale, number, parts)).map(|it| it.machine.view());
-            let places = Places::new(head, (1..=parts as usize).map(view).collect())?;
+            let numbers = 1..=parts as usize;
+            if !numbers.into_iter().all(|number| open(&place_id(sale, number, parts)).is_some()) {
+                return None;
+            }
+            let places = self.places_of(sale, head, parts)?;
             let in_transit = places.in_transit().iter().map(|transfer| transfer.units).sum::<u64>();
             let is_whole = places.missing().is_empty() && places.foreign().is_empty();
             is_whole.then(|| (sale.clone(), places.free() + in_transit))
