@@ -24,6 +24,7 @@ use crate::limits::{BATCH_MAX, RESUMED_AT_ONCE_MAX};
 use crate::queue_limits::QueueLimits;
 use crate::sale::{Command, Outcome, SaleId};
 
+pub use super::hooks::{OutcomeObserver, WaiterId, Waker};
 #[cfg(feature = "simulation")]
 pub use super::queue::WaitingChanges;
 pub use super::queue::{Answer, Answered, BatchBounds, SentCommand, Ticket, TicketNumber};
@@ -36,50 +37,10 @@ const ROUNDS_WAITED_MAX: usize = 8;
 /// long line of wake-ups. Half a batch, so that the ledger works while the other half is resumed.
 const WOKEN_MAX: usize = BATCH_MAX / 2;
 
-/// A waiting request, as a number that [`Waker`] knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaiterId(pub u64);
-
 /// What waits for an answer.
 enum Waiter {
     Request(WaiterId),
     Coroutine(Coroutine),
-}
-
-/// Observes the outcome of every command, with or without a waiter, before the tickets are
-/// answered.
-pub trait OutcomeObserver {
-    /// One group was answered or has failed. `asked_ms`: when it was taken to be sent, on the
-    /// core's clock. What the answer says was true no earlier than that.
-    fn on_group(
-        &self,
-        sale: &SaleId,
-        entries: &[SentCommand],
-        result: Result<&GroupReply, Failure>,
-        asked_ms: u64,
-    );
-
-    /// The rejection that every unsent purchase of this sale gets by now, if there is one.
-    fn known_rejection(&self, sale: &SaleId) -> Option<Outcome>;
-
-    /// Commands with this many units of allowance were dropped unsent.
-    fn give_back(&self, sale: &SaleId, units: u64);
-
-    /// A purchase of this sale has this outcome, and its client is gone.
-    fn on_abandoned(&self, sale: &SaleId, outcome: &Outcome);
-
-    /// The answer to one group is overdue, and its waiters are released. `on_group` still follows
-    /// when the answer arrives.
-    fn on_overdue(&self, sale: &SaleId);
-}
-
-/// Resumes requests whose answers are there, in turn with all other work of a core.
-pub trait Waker {
-    /// An answer is there. `first`: this request resumes before all others.
-    fn wake(&self, waiter: WaiterId, first: bool);
-
-    /// How many woken requests have not resumed yet.
-    fn pending(&self) -> usize;
 }
 
 /// See the module's header.

@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod in_flight;
 pub mod format;
 pub mod gaps;
+mod hooks;
 pub mod ids;
 pub mod link;
 pub mod members;

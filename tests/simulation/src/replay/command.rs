@@ -17,7 +17,7 @@ use crate::report::Batch;
 use crate::run::run_recorded;
 use crate::{child, panics};
 
-/// The key of the histories: one per sale, and per part of a sale, of a seed.
+/// The key of the histories: one per sale of a seed, with its parts.
 pub const HISTORIES: &str = "histories";
 /// Calls after which a recording ends, at least and at most: few are long.
 const CALLS_MAX_LEAST: u64 = 100;
@@ -179,7 +179,7 @@ fn replay_seed(seed: u64, redis: &mut Redises, counts: &mut Counts) -> Vec<Strin
 
 fn count_sales(recording: &Recording) -> u64 {
     let groups = recording.calls().flat_map(|recorded| &recorded.call.groups);
-    groups.map(|group| &group.sale).collect::<BTreeSet<_>>().len() as u64
+    groups.map(|group| group.sale.whole()).collect::<BTreeSet<_>>().len() as u64
 }
 
 /// Shortens a history, writes it to a file, and says what it shows.
