@@ -11,7 +11,8 @@ use crate::ledger::fake::FakeLedger;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
 use crate::queue_limits::QueueLimits;
 use crate::sale::{
-    Command, Creation, Details, Key, Lines, Machine, Outcome, SaleId, SaleSpec, Split, Types, User,
+    Command, Creation, Details, Key, Lines, Machine, Outcome, Reservation, SaleId, SaleSpec, Split,
+    Types, User,
 };
 use crate::splits::place_id;
 use crate::stock::StockSetting;
@@ -124,8 +125,8 @@ fn after_sold_out_only_requests_with_keys_reach_the_ledger() {
     assert!(sold_out(&shop.done(asked)));
 }
 
-#[test]
-fn a_repeated_key_finds_its_reservation_despite_the_latch() {
+/// A sale of one unit, which the key `k` has, and whose latch is closed.
+fn sold_to_k() -> (Shop, Reservation) {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let first = shop.ask("ticket", Some("k"));
     shop.serve();
@@ -133,6 +134,12 @@ fn a_repeated_key_finds_its_reservation_despite_the_latch() {
     let other = shop.ask("ticket", None);
     shop.serve();
     assert!(sold_out(&shop.done(other)));
+    (shop, granted)
+}
+
+#[test]
+fn a_repeated_key_finds_its_reservation_despite_the_latch() {
+    let (mut shop, granted) = sold_to_k();
     let again: Vec<_> = ["k", "other"].map(|key| shop.ask("ticket", Some(key))).into();
     assert!(matches!(shop.serve()[..], [Command::FindClaim(..), Command::FindClaim(..)]));
     let mut again = again.into_iter().map(|asked| asked.resume(shop.seller, ASKER));
@@ -148,13 +155,7 @@ fn a_repeated_key_finds_its_reservation_despite_the_latch() {
 
 #[test]
 fn a_sale_replaced_while_a_key_is_looked_up_is_not_called_damaged() {
-    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
-    let first = shop.ask("ticket", Some("k"));
-    shop.serve();
-    let PurchaseOutcome::Granted(granted) = shop.done(first) else { panic!("not granted") };
-    let other = shop.ask("ticket", None);
-    shop.serve();
-    assert!(sold_out(&shop.done(other)));
+    let (mut shop, granted) = sold_to_k();
     let again = shop.ask("ticket", Some("k"));
     shop.serve();
     let Progress::Waits(again) = again.resume(shop.seller, ASKER) else { panic!("decided") };

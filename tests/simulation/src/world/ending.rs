@@ -6,7 +6,7 @@ use stampede::sale::{Command, Places, SaleId, SaleSpec, SaleState, SaleView, Spl
 use stampede::splits::place_id;
 use stampede::stock::StockSetting;
 
-use super::{Phase, World};
+use super::{FOR_EVER, Phase, World};
 use crate::call::Told;
 use crate::client::Probe;
 use crate::names::CoreId;
@@ -19,8 +19,6 @@ use crate::time::{MS, SECOND, Us};
 const QUIET: Us = 12 * SECOND;
 /// Time after that until the last buyer comes: every core knows by then what is left.
 const PROBE_PAUSE: Us = SECOND;
-/// Longer than the last buyer takes.
-const NO_SWEEP: Us = 1_000 * SECOND;
 
 impl World {
     pub(super) fn quiet(&mut self) {
@@ -70,7 +68,7 @@ impl World {
         self.phase = Phase::Probe;
         // The sweeps stop, so that no unit comes back while the last buyer counts.
         self.end_clients();
-        self.oracle.excuse_sweep(None, now + NO_SWEEP);
+        self.oracle.excuse_sweep(None, now + FOR_EVER);
         if let Some(embedded) = &self.embedded {
             embedded.times.freeze();
         }

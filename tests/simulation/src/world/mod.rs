@@ -43,6 +43,8 @@ use crate::trace::{Digest, Telling, Trace};
 const NOTICE_MIN: Us = 50;
 /// See [`NOTICE_MIN`].
 const NOTICE_MAX: Us = 20 * MS;
+/// Longer than a run takes.
+const FOR_EVER: Us = 1_000 * SECOND;
 /// The clients begin within this time.
 const BEGIN: Us = 100 * MS;
 

@@ -7,7 +7,7 @@ use stampede::limits::{
 };
 use stampede::sale::SaleId;
 
-use super::{Phase, World};
+use super::{FOR_EVER, Phase, World};
 use crate::names::{Line, Route, Sender};
 use crate::net::{Path, Sent};
 use crate::schedule::Event;
@@ -19,8 +19,6 @@ const LATE: Us = 2 * MS;
 /// Time until a client gives up a connection that does not answer, and connects again.
 const NO_ANSWER: Us =
     (CLIENT_CONNECT_DEADLINE_MS + CLIENT_ANSWER_DEADLINE_MS + RECONNECT_BACKOFF_MS_MAX) * MS;
-/// Longer than a run takes.
-const FOR_EVER: Us = 1_000 * crate::time::SECOND;
 /// Time from its start in which a sweep gets to know the sales.
 const BEGINNING: Us = 1_500 * MS;
 
