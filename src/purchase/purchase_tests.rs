@@ -645,6 +645,24 @@ fn no_view_is_shown_that_is_older_than_its_bound() {
 }
 
 #[test]
+fn nobody_is_told_that_a_sale_does_not_exist_by_an_answer_older_than_the_bound() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let sale = shop.ledger.sales.remove("ticket").unwrap();
+    let first = must_wait_for_view(show(&shop));
+    let flight = shop.seller.batcher.take_batch(shop.clock.now_ms());
+    shop.wait_ms(VIEW_AGE_MS_MAX + 1);
+    let second = must_wait_for_view(show(&shop));
+    shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
+    shop.ledger.sales.insert("ticket".to_owned(), sale);
+    let first = first.resume(shop.seller, ASKER);
+    assert!(matches!(first, ViewProgress::Done(_, Ok(None))));
+    let second = must_wait_for_view(second.resume(shop.seller, ASKER));
+    shop.serve();
+    assert_eq!(shown_total(second.resume(shop.seller, ASKER)), 1);
+    assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+#[test]
 fn whoever_waits_for_a_view_of_a_recreated_sale_is_shown_the_new_one() {
     let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
     let machine = Machine::of_making(SaleSpec::with_total(1), Creation(1));

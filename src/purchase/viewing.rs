@@ -10,6 +10,7 @@ use super::seller::Seller;
 use super::slot::{CachedView, SaleSlot};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Ticket, WaiterId};
+use crate::limits::VIEW_AGE_MS_MAX;
 use crate::sale::Outcome;
 
 /// Queries that one request waits for. The second is sent after the request arrived, so only a sale
@@ -32,6 +33,8 @@ pub struct PendingView {
     ticket: Ticket,
     slot: Rc<SaleSlot>,
     came_ms: u64,
+    /// When the query was made that it waits for.
+    asked_ms: u64,
     queries: u32,
 }
 
@@ -51,7 +54,10 @@ fn query(
     queries: u32,
 ) -> ViewProgress {
     match sales::fetch_view(seller, &slot, waiter) {
-        Ok(ticket) => ViewProgress::Waits(PendingView { ticket, slot, came_ms, queries }),
+        Ok(ticket) => {
+            let asked_ms = slot.view_asked_ms.get().unwrap_or(came_ms);
+            ViewProgress::Waits(PendingView { ticket, slot, came_ms, asked_ms, queries })
+        }
         Err(failure) => ViewProgress::Done(slot, Err(failure)),
     }
 }
@@ -59,15 +65,17 @@ fn query(
 impl PendingView {
     /// Continues after an answer has arrived. `waiter` is woken again if the request still waits.
     pub fn resume(self, seller: &Seller, waiter: WaiterId) -> ViewProgress {
-        let Self { ticket, mut slot, came_ms, queries } = self;
+        let Self { ticket, mut slot, came_ms, asked_ms, queries } = self;
         let answer = match seller.batcher.take(ticket) {
             Ok((answer, _)) => answer,
             Err(ticket) => {
-                return ViewProgress::Waits(Self { ticket, slot, came_ms, queries });
+                return ViewProgress::Waits(Self { ticket, slot, came_ms, asked_ms, queries });
             }
         };
         match answer {
             Ok(Outcome::Sale(_)) => {}
+            // There was no sale, but that was long before this request arrived.
+            Ok(_) if asked_ms + VIEW_AGE_MS_MAX < came_ms && queries < QUERIES_MAX => {}
             Ok(_) => return ViewProgress::Done(slot, Ok(None)),
             Err(failure) => return ViewProgress::Done(slot, Err(failure)),
         }

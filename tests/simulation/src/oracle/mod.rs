@@ -298,6 +298,11 @@ impl Oracle {
         self.book.position(node, place)
     }
 
+    /// A node takes the place of another, as the primary of all places.
+    pub fn failed_over(&mut self, from: Node, to: Node) {
+        self.truth.note_failover(from, to);
+    }
+
     /// A node's copy of a place is now what another node's (or its own) was after its first `kept`
     /// commands, and it is the copy that counts: a failover, or a restart from what a Redis had
     /// kept. `may_forget`: the settings allow that answered commands are lost. The simulator says

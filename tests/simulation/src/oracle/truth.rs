@@ -4,7 +4,7 @@
 //! not too long before the answer, at which the ledger would have refused. Times are true times;
 //! the ledger's clock between two commands is taken to run on from the earlier one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use stampede::sale::{SaleId, SaleSpec, SaleView, Split, TypeName, TypeUnits};
@@ -148,6 +148,8 @@ pub struct Truth {
     places: BTreeMap<SaleId, Copies>,
     /// Split sales as a whole.
     sums: BTreeMap<SaleId, Past>,
+    /// The nodes that were ever primaries, if there are several.
+    nodes: BTreeSet<Node>,
     /// When a sale was last lost or copied, so that two truths may have been told.
     broken: BTreeMap<SaleId, Us>,
 }
@@ -218,6 +220,11 @@ impl Truth {
             }
         };
         past.push(moment, keep_from);
+    }
+
+    /// A node takes the place of another.
+    pub fn note_failover(&mut self, from: Node, to: Node) {
+        self.nodes.extend([from, to]);
     }
 
     /// A sale was lost, or a copy of it went on: for a while, two answers may both be true.
@@ -305,6 +312,11 @@ impl Truth {
     /// Whether there was no such sale at an instant.
     pub fn was_missing(&self, id: &SaleId, window: Window) -> bool {
         let Some(copies) = self.places.get(id) else { return true };
+        // A node that never had it may be what a server still takes for the primary.
+        let is_nowhere = |node: &Node| !copies.pasts.contains_key(node);
+        if self.nodes.iter().any(is_nowhere) {
+            return true;
+        }
         copies.in_window(window).any(|(past, part)| {
             past.begins_after(part) || past.was(part, |moment, _| moment.spec.is_none())
         })

@@ -194,6 +194,7 @@ impl Fleet {
         self.epoch += 1;
         let places = self.places.clone();
         let new = primary.promote(self.seed, (self.epoch % 2) as usize, self.epoch, places);
+        oracle.failed_over(primary.name(), new.name());
         // Also those that were lost by an earlier failover: what the node of that address had does
         // not count.
         let lost = lost.into_iter().map(|logged| logged.group.sale);
