@@ -312,9 +312,13 @@ impl Truth {
     /// Whether there was no such sale at an instant.
     pub fn was_missing(&self, id: &SaleId, window: Window) -> bool {
         let Some(copies) = self.places.get(id) else { return true };
-        // A node that never had it may be what a server still takes for the primary.
-        let is_nowhere = |node: &Node| !copies.pasts.contains_key(node);
-        if self.nodes.iter().any(is_nowhere) {
+        // Another node that does not have it may be what a server still takes for the primary. A
+        // link asks it without a command, so nothing is heard of that here.
+        let has_none = |node: &Node| {
+            let last = copies.pasts.get(node).and_then(|past| past.moments.back());
+            *node != copies.current && last.is_none_or(|last| last.spec.is_none())
+        };
+        if self.nodes.iter().any(has_none) {
             return true;
         }
         copies.in_window(window).any(|(past, part)| {
