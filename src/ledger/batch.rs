@@ -129,8 +129,9 @@ impl Batcher {
         Ok(ticket)
     }
 
-    /// Queues a command of a core's own: a step for requests that wait already, so it does not need
-    /// one of the places that they may have taken. Call [`wait`](Self::wait) with the ticket.
+    /// Queues a command of a core's own, at its start or for requests that wait already. So it does
+    /// not need one of the places that they may have taken. Call [`wait`](Self::wait) with the
+    /// ticket.
     pub fn submit_step(
         &self,
         now_ms: u64,

@@ -15,9 +15,6 @@ use super::row::Deadline;
 use super::{Findings, Settings};
 use crate::time::{MS, SECOND, Us};
 
-/// No reservation has a higher id.
-const LAST: ReservationId = ReservationId(u128::MAX);
-
 /// A deadline that has passed, and when it was seen.
 #[derive(Debug)]
 struct Due {
@@ -92,8 +89,7 @@ impl Deadlines {
             watch.noted = None;
         }
         for (id, place) in places {
-            let (passed, ahead) = (Bound::Excluded((now_ms, u64::MAX, LAST)), Bound::Unbounded);
-            let mut ahead = place.deadlines().range((passed, ahead)).peekable();
+            let mut ahead = place.deadlines().range((now_ms + 1, 0, ReservationId(0))..).peekable();
             if ahead.peek().is_some() {
                 let watch = self.places.entry(id.clone()).or_default();
                 for deadline in ahead {

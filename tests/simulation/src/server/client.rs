@@ -21,7 +21,7 @@ use stampede::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
 use stampede::sale::SaleId;
 use stampede::sweep::{News, SweepLedger, Sweeper};
 
-use super::wire::{Incoming, Outgoing, Wire};
+use super::wire::{Incoming, Wire, owned};
 use crate::redis::{Ask, Pipeline, PipelineReply, Reply, is_fenced};
 use crate::task::{Ctx, Ended, Task, Turns};
 
@@ -114,11 +114,6 @@ impl Client {
         self.task.wake();
     }
 
-    /// Takes the next of what it sends.
-    pub fn take_outgoing(&self) -> Option<Outgoing> {
-        self.shared.wire.take_outgoing()
-    }
-
     /// Tells it to end, when the driver settles.
     pub fn end(&self) {
         self.task.end();
@@ -202,10 +197,6 @@ impl Calls<'_> {
 
 fn refused(text: &str) -> LedgerError {
     LedgerError::Refused(text.to_owned())
-}
-
-fn owned(sales: &[&SaleId]) -> Vec<SaleId> {
-    sales.iter().map(|sale| sale.detached()).collect()
 }
 
 impl LedgerClient for Calls<'_> {

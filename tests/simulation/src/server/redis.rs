@@ -26,7 +26,7 @@ use stampede::sale::{Outcome, SaleId};
 use crate::oracle::TakenBatch;
 use crate::redis::{Ask, Pipeline, PipelineReply, Reply, is_fenced};
 use crate::server::client::Notified;
-use crate::server::wire::{Incoming, Outgoing, Wire};
+use crate::server::wire::{Incoming, Outgoing, Wire, owned};
 use crate::task::{Ctx, Ended, Task, Turns};
 
 /// What a link and the world share.
@@ -448,9 +448,4 @@ struct Answers {
 /// The error of what was not sent.
 fn unsent() -> LedgerError {
     LedgerError::Refused("the connection had ended".to_owned())
-}
-
-/// Copies for another machine: a core counts the uses of its names without locks.
-fn owned(sales: &[&SaleId]) -> Vec<SaleId> {
-    sales.iter().map(|sale| sale.detached()).collect()
 }

@@ -47,19 +47,18 @@ impl World {
             let head = place.machine.view();
             let Split::Head { parts } = head.spec.split else { return None };
             let spec = head.spec.clone();
-            let is_whole = self
-                .places_of(sale, head, parts)
-                .is_some_and(|places| places.missing().is_empty() && places.foreign().is_empty());
-            (!is_whole).then(|| (sale.detached(), spec))
+            self.whole(sale, head, parts).is_none().then(|| (sale.detached(), spec))
         });
         heads.collect()
     }
 
-    fn places_of(&self, sale: &SaleId, head: SaleView, parts: u32) -> Option<Places> {
+    /// All places of a split sale, if it has them all.
+    fn whole(&self, sale: &SaleId, head: SaleView, parts: u32) -> Option<Places> {
         let places = self.node.places();
         let view =
             |number| places.get(&place_id(sale, number, parts)).map(|place| place.machine.view());
-        Places::new(head, (1..=parts as usize).map(view).collect())
+        let all = Places::new(head, (1..=parts as usize).map(view).collect())?;
+        (all.missing().is_empty() && all.foreign().is_empty()).then_some(all)
     }
 
     pub(super) fn begin_probe(&mut self) {
@@ -138,14 +137,10 @@ impl World {
             let Split::Head { parts } = head.spec.split else {
                 return Some((sale.clone(), place.machine.free()));
             };
-            let numbers = 1..=parts as usize;
-            if !numbers.into_iter().all(|number| open(&place_id(sale, number, parts)).is_some()) {
-                return None;
-            }
-            let places = self.places_of(sale, head, parts)?;
-            let in_transit = places.in_transit().iter().map(|transfer| transfer.units).sum::<u64>();
-            let is_whole = places.missing().is_empty() && places.foreign().is_empty();
-            is_whole.then(|| (sale.clone(), places.free() + in_transit))
+            let is_open = |number| open(&place_id(sale, number, parts)).is_some();
+            let whole = self.whole(sale, head, parts)?;
+            let in_transit = whole.in_transit().iter().map(|transfer| transfer.units).sum::<u64>();
+            (1..=parts as usize).all(is_open).then(|| (sale.clone(), whole.free() + in_transit))
         });
         left.collect()
     }

@@ -121,7 +121,7 @@ impl World {
             None => Path::Operator,
         };
         while let Some(running) = self.ledger_clients.get_mut(&sender)
-            && let Some(outgoing) = running.client.take_outgoing()
+            && let Some(outgoing) = running.client.wire().take_outgoing()
         {
             let line = |session| Line { sender, session };
             match outgoing {
