@@ -54,13 +54,19 @@ pub fn file(input: &[u8]) {
     let bytes_max = FILE_MEMORY_MIN + FILE_MEMORY_PER_BYTE * input.len();
     let given = bounded(bytes_max, || config::fuzzing::given_settings(file.path(), variables));
     let secrets = ["control-token", "read-token", "redis-sentinel-password"];
+    let text = String::from_utf8_lossy(text);
     for (name, _, values) in &given.settings {
         assert!(config::SETTINGS.iter().any(|setting| setting.name == *name));
         let secret = values.iter().find(|value| value.starts_with(SECRET));
-        if let Some(secret) = secret.filter(|_| secrets.contains(name)) {
-            let mut told = given.problems.iter().chain(&given.warnings);
-            assert!(!told.any(|text| text.contains(secret.as_str())), "{name} is quoted");
+        let Some(secret) = secret.filter(|_| secrets.contains(name)) else { continue };
+        // A problem may quote what is no secret, and that may have the same text.
+        let repeated = environment.matches(secret).count() + text.matches(secret).count() > 1;
+        let mut others = given.settings.iter().filter(|(other, ..)| other != name);
+        if repeated || others.any(|(_, _, values)| values.iter().any(|it| it.contains(secret))) {
+            continue;
         }
+        let mut told = given.problems.iter().chain(&given.warnings);
+        assert!(!told.any(|text| text.contains(secret)), "{name} is quoted");
     }
     assert!(given.problems.iter().all(|problem| !problem.is_empty()));
 }
