@@ -4,8 +4,8 @@
 //! On Redis every server has a lease, renewed each second by a thread with its own blocking
 //! connection: not that of the sweep, which may be busy for longer than a lease lasts. Leases end
 //! by the ledger's clock, and times here are of the ledger too, so no machine's clock matters. The
-//! number of cores of all members is an atomic that the cores read ([`Fleet`]). Nobody waits for
-//! anything here, and a server that can't renew its lease sells as before.
+//! number of cores of all members is an atomic that the cores read ([`Fleet`]). Only a server that starts
+//! waits here, for a moment; one that can't renew its lease sells as before.
 //!
 //! Architecture invariant: decides nothing about stock. Knows no HTTP and no connection.
 //!
@@ -97,16 +97,20 @@ pub struct Members {
 struct Drain;
 
 impl Members {
-    /// Starts the thread. It waits for a Redis that is away.
+    /// Starts the thread, and waits a moment for its first renewal: until the other members are
+    /// known, nothing is written that they might not read. The thread waits for a Redis that is away.
     pub fn start(ledger: Arc<RedisLedger>, instance: Arc<Instance>) -> io::Result<Self> {
         // Until the members are known.
         instance.status.selling.fleet.set_reads(FORMAT_0_1_0);
         let (commands, received) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
+        let (renews, renewed) = mpsc::channel();
         thread::Builder::new().name("members".into()).spawn(move || {
-            LeaseKeeper::new(ledger, instance).run(&received);
+            LeaseKeeper::new(ledger, instance).run(&received, renews);
             drop(ends);
         })?;
+        // Whether it has failed is logged there.
+        let _ = renewed.recv_timeout(Duration::from_millis(LEASE_ANSWER_DEADLINE_MS));
         Ok(Self { commands: Some(commands), ended })
     }
 
@@ -152,12 +156,15 @@ impl LeaseKeeper {
         }
     }
 
-    fn run(mut self, received: &Receiver<Drain>) {
+    /// Renews the lease until the commands end. Drops `first` after the first renewal.
+    fn run(mut self, received: &Receiver<Drain>, first: Sender<()>) {
+        let mut first = Some(first);
         let interval = Duration::from_millis(LEASE_RENEW_INTERVAL_MS);
         loop {
             let next = Instant::now() + interval;
             let renewed = self.renew();
             self.note(renewed);
+            drop(first.take());
             match received.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Drain) => self.drains = true,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -152,8 +152,10 @@ pub fn run(
             control.accept(control_listeners);
         }
     };
+    let mut members = None;
     let started = if let Some(predecessor) = predecessor {
         let started = server.take_over(&predecessor, waits_for_ledger)?;
+        members = ledger.members(&instance)?;
         server.status.engine.accept(listeners);
         accept_operators();
         match started {
@@ -168,6 +170,7 @@ pub fn run(
         accept_operators();
         let started = server.wait_for_sales()?;
         if started.is_some() {
+            members = ledger.members(&instance)?;
             server.status.engine.accept(listeners);
         }
         started
@@ -177,7 +180,6 @@ pub fn run(
         return Ok(());
     };
     warn_if_users_are_unverified(&server.status.config, &started);
-    let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
         &Ready {

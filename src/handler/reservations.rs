@@ -278,12 +278,13 @@ fn start(
     }
 }
 
-/// The problem if another server could not read the record that the request would write.
+/// The problem if another server could not read the record that the request would write, or the
+/// others are not known yet.
 fn older_version() -> Problem {
     Problem::new(
         ErrorCode::Unavailable,
-        "A server of an older version shares the ledger and could not read this reservation; \
-         nothing was done.",
+        "A server of an older version that could not read this reservation shares the ledger, or may \
+         share it; nothing was done.",
     )
 }
 

@@ -1,8 +1,14 @@
 //! Versions that share a Redis: what the other does not read is not written, and what a newer one
 //! has written is refused and named.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::buyer::Buyer;
 use crate::client::get;
 use crate::redis::{RedisConnection, RedisServer};
 use crate::server::Server;
@@ -78,6 +84,48 @@ fn no_format_is_written_that_another_member_cannot_read() {
     // A sale that is begun anew has nothing of it.
     assert_eq!(shop.operate(&["sale", "reset", "ticket", "--force"]).0, 0);
     assert_eq!(connection.ask(&format!("HGET {SALE} format")), ::redis::Value::Nil);
+}
+
+/// Passes everything on to this port, and its answers back after a delay. Returns its own address.
+fn distant(port: u16, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        for client in listener.incoming().map(|client| client.expect("a client")) {
+            let server = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            pass_on(&client, &server, Duration::ZERO);
+            pass_on(&server, &client, delay);
+        }
+    });
+    address
+}
+
+fn pass_on(from: &TcpStream, to: &TcpStream, delay: Duration) {
+    let [mut from, mut to] = [from, to].map(|it| it.try_clone().expect("a descriptor"));
+    to.set_nodelay(true).expect("no delay");
+    thread::spawn(move || {
+        let mut bytes = [0; 65536];
+        while let Ok(length) = from.read(&mut bytes)
+            && length > 0
+        {
+            thread::sleep(delay);
+            if to.write_all(&bytes[..length]).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_server_that_listens_knows_what_the_others_read() {
+    let redis = RedisServer::start(&[]);
+    let address = distant(redis.port(), Duration::from_millis(50));
+    let server = Server::start(&["--ledger", &format!("redis://{address}"), "--sale", "ticket=5"]);
+    let mut buyer = Buyer::connect(server.address()).expect("a connection");
+    let body = r#"{"user":"ann","note":"row 7"}"#;
+    let noted = buyer.request("POST", "/v1/sales/ticket/reservations", &[], body);
+    let noted = noted.expect("an answer");
+    assert_eq!(noted.status, 201, "{}", noted.body);
 }
 
 #[test]
