@@ -4,8 +4,8 @@
 //! On Redis every server has a lease, renewed each second by a thread with its own blocking
 //! connection: not that of the sweep, which may be busy for longer than a lease lasts. Leases end
 //! by the ledger's clock, and times here are of the ledger too, so no machine's clock matters. The
-//! number of cores of all members is an atomic that the cores read ([`Fleet`]). Only a server that starts
-//! waits here, for a moment; one that can't renew its lease sells as before.
+//! number of cores of all members is an atomic that the cores read ([`Fleet`]). Only a server that
+//! starts waits here, for a moment; one that can't renew its lease sells as before.
 //!
 //! Architecture invariant: decides nothing about stock. Knows no HTTP and no connection.
 //!
@@ -98,7 +98,8 @@ struct Drain;
 
 impl Members {
     /// Starts the thread, and waits a moment for its first renewal: until the other members are
-    /// known, nothing is written that they might not read. The thread waits for a Redis that is away.
+    /// known, nothing is written that they might not read. Only the thread waits for a Redis that
+    /// is away.
     pub fn start(ledger: Arc<RedisLedger>, instance: Arc<Instance>) -> io::Result<Self> {
         // Until the members are known.
         instance.status.selling.fleet.set_reads(FORMAT_0_1_0);

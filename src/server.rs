@@ -152,11 +152,17 @@ pub fn run(
             control.accept(control_listeners);
         }
     };
+    let status = server.status.clone();
+    // In this order: see `Members::start`.
+    let join_and_listen = || {
+        let members = ledger.members(&instance)?;
+        status.engine.accept(listeners);
+        io::Result::Ok(members)
+    };
     let mut members = None;
     let started = if let Some(predecessor) = predecessor {
         let started = server.take_over(&predecessor, waits_for_ledger)?;
-        members = ledger.members(&instance)?;
-        server.status.engine.accept(listeners);
+        members = join_and_listen()?;
         accept_operators();
         match started {
             Some(started) => Some(started),
@@ -170,8 +176,7 @@ pub fn run(
         accept_operators();
         let started = server.wait_for_sales()?;
         if started.is_some() {
-            members = ledger.members(&instance)?;
-            server.status.engine.accept(listeners);
+            members = join_and_listen()?;
         }
         started
     };
