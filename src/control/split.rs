@@ -300,7 +300,7 @@ fn reset(
             outcome => return Ok(outcome),
         }
     }
-    create(client, id, &spec)
+    create(client, id, &spec.for_another())
 }
 
 /// Resets a sale by removing and creating it: no units may be held.
@@ -329,10 +329,7 @@ fn remove_and_create(
         }
         return Ok(removed?);
     }
-    // The definition of a sale that was closed before it opened would be rejected.
-    spec.closes_at_ms =
-        if spec.opens_at_ms < spec.closes_at_ms { spec.closes_at_ms } else { TIME_MS_MAX };
-    Ok(one(client, id, Command::Create(spec))?)
+    Ok(one(client, id, Command::Create(spec.for_another()))?)
 }
 
 fn make(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<SaleView>, Problem> {

@@ -150,6 +150,15 @@ impl SaleSpec {
         Ok(())
     }
 
+    /// The definition with which a sale like this one is created again. If this one was closed before
+    /// it opened, its closing time would not pass the check: the new one has none.
+    pub fn for_another(mut self) -> Self {
+        if self.opens_at_ms >= self.closes_at_ms {
+            self.closes_at_ms = TIME_MS_MAX;
+        }
+        self
+    }
+
     /// How many reservations may come back until the sale rejects further purchases, if it has no
     /// bound on the reservations made. `None`: any number, as in a split sale, whose places pass
     /// their units on.

@@ -553,6 +553,29 @@ fn a_closed_split_sale_can_be_created_and_opened() {
 }
 
 #[test]
+fn a_sale_that_was_closed_before_it_opened_can_be_reset() {
+    let redis = RedisServer::start(&[]);
+    for splits in ["", ",splits=4"] {
+        let create = format!("ticket=5,opens=2999-01-01T00:00:00Z{splits}");
+        for arguments in [
+            &["sale", "create", &create][..],
+            &["sale", "close", "ticket"],
+            &["sale", "reset", "ticket"],
+        ] {
+            let (done, told) = stampede(&redis, arguments);
+            assert!(done, "{arguments:?}: {told}");
+        }
+        let (_, told) = stampede(&redis, &["sale", "show", "ticket", "--json"]);
+        assert!(told.contains(r#""state":"scheduled""#), "{told}");
+        assert_agrees(&redis);
+        for command in ["close", "remove"] {
+            let (done, told) = stampede(&redis, &["sale", command, "ticket"]);
+            assert!(done, "{told}");
+        }
+    }
+}
+
+#[test]
 fn leftover_parts_of_an_earlier_sale_need_a_reset() {
     let redis = RedisServer::start(&[]);
     let create = ["sale", "create", "ticket=8,limit=1,splits=4"];

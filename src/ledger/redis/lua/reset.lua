@@ -39,6 +39,7 @@ if not total then return {now, 0, 'total_required'} end
 hold = integer(set.hold_ms, nil, 1, HOLD_MS_MAX) or HOLD_MS_DEFAULT
 opens = integer(set.opens_at_ms, nil, 0, TIME_MS_MAX) or 0
 closes = integer(set.closes_at_ms, nil, 0, TIME_MS_MAX) or TIME_MS_MAX
+if closes <= opens then closes = TIME_MS_MAX end -- it was closed before it opened
 limit = integer(set.limit_per_user, nil, 0, LIMIT_MAX) or 0
 quantity_max = integer(set.quantity_max, nil, 1, QUANTITY_MAX) or QUANTITY_MAX_DEFAULT
 extend_max = integer(set.extend_max_ms, nil, 0, HOLD_MS_MAX) or EXTEND_MAX_MS_DEFAULT

@@ -46,7 +46,7 @@ impl World {
         let heads = self.node.places().iter().filter_map(|(sale, place)| {
             let head = place.machine.view();
             let Split::Head { parts } = head.spec.split else { return None };
-            let spec = head.spec.clone();
+            let spec = head.spec.clone().for_another();
             self.whole(sale, head, parts).is_none().then(|| (sale.detached(), spec))
         });
         heads.collect()
