@@ -67,3 +67,47 @@ const _: () = assert!(NOTE_BYTES_MAX + 2 * LINES_BYTES_MAX + 96 <= DETAILS_BYTES
 const _: () = assert!(DETAILS_BYTES_MAX < 1 << 16);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
+
+/// Most stops of a seat sale.
+pub const STOPS_MAX: usize = 64;
+/// Longest name of a stop in bytes.
+pub const STOP_NAME_BYTES_MAX: usize = 48;
+/// Most classes of a seat sale.
+pub const CLASSES_MAX: usize = 8;
+/// Most seats of a sale.
+pub const SEATS_MAX: usize = 4096;
+/// Most blocks of a plan: rows of a coach with the same letters and class.
+pub const BLOCKS_MAX: usize = 128;
+/// Largest number of a coach or a row: a seat's text has two digits for each.
+pub const SEAT_NUMBER_MAX: u8 = 99;
+/// Most letters of a row.
+pub const ROW_LETTERS_MAX: usize = 26;
+/// Seats of a column: bits of a word that Lua's operations treat as positive.
+pub const COLUMN_SEATS_MAX: usize = 30;
+/// Most columns of a plan.
+pub const COLUMNS_MAX: usize = 256;
+/// Columns with free seats among which a purchase chooses.
+pub const NEAR_COLUMNS: usize = 6;
+/// Most seats of one reservation.
+pub const RESERVATION_SEATS_MAX: u32 = 50;
+/// Bytes of a seat's text, and a separator.
+pub const SEAT_BYTES: usize = 7;
+/// Longest text of a plan in bytes: version, stops, departures, and blocks as in
+/// `99:class:98-99:A B:withdrawn`.
+pub const PLAN_BYTES_MAX: usize = 2
+    + STOPS_MAX * (STOP_NAME_BYTES_MAX + 1)
+    + STOPS_MAX * 16
+    + BLOCKS_MAX * (3 + TYPE_NAME_BYTES_MAX + 1 + 6 + 2 * ROW_LETTERS_MAX + 11);
+
+const _: () = assert!(STOPS_MAX <= u8::MAX as usize && CLASSES_MAX <= TYPES_MAX);
+const _: () = assert!(ROW_LETTERS_MAX <= COLUMN_SEATS_MAX && COLUMN_SEATS_MAX <= 30);
+const _: () = assert!(SEATS_MAX <= COLUMNS_MAX * COLUMN_SEATS_MAX);
+const _: () = assert!((SEATS_MAX * STOPS_MAX) as u64 <= TOTAL_MAX);
+const _: () = assert!(
+    NOTE_BYTES_MAX
+        + 2 * (TYPE_NAME_BYTES_MAX + 16)
+        + 2 * (STOP_NAME_BYTES_MAX + 1)
+        + 2 * RESERVATION_SEATS_MAX as usize * SEAT_BYTES
+        + 128
+        <= DETAILS_BYTES_MAX
+);

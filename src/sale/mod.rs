@@ -17,6 +17,7 @@ mod reservation;
 mod row;
 mod rows;
 mod rules;
+pub mod seats;
 mod spec;
 mod split;
 mod terms;
