@@ -7,6 +7,7 @@ mod json;
 pub mod forwarded;
 mod key;
 pub mod percent;
+mod seats;
 pub mod table;
 mod user;
 
@@ -15,6 +16,7 @@ pub use json::{
     whole_number, wrong_remaining,
 };
 pub use key::idempotency_key;
+pub use seats::seats_problem;
 pub use user::{USER_FIELD, USER_HEADER, UserFieldError, UserSources, buyer, user_not_trusted};
 
 use std::borrow::Cow;

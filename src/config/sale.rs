@@ -279,6 +279,7 @@ mod tests {
             split: Split::Whole,
             rules: Default::default(),
             types: Default::default(),
+            plan: None,
         };
         assert_eq!(spec, expected);
         let (_, spec) = parse("a=8,closes=9999-12-31T23:59:59Z").unwrap();

@@ -218,6 +218,9 @@ fn out_of_range(error: SpecError) -> Problem {
         SpecError::Extend(_) => "extend_max_ms",
         SpecError::Reservations(_) => "reservations_max",
         SpecError::TypesSplit => "types",
+        SpecError::SeatsSplit => "splits",
+        SpecError::SeatsDiffer => "total",
+        SpecError::SeatsPerReservation(_) => "quantity_max",
         SpecError::Quantity(_) => "quantity_max",
     };
     Problem::invalid(name, format!("{error}."))

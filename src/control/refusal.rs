@@ -8,7 +8,7 @@ use crate::code::control::{
 };
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TOTAL_MAX};
-use crate::route::wrong_remaining;
+use crate::route::{seats_problem, wrong_remaining};
 use crate::sale::{Outcome, SpecError};
 
 /// The problem for an outcome that is a refusal.
@@ -81,6 +81,7 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
         }
         Outcome::LinesRequired => wrong_remaining(true),
         Outcome::LinesUnexpected => wrong_remaining(false),
+        Outcome::NoSeats(refusal) => seats_problem(&refusal),
         Outcome::RemainingTooLarge { quantity } => {
             Problem::of(ErrorCode::RemainingTooLarge).with("quantity", quantity)
         }

@@ -10,7 +10,9 @@ use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
 use crate::limits::{LIMIT_COUNT_UNITS_MAX, SPLIT_ROUNDS_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleState, SaleView, Split, Terms};
+use crate::sale::{
+    Command, Outcome, Places, SaleId, SaleSpec, SaleState, SaleView, SpecError, Split, Terms,
+};
 use crate::splits::{self, PartsCreation};
 
 /// The outcome of a command to a sale that may be split, as if it had one place.
@@ -40,6 +42,10 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
         };
     }
     match command {
+        Command::Create(spec) if spec.plan.is_some() => {
+            let detail = "A sale with seats needs an embedded ledger: use embedded:…";
+            return Err(Problem::invalid("seats", detail));
+        }
         Command::Create(spec) => return create(client, id, &spec),
         Command::Reset { total, force } => return reset(client, id, total, force),
         _ => {}
@@ -320,6 +326,9 @@ fn remove_and_create(
         return Ok(Outcome::HasSold { held: 0, confirmed: view.confirmed });
     }
     let mut spec = view.spec;
+    if spec.plan.is_some() && total.is_some() {
+        return Err(Problem::invalid("total", format!("{}.", SpecError::SeatsDiffer)));
+    }
     spec.total = total.unwrap_or(spec.total);
     one(client, id, Command::Close)?;
     let removed = one(client, id, Command::Remove);

@@ -5,6 +5,8 @@ use crate::code::ErrorCode;
 use crate::engine::http::Problem;
 use crate::ledger::Failure;
 use crate::purchase::{LinesReason, PurchaseOutcome, RejectReason};
+use crate::route::seats_problem;
+use crate::sale::seats::SeatRefusal;
 
 /// 404: it does not exist.
 pub fn not_found(what: &str) -> Problem {
@@ -77,6 +79,9 @@ pub fn verdict_code(verdict: &PurchaseOutcome) -> ErrorCode {
         PurchaseOutcome::Failed(failure) => failure_code(*failure),
         PurchaseOutcome::Lines(LinesReason::SoldOut { .. }) => ErrorCode::SoldOut,
         PurchaseOutcome::Lines(_) => ErrorCode::Invalid,
+        PurchaseOutcome::NoSeats(SeatRefusal::Departed(_)) => ErrorCode::Closed,
+        PurchaseOutcome::NoSeats(refusal) if refusal.is_of_stock() => ErrorCode::SoldOut,
+        PurchaseOutcome::NoSeats(_) => ErrorCode::Invalid,
         PurchaseOutcome::Rejected(refused) => match refused {
             RejectReason::SoldOut { .. } => ErrorCode::SoldOut,
             RejectReason::NotOpen { .. } => ErrorCode::NotOpen,
@@ -104,6 +109,7 @@ pub fn verdict_problem(verdict: &PurchaseOutcome) -> Problem {
     let refused = match verdict {
         PurchaseOutcome::Rejected(refused) => refused,
         PurchaseOutcome::Lines(refused) => return lines_problem(refused),
+        PurchaseOutcome::NoSeats(refusal) => return seats_problem(refusal),
         _ => return Problem::of(code),
     };
     match refused {

@@ -22,7 +22,7 @@ use crate::purchase::{
 };
 use crate::route::{
     ReservationRequest, UserSources, idempotency_key, parse_admitted_request, parse_remaining,
-    parse_reservation_request, wrong_remaining,
+    parse_reservation_request, seats_problem, wrong_remaining,
 };
 use crate::sale::{Command, IdError, Outcome, Remaining, ReservationId, SaleId, User};
 use crate::trace::Trace;
@@ -416,6 +416,7 @@ pub fn write_action_result(
         }
         Ok(Outcome::LinesRequired) => wrong_remaining(true),
         Ok(Outcome::LinesUnexpected) => wrong_remaining(false),
+        Ok(Outcome::NoSeats(refusal)) => seats_problem(&refusal),
         // A late confirmation of a reservation that is older than the sale's limit.
         Ok(Outcome::UserRequired) => Problem::of(ErrorCode::UserRequired),
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),

@@ -358,6 +358,7 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
             reservations_per_user_max: line.reservations_per_user_max.unwrap_or(0),
         },
         types: types.map_err(|error| error.to_string())?,
+        plan: None,
     };
     // One that was closed before it opened would not pass the check of a new one.
     let checked = SaleSpec { opens_at_ms: 0, closes_at_ms: TIME_MS_MAX, ..spec.clone() };
@@ -409,6 +410,7 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
         lines,
         asked_lines,
         asked,
+        ride: None,
         first_expires_at_ms: line.first_expires_at.as_deref().map(time).transpose()?,
         note: note.map_err(|error| error.to_string())?,
     };

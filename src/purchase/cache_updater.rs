@@ -41,7 +41,7 @@ impl OutcomeObserver for SaleCacheUpdater {
 
     fn on_abandoned(&self, sale: &SaleId, outcome: &Outcome) {
         let slot = self.0.sales.known(sale).and_then(PartOf::resolve).map(|(slot, _)| slot);
-        let granted = matches!(outcome, Outcome::Granted { .. });
+        let granted = matches!(outcome, Outcome::Granted { .. } | Outcome::Seated(_));
         self.0.record(
             slot.as_deref(),
             if granted { Counted::Granted } else { Counted::Abandoned },

@@ -161,6 +161,8 @@ impl Counted {
             },
             PurchaseOutcome::Lines(LinesReason::SoldOut { .. }) => Self::TypeSoldOut,
             PurchaseOutcome::Lines(_) => Self::WrongLines,
+            PurchaseOutcome::NoSeats(refusal) if refusal.is_of_stock() => Self::SoldOut,
+            PurchaseOutcome::NoSeats(_) => Self::WrongLines,
             PurchaseOutcome::Failed(Failure::Busy) => Self::Busy,
             PurchaseOutcome::Failed(Failure::Unavailable) => Self::Unavailable,
             PurchaseOutcome::Failed(Failure::Unknown) => Self::Unknown,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ledger::Failure;
 use crate::ledger::batch::Answer;
 use crate::log_throttle::LogThrottle;
+use crate::sale::seats::SeatRefusal;
 use crate::sale::{
     Details, Key, Lines, Outcome, Reservation, ReservationId, Reserve, Status, TypeName, User,
 };
@@ -30,6 +31,12 @@ impl PurchaseRequest {
     /// Units by ticket type, if the request names any.
     pub(super) fn lines(&self) -> Option<&Lines> {
         self.details.as_ref()?.lines.as_ref()
+    }
+
+    /// Whether this reservation was made by such a request.
+    fn has_made(&self, reservation: &Reservation) -> bool {
+        let ride = self.details.as_ref().and_then(|details| details.ride.as_deref());
+        reservation.was_asked_by(self.quantity, self.lines(), ride)
     }
 }
 
@@ -59,6 +66,8 @@ pub enum PurchaseOutcome {
     Rejected(RejectReason),
     /// The request was refused because of the ticket types that it names, or does not name.
     Lines(LinesReason),
+    /// The request was refused because of the seats that it asks for.
+    NoSeats(SeatRefusal),
     /// The ledger gave no answer.
     Failed(Failure),
 }
@@ -161,6 +170,7 @@ impl PurchaseOutcome {
                 let status = Status::Held;
                 Self::Granted(Reservation { id, user, quantity, status, expires_at_ms, details })
             }
+            Ok(Outcome::Seated(reservation)) => Self::Granted(*reservation),
             answer => Self::without_request(answer),
         }
     }
@@ -197,6 +207,7 @@ impl PurchaseOutcome {
             Ok(Outcome::UnknownType { name }) => {
                 return Self::Lines(LinesReason::Unknown { name });
             }
+            Ok(Outcome::NoSeats(refusal)) => return Self::NoSeats(refusal),
             Ok(Outcome::UnknownSale) => RejectReason::UnknownSale,
             Ok(outcome) => {
                 log_odd_answer(&outcome);
@@ -207,9 +218,9 @@ impl PurchaseOutcome {
     }
 
     /// Translates the answer to a query for the reservation that has the key of this request.
-    pub(super) fn of_reservation(answer: Answer, quantity: u32, lines: Option<&Lines>) -> Self {
+    pub(super) fn of_reservation(answer: Answer, request: &PurchaseRequest) -> Self {
         match answer {
-            Ok(Outcome::Reservation(reservation)) if !reservation.was_asked_by(quantity, lines) => {
+            Ok(Outcome::Reservation(reservation)) if !request.has_made(&reservation) => {
                 Self::Rejected(RejectReason::KeyReused)
             }
             Ok(Outcome::Reservation(reservation)) => Self::Replayed(reservation),

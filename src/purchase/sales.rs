@@ -378,7 +378,7 @@ impl SaleSlot {
             self.note_refusal(seller, seller.clock.now_ms());
         };
         match outcome {
-            Outcome::Granted { .. } => {
+            Outcome::Granted { .. } | Outcome::Seated(_) => {
                 self.latch.borrow_mut().open();
                 return;
             }

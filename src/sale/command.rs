@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::details::Details;
 use super::id::{Key, ReservationId, User};
+use super::remaining::Remaining;
 use super::reservation::Reservation;
+use super::seats::{Ride, SeatRefusal};
 use super::spec::{Creation, SaleSpec, SaleState};
 use super::split::Transfers;
 use super::terms::Terms;
-use super::types::{Lines, Remaining, TypeName, TypeUnits};
+use super::types::{Lines, TypeName, TypeUnits};
 use crate::trace::Trace;
 
 /// A request for units. The sender creates the id, which becomes the reservation's id if the
@@ -41,6 +43,11 @@ impl Reserve {
         self.key.as_ref().map_or("", Key::as_str)
     }
 
+    /// The wanted journey and seats, if it names any.
+    pub fn ride(&self) -> Option<&Ride> {
+        self.details.as_ref()?.ride.as_deref()
+    }
+
     /// The wanted units by ticket type, if it names any.
     pub fn lines(&self) -> Option<&Lines> {
         self.details.as_ref()?.lines.as_ref()
@@ -62,6 +69,8 @@ pub enum Command {
     FindClaim(Reserve, Creation),
     /// Pay: a held reservation becomes confirmed.
     Confirm(ReservationId),
+    /// The same. If it has expired and its seats are taken, other seats will do.
+    ConfirmElsewhere(ReservationId),
     /// Cancel a held reservation.
     Cancel(ReservationId),
     /// Refund: the units of a confirmed reservation return to stock.
@@ -166,6 +175,7 @@ impl Command {
     pub fn reservation(&self) -> Option<ReservationId> {
         match self {
             Self::Confirm(id)
+            | Self::ConfirmElsewhere(id)
             | Self::Cancel(id)
             | Self::Refund(id)
             | Self::Extend(id, _)
@@ -258,6 +268,8 @@ pub enum Outcome {
         /// The end of the hold time, in ms since 1970.
         expires_at_ms: u64,
     },
+    /// Reserve in a sale with seats: these seats are held.
+    Seated(Box<Reservation>),
     /// Reserve: this (user, key) has this reservation already, whatever its status.
     Replayed(Box<Reservation>),
     /// Reserve: this (user, key) was used for a request of another quantity, or with other lines.
@@ -295,6 +307,9 @@ pub enum Outcome {
         /// The first unknown type, in the order of names.
         name: TypeName,
     },
+    /// Reserve, cancel or refund a part: the request does not fit a sale with seats, or there are no
+    /// seats for it.
+    NoSeats(SeatRefusal),
     /// Reserve, find claim: the sale is not open yet.
     NotOpen {
         /// When it opens, in ms since 1970.

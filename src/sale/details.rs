@@ -3,12 +3,13 @@
 //!
 //! Ledgers keep them as one text after user and key, of fields separated by tabs, in this order,
 //! each only if it is set: `asked=5`, `first=1700000000000`, `lines=adult:2`,
-//! `made=adult:2,child:3`, `note=row 7`. No value has a control character. The text is the same in
+//! `made=adult:2,child:3`, `ride=Beijing,Jinan`, `pick=together`, `seats=07-12A`, `note=row 7`. No value has a control character. The text is the same in
 //! a row of the machine and in a line of Redis.
 
 use std::fmt::Write;
 
 use super::id::IdError;
+use super::seats::{Asked, Journey, Ride, Seats};
 use super::types::Lines;
 use crate::limits::{NOTE_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX};
 
@@ -42,6 +43,8 @@ pub struct Details {
     pub lines: Option<Lines>,
     /// The lines of the original request, if a part was given back since.
     pub asked_lines: Option<Lines>,
+    /// Its journey and seats, in a sale with seats.
+    pub ride: Option<Box<Ride>>,
     /// The note of the request.
     pub note: Option<Note>,
 }
@@ -52,6 +55,9 @@ const ASKED: &str = "asked=";
 const FIRST: &str = "first=";
 const LINES: &str = "lines=";
 const MADE: &str = "made=";
+const RIDE: &str = "ride=";
+const PICK: &str = "pick=";
+const SEATS: &str = "seats=";
 const NOTE: &str = "note=";
 
 impl Details {
@@ -82,6 +88,19 @@ impl Details {
         if let Some(lines) = &self.asked_lines {
             field(MADE, &lines.to_text());
         }
+        if let Some(ride) = &self.ride {
+            let Ride { journey, asked, seats } = &**ride;
+            if let Some(journey) = journey {
+                field(RIDE, &journey.to_text());
+            }
+            // One of the fields is always there.
+            if *asked != Asked::default() || journey.is_none() && seats.is_none() {
+                field(PICK, &asked.to_text());
+            }
+            if let Some(seats) = seats {
+                field(SEATS, &seats.to_text());
+            }
+        }
         if let Some(note) = &self.note {
             field(NOTE, &note.as_str());
         }
@@ -105,6 +124,26 @@ impl Details {
         }
         if let Some(lines) = take(MADE) {
             details.asked_lines = Some(Lines::from_text(lines)?);
+        }
+        let journey = match take(RIDE) {
+            Some(journey) => Some(Journey::from_text(journey)?),
+            None => None,
+        };
+        let asked = match take(PICK) {
+            Some(asked) => Some(Asked::from_text(asked)?),
+            None => None,
+        };
+        let seats = match take(SEATS) {
+            Some(seats) => Some(Seats::from_text(seats)?),
+            None => None,
+        };
+        if journey.is_some() || asked.is_some() || seats.is_some() {
+            // A default that need not be written is not.
+            if asked == Some(Asked::default()) && (journey.is_some() || seats.is_some()) {
+                return None;
+            }
+            let asked = asked.unwrap_or_default();
+            details.ride = Some(Box::new(Ride { journey, asked, seats }));
         }
         if let Some(note) = take(NOTE) {
             details.note = Some(Note::new(note).ok()?);
@@ -133,16 +172,27 @@ mod tests {
         }))
     }
 
+    fn ride() -> impl Strategy<Value = Option<Box<Ride>>> {
+        let journey = prop::option::of(Just(Journey::from_text("北京,Jinan West").unwrap()));
+        let asked = prop::sample::select(vec!["", "together", "+window", "named 01-01A,01-01B"]);
+        let seats = prop::option::of(Just(Seats::from_text("07-12A,01-01B").unwrap()));
+        let ride = (journey, asked, seats).prop_map(|(journey, asked, seats)| {
+            Box::new(Ride { journey, asked: Asked::from_text(asked).unwrap(), seats })
+        });
+        prop::option::of(ride)
+    }
+
     fn details() -> impl Strategy<Value = Details> {
         let asked = prop::option::of(1..=QUANTITY_MAX);
         let first = prop::option::of(0..=TIME_MS_MAX);
         let note = prop::option::of("[ -~张]{1,50}".prop_map(|text| Note::new(&text).unwrap()));
-        (asked, first, lines(), lines(), note).prop_map(
-            |(asked, first_expires_at_ms, lines, asked_lines, note)| Details {
+        (asked, first, lines(), lines(), ride(), note).prop_map(
+            |(asked, first_expires_at_ms, lines, asked_lines, ride, note)| Details {
                 asked,
                 first_expires_at_ms,
                 lines,
                 asked_lines,
+                ride,
                 note,
             },
         )
@@ -158,7 +208,7 @@ mod tests {
         }
 
         #[test]
-        fn parsed_text_is_written_back_unchanged(text in "(asked=|first=|lines=|made=|note=|0|5|a|a:5|\t|=| ){0,8}") {
+        fn parsed_text_is_written_back_unchanged(text in "(asked=|first=|lines=|made=|ride=|pick=|seats=|note=|A,B|together|01-01A|0|5|a|a:5|\t|=| ){0,8}") {
             if let Some(details) = Details::from_text(&text) {
                 prop_assert_eq!(details.to_text(), text);
             }
@@ -186,6 +236,12 @@ mod tests {
             "made=a:1\tlines=a:1",
             "note=a\tb",
             "other=1",
+            "ride=A",
+            "pick=\tseats=01-01A",
+            "pick=x",
+            "seats=",
+            "seats=01-01A,01-01A",
+            "seats=01-01A\tride=A,B",
             "note=a\u{7f}",
         ] {
             assert_eq!(Details::from_text(text), None, "{text:?}");

@@ -9,6 +9,8 @@ mod changes;
 mod deadlines;
 mod parts;
 mod places;
+mod restore;
+mod seats;
 mod types;
 mod users;
 
@@ -23,6 +25,7 @@ use super::reservation::Status;
 use super::row::{Row, joined};
 use super::rows::{Rows, Table};
 use super::rules::Rules;
+use super::seats::{Pool, SeatMap};
 use super::spec::{Creation, SaleSpec, SaleState};
 use super::split::{Split, Transfers};
 use super::types::TypeUnits;
@@ -41,6 +44,8 @@ pub struct Machine {
     returned: u64,
     /// The sold units by ticket type, in the order of the definition's.
     by_type: Vec<TypeUnits>,
+    /// The sold seats, in a sale with seats.
+    seats: Option<Box<SeatMap>>,
     now_ms: u64,
     version: u64,
     transfers: Transfers,
@@ -71,72 +76,6 @@ impl Machine {
     pub fn of_making(spec: SaleSpec, creation: Creation) -> Self {
         // A part may be created after its sale was closed, even before the opening.
         Self { creation, ..Self::restore(spec, 0) }
-    }
-
-    /// A sale from a snapshot, still without its rows. Its definition may have been changed by open
-    /// and close: one that was closed before it opened would not pass a check.
-    pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
-        Self {
-            transfers: Transfers::none(spec.split),
-            by_type: vec![TypeUnits::default(); spec.types.len()],
-            creation: Creation::UNKNOWN,
-            spec,
-            held: 0,
-            confirmed: 0,
-            returned: 0,
-            now_ms,
-            version: 0,
-            changed: Vec::new(),
-            rows: Rows::default(),
-            by_id: Table::default(),
-            by_claim: Table::default(),
-            units_by_user: ByUser::default(),
-            made_by_user: ByUser::default(),
-            deadlines: Deadlines::default(),
-            hasher: DefaultHashBuilder::default(),
-        }
-    }
-
-    /// Reserves capacity for this many more reservations, before a snapshot is read.
-    pub fn reserve_rows(&mut self, count: usize) {
-        let (rows, hasher) = (&self.rows, &self.hasher);
-        self.by_id.reserve(count, |&row| hasher.hash_one(rows[row as usize].id));
-        // Most reservations of a large sale have a key; the others waste 5 bytes each.
-        self.by_claim.reserve(count, |&row| {
-            let row = &rows[row as usize];
-            hasher.hash_one((row.user(), row.key()))
-        });
-    }
-
-    /// Restores one row of a snapshot. Rows must come in the order of [`rows`](Self::rows).
-    pub fn restore_row(&mut self, row: Row) {
-        let quantity = u64::from(row.quantity);
-        match row.status {
-            Status::Held => {
-                self.held += quantity;
-                self.count_types(&row, |units, quantity| units.held += quantity);
-                let (number, due_ms) = (self.rows.len() as u32, row.expires_at_ms);
-                match row.is_extended {
-                    true => self.deadlines.add(number, due_ms),
-                    false => self.deadlines.push(number, due_ms),
-                }
-            }
-            Status::Confirmed => {
-                self.confirmed += quantity;
-                self.count_types(&row, |units, quantity| units.confirmed += quantity);
-            }
-            Status::Cancelled | Status::Expired | Status::Refunded => self.returned += 1,
-        }
-        if row.status.has_units() {
-            self.add_user_units(row.user_bytes, &row.owner, row.quantity);
-        }
-        self.add_user_reservation(row.user_bytes, &row.owner);
-        self.insert_row(row);
-    }
-
-    /// Restores the time of a snapshot.
-    pub fn restore_now(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
     }
 
     /// Sets the version of all rows that change from now on. The owner of the machine increases it.
@@ -204,7 +143,8 @@ impl Machine {
         let outcome = match command {
             Command::Reserve(reserve) => self.reserve(reserve),
             Command::FindClaim(reserve, made) => self.find_claim_of(reserve, *made),
-            Command::Confirm(id) => self.confirm(*id),
+            Command::Confirm(id) => self.confirm(*id, false),
+            Command::ConfirmElsewhere(id) => self.confirm(*id, true),
             Command::Cancel(id) => self.cancel(*id),
             Command::Refund(id) => self.refund(*id),
             Command::Extend(id, hold_ms) => self.extend(*id, *hold_ms),
@@ -247,7 +187,7 @@ impl Machine {
         }
         if let Some(row) = self.claimed_by(reserve) {
             return match self.rows[row].to_reservation() {
-                first if first.was_asked_by(reserve.quantity, reserve.lines()) => {
+                first if first.was_asked_by(reserve.quantity, reserve.lines(), reserve.ride()) => {
                     Outcome::Replayed(Box::new(first))
                 }
                 _ => Outcome::KeyReused,
@@ -257,6 +197,9 @@ impl Machine {
             return outcome;
         }
         if let Some(outcome) = self.wrong_lines(reserve) {
+            return outcome;
+        }
+        if let Some(outcome) = self.wrong_ride(reserve) {
             return outcome;
         }
         let (user, key) = (reserve.user_text(), reserve.key_text());
@@ -284,20 +227,26 @@ impl Machine {
         if let Some(outcome) = self.short_type(reserve) {
             return outcome;
         }
+        let seating = match self.seats_for(reserve, Pool::Free) {
+            Ok(seating) => seating,
+            Err(outcome) => return outcome,
+        };
+        let legs = seating.as_ref().map_or(1, |seating| seating.legs.count());
+        let units = u64::from(reserve.quantity) * u64::from(legs);
         let or_equal = u64::from(planted::is(Bug::GreaterOrEqual));
-        if u64::from(reserve.quantity) + or_equal > self.free() {
+        if units + or_equal > self.free() {
             return Outcome::SoldOut { free: self.free() };
         }
         assert!(reserve.quantity > 0, "a reservation of nothing");
         assert!(self.find(reserve.id).is_none(), "reservation id used twice: {:?}", reserve.id);
 
         let expires_at_ms = self.now_ms + self.spec.hold_ms;
-        let details = reserve.details.as_deref();
-        let owner = joined(user, key, details);
+        let details = self.details_with(reserve, seating.as_ref());
+        let owner = joined(user, key, details.as_deref());
         let (user_bytes, key_bytes) = (user.len() as u8, key.len() as u8);
         self.add_user_units(user_bytes, &owner, reserve.quantity);
         self.add_user_reservation(user_bytes, &owner);
-        self.held += u64::from(reserve.quantity);
+        self.held += units;
         self.deadlines.push(self.rows.len() as u32, expires_at_ms);
         self.changed.push(self.rows.len() as u32);
         let row = Row {
@@ -313,8 +262,12 @@ impl Machine {
             changed_at_ms: self.now_ms,
         };
         self.count_types(&row, |units, quantity| units.held += quantity);
+        let seated = seating.map(|seating| {
+            self.take_seats(&seating);
+            Outcome::Seated(row.boxed())
+        });
         self.insert_row(row);
-        Outcome::Granted { expires_at_ms }
+        seated.unwrap_or(Outcome::Granted { expires_at_ms })
     }
 
     /// The rejection of every request while the sale is not open.
@@ -354,23 +307,29 @@ impl Machine {
 
     /// Confirms a held reservation, also one past its deadline whose units have not been returned
     /// yet. An expired one takes its units again if they are left.
-    fn confirm(&mut self, id: ReservationId) -> Outcome {
+    ///
+    /// In a sale with seats it takes the same seats again, or, with `elsewhere`, others.
+    fn confirm(&mut self, id: ReservationId, elsewhere: bool) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
-        let quantity = self.rows[row].quantity;
+        let (quantity, units) = (self.rows[row].quantity, self.units_of(&self.rows[row]));
         match self.rows[row].status {
             Status::Confirmed => return Outcome::Reservation(self.rows[row].boxed()),
             Status::Cancelled => return Outcome::AlreadyCancelled,
             Status::Refunded => return Outcome::AlreadyRefunded,
             Status::Held => {
-                self.held -= u64::from(quantity);
-                self.confirmed += u64::from(quantity);
+                self.held -= units;
+                self.confirmed += units;
                 self.count_types_of(row, |units, quantity| {
                     units.held -= quantity;
                     units.confirmed += quantity;
                 });
             }
             Status::Expired => {
-                if u64::from(quantity) > self.free() || !self.types_have_room(row) {
+                if units > self.free() || !self.types_have_room(row) {
+                    return Outcome::Expired;
+                }
+                let seating = self.seats_again(row, elsewhere);
+                if seating.is_none() && self.seats.is_some() {
                     return Outcome::Expired;
                 }
                 let owner = self.rows[row].owner.clone();
@@ -379,8 +338,12 @@ impl Machine {
                     return outcome;
                 }
                 self.add_user_units(user_bytes, &owner, quantity);
-                self.confirmed += u64::from(quantity);
+                self.confirmed += units;
                 self.count_types_of(row, |units, quantity| units.confirmed += quantity);
+                if let Some(seating) = seating {
+                    self.take_seats(&seating);
+                    self.set_seats(row, &seating);
+                }
             }
         }
         self.set_status(row, Status::Confirmed);
@@ -408,7 +371,8 @@ impl Machine {
             Status::Cancelled => return Outcome::AlreadyCancelled,
             Status::Refunded => {}
             Status::Confirmed => {
-                self.confirmed -= u64::from(self.rows[row].quantity);
+                self.confirmed -= self.units_of(&self.rows[row]);
+                self.give_seats_back(row, None);
                 self.count_types_of(row, |units, quantity| units.confirmed -= quantity);
                 self.set_status(row, Status::Refunded);
                 self.take_user_units(row, self.rows[row].quantity);
@@ -426,7 +390,7 @@ impl Machine {
             looked_at += 1;
             self.deadlines.pop(row as u32);
             if self.rows[row].status == Status::Held {
-                units += u64::from(self.rows[row].quantity);
+                units += self.units_of(&self.rows[row]);
                 self.release(row, Status::Expired);
             }
         }
@@ -459,10 +423,11 @@ impl Machine {
 
     /// Returns a held reservation's units to stock.
     fn release(&mut self, row: usize, status: Status) {
-        let quantity = self.rows[row].quantity;
+        let (quantity, units) = (self.rows[row].quantity, self.units_of(&self.rows[row]));
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
+        self.give_seats_back(row, None);
         self.set_status(row, status);
-        self.held -= u64::from(quantity);
+        self.held -= units;
         if planted::is(Bug::GivenBackTwice) && self.held >= u64::from(quantity) {
             self.held -= u64::from(quantity);
         }

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use super::details::{Details, Note};
 use super::id::{ReservationId, User};
+use super::seats::Ride;
 use super::types::{Lines, TypeUnits, Types};
 
 /// The status of a reservation.
@@ -87,9 +88,20 @@ impl Reservation {
         self.details.as_ref().and_then(|details| details.note.as_ref()).map(Note::as_str)
     }
 
-    /// Whether a request for this quantity, and these lines, is the one that made it.
-    pub fn was_asked_by(&self, quantity: u32, lines: Option<&Lines>) -> bool {
-        self.asked() == quantity && self.asked_lines() == lines
+    /// Whether a request for this quantity, these lines and this ride is the one that made it.
+    pub fn was_asked_by(&self, quantity: u32, lines: Option<&Lines>, ride: Option<&Ride>) -> bool {
+        let same_ride = match (self.ride(), ride) {
+            (Some(has), Some(asked)) => has.was_asked_as(asked),
+            // A sale with one leg and no wish: nothing is asked of its seats.
+            (Some(has), None) => has.was_asked_as(&Ride::default()),
+            (None, asked) => asked.is_none(),
+        };
+        self.asked() == quantity && self.asked_lines() == lines && same_ride
+    }
+
+    /// Its journey and seats, in a sale with seats.
+    pub fn ride(&self) -> Option<&Ride> {
+        self.details.as_ref()?.ride.as_deref()
     }
 
     /// The original end of its hold time, in ms since 1970.

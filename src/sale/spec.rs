@@ -1,11 +1,14 @@
 //! The definition of a sale, and its state at a time.
 
+use std::sync::Arc;
+
 use super::rules::Rules;
+use super::seats::Plan;
 use super::split::Split;
 use super::types::Types;
 use crate::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, RETURNED_MAX_DEFAULT,
-    RETURNED_PER_UNIT_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, RESERVATION_SEATS_MAX,
+    RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 
 /// In [`members`](SaleSpec::members): not a number.
@@ -30,6 +33,9 @@ pub struct SaleSpec {
     pub rules: Rules,
     /// Its ticket types, which never change. Most sales have none.
     pub types: Types,
+    /// Its seats, in a sale with seats. They determine its total and its ticket types, until stock is
+    /// added or a coach is withdrawn.
+    pub plan: Option<Arc<Plan>>,
     /// Whether it is split into parts.
     pub split: Split,
 }
@@ -69,6 +75,15 @@ pub enum SpecError {
     /// Ticket types of a sale in parts.
     #[error("a sale with ticket types can't be split into parts")]
     TypesSplit,
+    /// Seats of a sale in parts.
+    #[error("a sale with seats can't be split into parts")]
+    SeatsSplit,
+    /// A total or ticket types that are not those of the seats.
+    #[error("the seats of a sale determine its total and its ticket types")]
+    SeatsDiffer,
+    /// More seats in one reservation than is possible.
+    #[error("a reservation in a sale with seats has at most {RESERVATION_SEATS_MAX}, not {0}")]
+    SeatsPerReservation(u32),
     /// Times out of range or in the wrong order.
     #[error("opens ({0} ms) must be before closes ({1} ms), both before the year 10000")]
     Times(u64, u64),
@@ -112,8 +127,15 @@ impl SaleSpec {
             quantity_max: QUANTITY_MAX_DEFAULT,
             rules: Rules::default(),
             types: Types::default(),
+            plan: None,
             split: Split::Whole,
         }
+    }
+
+    /// The same for a sale of these seats.
+    pub fn with_plan(plan: Plan) -> Self {
+        let (total, types) = (plan.units(), plan.classes().clone());
+        Self { types, plan: Some(Arc::new(plan)), ..Self::with_total(total) }
     }
 
     /// Checks every bound.
@@ -145,9 +167,20 @@ impl SaleSpec {
             return Err(SpecError::Splits(self.split.parts()));
         }
         if !self.types.is_empty() && self.split != Split::Whole {
-            return Err(SpecError::TypesSplit);
+            return Err(match self.plan {
+                Some(_) => SpecError::SeatsSplit,
+                None => SpecError::TypesSplit,
+            });
         }
-        Ok(())
+        match &self.plan {
+            Some(plan) if self.total != plan.units() || self.types != *plan.classes() => {
+                Err(SpecError::SeatsDiffer)
+            }
+            Some(_) if self.quantity_max > RESERVATION_SEATS_MAX => {
+                Err(SpecError::SeatsPerReservation(self.quantity_max))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The definition with which a sale like this one is created again. If this one was closed before
@@ -175,21 +208,23 @@ impl SaleSpec {
         self.limit_per_user > 0 || self.rules.reservations_per_user_max > 0
     }
 
-    /// Whether a version that knows neither rules nor types would sell it correctly.
+    /// Whether a version that knows neither rules, types nor seats would sell it correctly.
     pub fn is_plain(&self) -> bool {
-        self.rules.is_default() && self.types.is_empty()
+        self.rules.is_default() && self.types.is_empty() && self.plan.is_none()
     }
 
     /// The differences from the requested definition: `hold_ms is 300000, not 1000`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
-        self.compare(asked, |_, _| true, self.types != asked.types)
+        self.compare(asked, |_, _| true, self.types != asked.types, self.plan != asked.plan)
     }
 
     /// The same without the settings that were left at their defaults.
     pub fn differences_from_set(&self, asked: &Self) -> Vec<String> {
         let defaults = Self::with_total(asked.total).members();
         let counts = |name, value| name == "total" || !defaults.contains(&(name, value));
-        self.compare(asked, counts, !asked.types.is_empty() && self.types != asked.types)
+        let other_types = !asked.types.is_empty() && self.types != asked.types;
+        let other_plan = asked.plan.is_some() && self.plan != asked.plan;
+        self.compare(asked, counts, other_types, other_plan)
     }
 
     fn compare(
@@ -197,6 +232,7 @@ impl SaleSpec {
         asked: &Self,
         counts: impl Fn(&'static str, u64) -> bool,
         other_types: bool,
+        other_plan: bool,
     ) -> Vec<String> {
         let both = self.members().into_iter().zip(asked.members());
         let differ = both.filter(|((_, is), (name, asked))| is != asked && counts(name, *asked));
@@ -213,7 +249,8 @@ impl SaleSpec {
             };
             format!("types is {}, not {}", named(&self.types), named(&asked.types))
         });
-        differ.map(text).chain(types).collect()
+        let plan = other_plan.then(|| "the seats are others".to_owned());
+        differ.map(text).chain(types).chain(plan).collect()
     }
 
     fn members(&self) -> [(&'static str, u64); 11] {

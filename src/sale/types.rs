@@ -187,31 +187,6 @@ impl Lines {
     }
 }
 
-/// The units that are to remain when a part of a reservation is cancelled or refunded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remaining {
-    /// This many units, in a sale without ticket types. 0: the whole reservation is given back, in
-    /// any sale.
-    Units(u32),
-    /// These lines, in a sale with ticket types.
-    Lines(Lines),
-}
-
-impl Remaining {
-    /// Units of all types together.
-    pub fn units(&self) -> u32 {
-        match self {
-            Self::Units(units) => *units,
-            Self::Lines(lines) => lines.units(),
-        }
-    }
-
-    /// Whether nothing is to remain.
-    pub fn is_none(&self) -> bool {
-        self.units() == 0
-    }
-}
-
 /// The sold units of one ticket type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TypeUnits {

@@ -330,6 +330,7 @@ fn spec(ways: &Ways) -> impl Strategy<Value = SaleSpec> + use<> {
             let (split, types) = kept;
             SaleSpec {
                 types: if split == Split::Whole { types } else { Types::default() },
+                plan: None,
                 total,
                 opens_at_ms,
                 closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),

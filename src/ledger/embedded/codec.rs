@@ -15,9 +15,10 @@ use std::sync::Arc;
 use super::definition::{put_long_text, put_rules, put_spec, put_terms};
 use super::reader::{Malformed, Reader, check};
 use crate::limits::{
-    ASKED_DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX,
-    SALE_ID_BYTES_MAX, USER_BYTES_MAX,
+    ASKED_DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, PLAN_BYTES_MAX, QUANTITY_MAX,
+    REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, USER_BYTES_MAX,
 };
+use crate::sale::seats::Seats;
 use crate::sale::{
     Command, Details, Key, Lines, Remaining, ReservationId, Reserve, Row, SaleId, SaleSpec, Status,
     User,
@@ -59,6 +60,14 @@ const CREATE_TYPED: u8 = 19;
 const CANCEL_TO_LINES: u8 = 20;
 /// [`REFUND_TO`] with lines.
 const REFUND_TO_LINES: u8 = 21;
+/// [`CANCEL_TO`] with seats.
+const CANCEL_TO_SEATS: u8 = 22;
+/// [`REFUND_TO`] with seats.
+const REFUND_TO_SEATS: u8 = 23;
+/// [`CONFIRM`] that may take other seats.
+const CONFIRM_ELSEWHERE: u8 = 24;
+/// [`CREATE_TYPED`] with the plan of its seats.
+const CREATE_SEATED: u8 = 25;
 /// [`RESERVE`] with the trace of the request. Since format 3; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
 /// The same, with the reservation's details.
@@ -90,6 +99,7 @@ pub(super) enum JournalEntry {
 pub(super) fn bytes_max(command: &Command) -> usize {
     match command {
         Command::Reserve(reserve) if reserve.details.is_some() => COMMAND_BYTES_MAX,
+        Command::Create(spec) if spec.plan.is_some() => COMMAND_BYTES_MAX + 2 + PLAN_BYTES_MAX,
         Command::Create(spec) if !spec.types.is_empty() => COMMAND_BYTES_MAX,
         Command::CancelTo(..) | Command::RefundTo(..) => COMMAND_BYTES_MAX,
         _ => PLAIN_COMMAND_BYTES_MAX,
@@ -146,6 +156,10 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(CONFIRM);
             put_id(out, *id);
         }
+        Command::ConfirmElsewhere(id) => {
+            out.push(CONFIRM_ELSEWHERE);
+            put_id(out, *id);
+        }
         Command::Cancel(id) => {
             out.push(CANCEL);
             put_id(out, *id);
@@ -166,6 +180,11 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
                     out.push(if cancels { CANCEL_TO_LINES } else { REFUND_TO_LINES });
                     put_id(out, *id);
                     put_long_text(out, &lines.to_text());
+                }
+                Remaining::Seats(seats) => {
+                    out.push(if cancels { CANCEL_TO_SEATS } else { REFUND_TO_SEATS });
+                    put_id(out, *id);
+                    put_long_text(out, &seats.to_text());
                 }
                 remaining => {
                     out.push(if cancels { CANCEL_TO } else { REFUND_TO });
@@ -192,6 +211,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Remove => out.push(REMOVE),
         Command::Create(spec) => {
             out.push(match (spec.is_plain(), spec.types.is_empty()) {
+                _ if spec.plan.is_some() => CREATE_SEATED,
                 (true, _) => CREATE,
                 (false, true) => CREATE_RULED,
                 (false, false) => CREATE_TYPED,
@@ -295,6 +315,10 @@ impl<'a> Reader<'a> {
         check(agrees, details, "lines of another quantity")
     }
 
+    fn seats(&mut self) -> Result<Seats, Malformed> {
+        Seats::from_text(self.long_text("seats")?).ok_or(Malformed("seats"))
+    }
+
     fn lines(&mut self) -> Result<Lines, Malformed> {
         Lines::from_text(self.long_text("lines")?).ok_or(Malformed("lines"))
     }
@@ -359,6 +383,9 @@ impl<'a> Reader<'a> {
             REFUND_TO => Command::RefundTo(self.id()?, Remaining::Units(self.u32("units")?)),
             CANCEL_TO_LINES => Command::CancelTo(self.id()?, Remaining::Lines(self.lines()?)),
             REFUND_TO_LINES => Command::RefundTo(self.id()?, Remaining::Lines(self.lines()?)),
+            CANCEL_TO_SEATS => Command::CancelTo(self.id()?, Remaining::Seats(self.seats()?)),
+            REFUND_TO_SEATS => Command::RefundTo(self.id()?, Remaining::Seats(self.seats()?)),
+            CONFIRM_ELSEWHERE => Command::ConfirmElsewhere(self.id()?),
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),
             REFUND => Command::Refund(self.id()?),
@@ -381,6 +408,12 @@ impl<'a> Reader<'a> {
                 let spec = self.spec()?;
                 let (rules, types) = (self.rules()?, self.types()?);
                 let spec = SaleSpec { rules, types, ..spec };
+                Command::Create(check(spec.check().is_ok(), spec, "definition")?)
+            }
+            CREATE_SEATED => {
+                let spec = self.spec()?;
+                let (rules, types) = (self.rules()?, self.types()?);
+                let spec = SaleSpec { rules, types, plan: Some(self.plan()?), ..spec };
                 Command::Create(check(spec.check().is_ok(), spec, "definition")?)
             }
             _ => return Err(Malformed("entry")),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limits::{TIME_MS_MAX, TOTAL_MAX, TYPES_MAX};
+use crate::sale::seats::{Asked, Journey, Plan, Ride};
 use crate::sale::{Note, Rules, Terms, TypeName, Types};
 use proptest::prelude::*;
 
@@ -10,11 +11,11 @@ fn command() -> impl Strategy<Value = Command> {
     let parent = "00-[1-9a-f]{32}-[1-9a-f]{16}-0[01]";
     let trace = proptest::option::of(("[!-~]{0,128}", proptest::option::of(parent)));
     let note = proptest::option::of("[ -~张]{1,50}".prop_map(|t| Note::new(&t).unwrap()));
-    let more = (note, proptest::option::of(lines()));
+    let more = (note, proptest::option::of(lines()), ride());
     let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace, more).prop_map(
-        |(id, quantity, user, key, trace, (note, lines))| {
+        |(id, quantity, user, key, trace, (note, lines, ride))| {
             let quantity = lines.as_ref().map_or(quantity, Lines::units);
-            let details = Details { note, lines, ..Details::default() }.boxed();
+            let details = Details { note, lines, ride, ..Details::default() }.boxed();
             let trace = trace.and_then(|(id, parent)| {
                 Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
             });
@@ -24,6 +25,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         reserve,
         id.clone().prop_map(Command::Confirm),
+        id.clone().prop_map(Command::ConfirmElsewhere),
         id.clone().prop_map(Command::Cancel),
         id.clone().prop_map(Command::Refund),
         (id.clone(), proptest::option::of(1..=HOLD_MS_MAX))
@@ -41,7 +43,22 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Create(SaleSpec { rules, types, ..SaleSpec::with_total(total) })
         }),
         (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
+        (created(), 1..99u8).prop_map(|((_, rules), coach)| {
+            let text = format!("1;北京南,Jinan;5;{coach}:second:1-17:ABC DF;99:first:98-99:A C");
+            let spec = SaleSpec::with_plan(Plan::from_text(&text).unwrap());
+            Command::Create(SaleSpec { rules, ..spec })
+        }),
     ]
+}
+
+fn ride() -> impl Strategy<Value = Option<Box<Ride>>> {
+    let asked = ["", "together+window", "named 01-01A,99-99Z"];
+    let ride =
+        (any::<bool>(), prop::sample::select(asked.to_vec())).prop_map(|(travels, asked)| {
+            let journey = travels.then(|| Journey::from_text("北京南,Jinan").unwrap());
+            Box::new(Ride { journey, asked: Asked::from_text(asked).unwrap(), seats: None })
+        });
+    proptest::option::of(ride)
 }
 
 fn created() -> impl Strategy<Value = (u64, Rules)> {
@@ -73,7 +90,8 @@ fn types() -> impl Strategy<Value = Types> {
 }
 
 fn remaining() -> impl Strategy<Value = Remaining> {
-    prop_oneof![any::<u32>().prop_map(Remaining::Units), lines().prop_map(Remaining::Lines)]
+    let seats = Just(Remaining::Seats(Seats::from_text("07-12B,07-12A").unwrap()));
+    prop_oneof![any::<u32>().prop_map(Remaining::Units), lines().prop_map(Remaining::Lines), seats]
 }
 
 fn terms() -> impl Strategy<Value = Terms> {

@@ -1,7 +1,12 @@
 //! Encodes a sale's definition, and changes of it.
 
+use std::sync::Arc;
+
 use super::reader::{Malformed, Reader, check};
-use crate::limits::{DETAILS_BYTES_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{
+    DETAILS_BYTES_MAX, HOLD_MS_MAX, PLAN_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX,
+};
+use crate::sale::seats::Plan;
 use crate::sale::{Rules, SaleSpec, Split, Terms, Types};
 
 /// Bits of the terms that a change names.
@@ -50,7 +55,8 @@ pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
     out.extend_from_slice(&spec.quantity_max.to_le_bytes());
 }
 
-/// Encodes a sale's rules, and its types if it has any, unless it is plain.
+/// Encodes a sale's rules, then its types and the plan of its seats if it has them, unless it is
+/// plain.
 pub(super) fn put_rules(out: &mut Vec<u8>, spec: &SaleSpec) {
     let rules = &spec.rules;
     if !spec.is_plain() {
@@ -63,11 +69,14 @@ pub(super) fn put_rules(out: &mut Vec<u8>, spec: &SaleSpec) {
     if !spec.types.is_empty() {
         put_long_text(out, &spec.types.to_text());
     }
+    if let Some(plan) = &spec.plan {
+        put_long_text(out, &plan.to_text());
+    }
 }
 
-/// Encodes details, lines or types.
+/// Encodes details, lines, types, seats or a plan.
 pub(super) fn put_long_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(text.len() <= DETAILS_BYTES_MAX);
+    debug_assert!(text.len() <= DETAILS_BYTES_MAX.max(PLAN_BYTES_MAX));
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -100,6 +109,7 @@ impl Reader<'_> {
             split: Split::Whole,
             rules: Default::default(),
             types: Default::default(),
+            plan: None,
         };
         check(legal, spec, "definition")
     }
@@ -122,6 +132,12 @@ impl Reader<'_> {
     /// A sale's ticket types, after its rules.
     pub(super) fn types(&mut self) -> Result<Types, Malformed> {
         Types::from_text(self.long_text("types")?).ok_or(Malformed("types"))
+    }
+
+    /// The plan of a sale's seats, after its types.
+    pub(super) fn plan(&mut self) -> Result<Arc<Plan>, Malformed> {
+        let plan = Plan::from_text(self.long_text("seats")?);
+        plan.map(Arc::new).ok_or(Malformed("seats"))
     }
 
     /// Decodes the output of [`put_terms`].

@@ -2,7 +2,7 @@
 //!
 //! Record 0 has the number of sales, the numbers without a record and the sales that were moved to
 //! another ledger (both missing in those of 0.1.0). Each sale is a record with its definition, the
-//! number of its reservations and its rules, if it has any, then records of reservations. A last
+//! number of its reservations, and its rules, types and seats, if it has any, then records of reservations. A last
 //! record says that the snapshot is complete. A snapshot gets its name only when it is complete and
 //! durable, so any fault in one is damage.
 
@@ -203,6 +203,13 @@ impl Input {
             if !reader.is_empty() {
                 spec.types = reader.types()?;
             }
+            if !reader.is_empty() {
+                let plan = reader.plan()?;
+                if spec.types != *plan.classes() {
+                    return Err(Malformed("seats of other classes"));
+                }
+                spec.plan = Some(plan);
+            }
             Ok((id, Machine::restore(spec, now_ms), count))
         })?;
         if count > self.records.file_bytes() / ROW_BYTES_MIN {
@@ -219,6 +226,9 @@ impl Input {
         }
         if view.types().any(|(_, cap, units, _)| units.sold() > cap) {
             return Err(self.records.corrupt("more units of a ticket type sold than there are"));
+        }
+        if !machine.seats_agree() {
+            return Err(self.records.corrupt("a seat that is sold twice, or is none"));
         }
         Ok((id, machine))
     }

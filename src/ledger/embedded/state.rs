@@ -230,7 +230,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
     match command {
         Command::Reserve(_) => {
             let outcome = machine.apply(now_ms, command);
-            let changed = matches!(outcome, Outcome::Granted { .. });
+            let changed = matches!(outcome, Outcome::Granted { .. } | Outcome::Seated(_));
             (outcome, changed)
         }
         // No sale is split here, so nothing moves between parts.
@@ -257,6 +257,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         // Every other change of a reservation moves units between free, held and confirmed, and
         // every change of the sale changes its definition.
         Command::Confirm(_)
+        | Command::ConfirmElsewhere(_)
         | Command::Cancel(_)
         | Command::Refund(_)
         | Command::Expire { .. }

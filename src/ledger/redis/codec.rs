@@ -139,6 +139,7 @@ impl Codec {
             | Command::FindClaim(..)
             | Command::Peek { .. }
             | Command::Confirm(_)
+            | Command::ConfirmElsewhere(_)
             | Command::Cancel(_)
             | Command::Refund(_)
             | Command::Extend(..)
@@ -329,7 +330,8 @@ pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
 /// reservation's id.
 pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     match command {
-        Command::Confirm(id) => Some((b'c', *id)),
+        // No sale in Redis has seats.
+        Command::Confirm(id) | Command::ConfirmElsewhere(id) => Some((b'c', *id)),
         Command::Cancel(id) => Some((b'x', *id)),
         Command::Refund(id) => Some((b'r', *id)),
         Command::Extend(id, _) => Some((b'e', *id)),

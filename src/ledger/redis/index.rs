@@ -73,6 +73,7 @@ impl Registered {
     pub fn holds_otherwise(&mut self, sale: &SaleId, reply: &GroupReply) -> bool {
         let granted = reply.outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Granted { expires_at_ms } => Some(*expires_at_ms),
+            Outcome::Seated(reservation) => Some(reservation.expires_at_ms),
             _ => None,
         });
         let (Some(expires_at_ms), Some(known)) = (granted, self.0.get_mut(sale)) else {

@@ -90,11 +90,18 @@ impl<'a> Line<'a> {
             true => before.asked_lines.or(before.lines),
             false => before.asked_lines,
         };
-        let note = before.note;
+        let (note, ride) = (before.note, after.ride.clone());
+        let has_ride = match (&before.ride, &ride) {
+            (None, None) => true,
+            (Some(before), Some(after)) => after.is_reduced_from(before),
+            _ => false,
+        };
         quantity <= self.quantity
             && expires_at_ms >= self.expires_at_ms
             && has_fewer
-            && after == Details { asked, first_expires_at_ms: first, lines, asked_lines, note }
+            && has_ride
+            && after
+                == Details { asked, first_expires_at_ms: first, lines, asked_lines, ride, note }
     }
 
     fn to_reservation(self) -> (Reservation, Option<Key>) {

@@ -336,6 +336,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         split,
         rules,
         types: Types::default(),
+        plan: None,
     };
     let mut moves = Transfers::default();
     if moved.len() == 2 * split.places() + 1 {

@@ -65,6 +65,7 @@ pub fn judge<'a>(
 pub fn is_promise(command: &Command, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Granted { .. }
+        | Outcome::Seated(_)
         | Outcome::Replayed(_)
         | Outcome::Reservation(_)
         | Outcome::AlreadyConfirmed
@@ -83,6 +84,7 @@ pub fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Unclear
         | Outcome::LimitReached { .. }
         | Outcome::SoldOut { .. }
+        | Outcome::NoSeats(_)
         | Outcome::TypeSoldOut { .. }
         | Outcome::LinesRequired
         | Outcome::LinesUnexpected

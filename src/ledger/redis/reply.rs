@@ -145,6 +145,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
         (
             _,
             Outcome::Granted { .. }
+            | Outcome::Seated(_)
             | Outcome::Reservation(_)
             | Outcome::Sale(_)
             | Outcome::Created(_)
@@ -161,6 +162,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::Unclear
             | Outcome::LimitReached { .. }
             | Outcome::SoldOut { .. }
+            | Outcome::NoSeats(_)
             | Outcome::TypeSoldOut { .. }
             | Outcome::LinesRequired
             | Outcome::LinesUnexpected
@@ -275,6 +277,7 @@ impl<'a> Elements<'a> {
             split: Split::Whole,
             rules: Default::default(),
             types: Types::default(),
+            plan: None,
         };
         let creation = Creation(self.number()?);
         spec.rules = Rules {

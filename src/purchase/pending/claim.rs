@@ -99,7 +99,6 @@ impl PurchaseStep {
             let replaced = PurchaseOutcome::Failed(Failure::Unavailable);
             return self.find_claim_at(target, request, Some(replaced));
         }
-        let (quantity, lines) = (request.quantity, request.lines());
-        end(target, PurchaseOutcome::of_reservation(answer, quantity, lines))
+        end(target, PurchaseOutcome::of_reservation(answer, &request))
     }
 }

@@ -2,9 +2,12 @@
 
 use super::Machine;
 use super::by_user::ByUser;
-use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{
+    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RESERVATION_SEATS_MAX, TIME_MS_MAX, TOTAL_MAX,
+};
 use crate::sale::command::Outcome;
 use crate::sale::rules::Rules;
+use crate::sale::seats::SeatRefusal;
 use crate::sale::spec::{SaleSpec, SaleState};
 use crate::sale::split::Split;
 use crate::sale::terms::Terms;
@@ -67,6 +70,9 @@ impl Machine {
         if let Some(refusal) = Outcome::refusal_of_quantities(terms, spec) {
             return Some(refusal);
         }
+        if spec.plan.is_some() && spec.quantity_max > RESERVATION_SEATS_MAX {
+            return Some(Outcome::NoSeats(SeatRefusal::QuantityMax));
+        }
         let is_bounded = |rules: &Rules| rules.reservations_max.is_some_and(|max| max > 0);
         if is_bounded(rules) && !is_bounded(old) && spec.split != Split::Whole {
             return Some(Outcome::BoundOfParts);
@@ -81,6 +87,9 @@ impl Machine {
     }
 
     pub(super) fn add_stock(&mut self, units: u64) -> Outcome {
+        if self.spec.plan.is_some() {
+            return Outcome::NoSeats(SeatRefusal::CoachesOnly);
+        }
         match self.spec.total.checked_add(units) {
             Some(total) if total <= TOTAL_MAX => {
                 self.spec.total = total;
@@ -93,6 +102,9 @@ impl Machine {
 
     /// Only free units can be taken.
     pub(super) fn take_stock(&mut self, units: u64, at_most: bool) -> Outcome {
+        if self.spec.plan.is_some() {
+            return Outcome::NoSeats(SeatRefusal::CoachesOnly);
+        }
         let free = self.free();
         let units = if at_most { units.min(free) } else { units };
         if units > free {

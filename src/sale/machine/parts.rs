@@ -5,8 +5,10 @@ use super::Machine;
 use crate::limits::TIME_MS_MAX;
 use crate::sale::command::Outcome;
 use crate::sale::id::ReservationId;
+use crate::sale::remaining::Remaining;
 use crate::sale::reservation::Status;
-use crate::sale::types::{Lines, Remaining};
+use crate::sale::seats::{SeatRefusal, Seats};
+use crate::sale::types::Lines;
 
 impl Machine {
     /// A reservation past its deadline whose units have not been returned yet can be extended, as
@@ -78,19 +80,31 @@ impl Machine {
     fn reduce(&mut self, row: usize, remaining: &Remaining) -> Outcome {
         let stands = self.rows[row].to_reservation();
         let (quantity, asked) = (stands.quantity, stands.asked());
+        let seats = stands.ride().and_then(|ride| ride.seats.as_ref());
         let kept = match (remaining, stands.lines(), stands.asked_lines()) {
+            (Remaining::Seats(remaining), Some(lines), _) if let Some(seats) = seats => {
+                if let Some(seat) = remaining.iter().find(|seat| !seats.has(*seat)) {
+                    return Outcome::NoSeats(SeatRefusal::UnknownSeat(seat));
+                }
+                let kept = seats.iter().filter(|seat| remaining.has(*seat));
+                let units = remaining.count();
+                let class = lines.iter().map(|(name, _)| (name.clone(), units));
+                Kept { units, lines: Lines::new(class).ok(), seats: Seats::new(kept).ok() }
+            }
+            (Remaining::Seats(_), ..) => return Outcome::NoSeats(SeatRefusal::Unexpected),
+            _ if seats.is_some() => return Outcome::NoSeats(SeatRefusal::SeatsRequired),
             (Remaining::Units(units), None, _) => {
                 if *units > asked {
                     return Outcome::RemainingTooLarge { quantity };
                 }
-                Kept { units: (*units).min(quantity), lines: None }
+                Kept { units: (*units).min(quantity), lines: None, seats: None }
             }
             (Remaining::Lines(lines), Some(has), Some(had)) => {
                 if !lines.are_within(had) {
                     return Outcome::RemainingTooLarge { quantity };
                 }
                 let kept = has.at_most(lines);
-                Kept { units: kept.units(), lines: Some(kept) }
+                Kept { units: kept.units(), lines: Some(kept), seats: None }
             }
             (Remaining::Units(_), Some(_), _) => return Outcome::LinesRequired,
             (Remaining::Lines(_), _, _) => return Outcome::LinesUnexpected,
@@ -106,21 +120,28 @@ impl Machine {
             };
         }
         let fewer = quantity - kept.units;
+        let fewer_units = u64::from(fewer) * u64::from(self.legs_of(&self.rows[row]));
         let asked_lines = stands.asked_lines().cloned();
         let mut details = stands.details.map(|details| *details).unwrap_or_default();
         details.asked = Some(asked);
         (details.asked_lines, details.lines) = (asked_lines, kept.lines);
         match stands.status {
             Status::Held => {
-                self.held -= u64::from(fewer);
+                self.held -= fewer_units;
                 self.count_types_of(row, |units, quantity| units.held -= quantity);
             }
             _ => {
-                self.confirmed -= u64::from(fewer);
+                self.confirmed -= fewer_units;
                 self.count_types_of(row, |units, quantity| units.confirmed -= quantity);
             }
         }
         self.take_user_units(row, fewer);
+        if kept.seats.is_some() {
+            self.give_seats_back(row, kept.seats.as_ref());
+        }
+        if let Some(ride) = &mut details.ride {
+            ride.seats = kept.seats;
+        }
         self.change(row, |row| {
             row.quantity = kept.units;
             row.set_details(details);
@@ -137,4 +158,5 @@ impl Machine {
 struct Kept {
     units: u32,
     lines: Option<Lines>,
+    seats: Option<Seats>,
 }

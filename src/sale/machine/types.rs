@@ -24,7 +24,9 @@ impl Machine {
     /// The first type of which fewer units are left than requested, if the sale has any units left:
     /// otherwise every request is rejected alike.
     pub(super) fn short_type(&self, reserve: &Reserve) -> Option<Outcome> {
-        let lines = reserve.lines().filter(|_| self.free() > 0)?;
+        // In a sale with seats, the seats decide.
+        let bounds = self.free() > 0 && self.spec.plan.is_none();
+        let lines = reserve.lines().filter(|_| bounds)?;
         lines.iter().find_map(|(name, quantity)| {
             let free = self.free_of(self.spec.types.position(name)?);
             let is_short = u64::from(quantity) > free;
@@ -40,7 +42,9 @@ impl Machine {
                 at.is_some_and(|at| u64::from(quantity) <= self.free_of(at))
             })
         };
-        self.spec.types.is_empty() || lines_of(&self.rows[row]).as_ref().is_some_and(has_room)
+        self.spec.types.is_empty()
+            || self.spec.plan.is_some()
+            || lines_of(&self.rows[row]).as_ref().is_some_and(has_room)
     }
 
     pub(super) fn types_are_within(&self) -> bool {
@@ -52,7 +56,7 @@ impl Machine {
         if !self.by_type.is_empty()
             && let Some(lines) = lines_of(&self.rows[row])
         {
-            self.count_lines(&lines, count);
+            self.count_lines(&lines, self.legs_of(&self.rows[row]), count);
         }
     }
 
@@ -61,14 +65,14 @@ impl Machine {
         if !self.by_type.is_empty()
             && let Some(lines) = lines_of(row)
         {
-            self.count_lines(&lines, count);
+            self.count_lines(&lines, self.legs_of(row), count);
         }
     }
 
-    fn count_lines(&mut self, lines: &Lines, count: impl Fn(&mut TypeUnits, u64)) {
+    fn count_lines(&mut self, lines: &Lines, legs: u32, count: impl Fn(&mut TypeUnits, u64)) {
         for (name, quantity) in lines.iter() {
             if let Some(at) = self.spec.types.position(name) {
-                count(&mut self.by_type[at], u64::from(quantity));
+                count(&mut self.by_type[at], u64::from(quantity) * u64::from(legs));
             }
         }
     }

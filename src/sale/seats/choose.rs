@@ -3,26 +3,10 @@
 use super::column::{Column, Place};
 use super::map::{Pool, SeatMap};
 use super::plan::Plan;
+use super::refusal::SeatRefusal;
 use super::ride::{Asked, Kind, Wish};
-use super::seat::Seat;
 use super::stop::Legs;
 use crate::limits::{COLUMNS_MAX, NEAR_COLUMNS};
-
-/// Why there are no seats for a purchase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSeats {
-    /// Too few seats of the class are left for the journey.
-    TooFew {
-        /// How many are left.
-        free: u32,
-    },
-    /// Enough are left, but not in one row.
-    Apart,
-    /// A named seat is not free on all legs of the journey.
-    Taken(Seat),
-    /// The class has no such seat.
-    Unknown(Seat),
-}
 
 /// The greatest value of a candidate: fit 2, wished.
 const BEST: u32 = 5;
@@ -40,7 +24,7 @@ pub fn choose(
     class: usize,
     quantity: u32,
     asked: &Asked,
-) -> Result<Vec<Place>, NoSeats> {
+) -> Result<Vec<Place>, SeatRefusal> {
     let mut search = Search::new(plan, map, pool, legs, class, asked.wish);
     let mut places = match &asked.kind {
         Kind::Named(seats) => {
@@ -48,8 +32,8 @@ pub fn choose(
                 let place = plan.columns().place_of(plan.blocks(), seat);
                 let place =
                     place.filter(|p| usize::from(plan.columns().get(p.column).class) == class);
-                let place = place.ok_or(NoSeats::Unknown(seat))?;
-                if search.is_free(place) { Ok(place) } else { Err(NoSeats::Taken(seat)) }
+                let place = place.ok_or(SeatRefusal::UnknownSeat(seat))?;
+                if search.is_free(place) { Ok(place) } else { Err(SeatRefusal::Taken(seat)) }
             };
             seats.iter().map(place).collect::<Result<Vec<_>, _>>()?
         }
@@ -63,9 +47,9 @@ pub fn choose(
                 (None, _) => {
                     let free = search.free();
                     return Err(if free < quantity {
-                        NoSeats::TooFew { free }
+                        SeatRefusal::TooFew { free }
                     } else {
-                        NoSeats::Apart
+                        SeatRefusal::Apart
                     });
                 }
             }
@@ -119,10 +103,10 @@ impl<'a> Search<'a> {
     }
 
     /// Chooses seats one at a time among these columns.
-    fn each(&mut self, columns: &[u16], quantity: u32) -> Result<Vec<Place>, NoSeats> {
+    fn each(&mut self, columns: &[u16], quantity: u32) -> Result<Vec<Place>, SeatRefusal> {
         let mut places = Vec::with_capacity(quantity as usize);
         for free in 0..quantity {
-            let place = self.best(columns, 1).ok_or(NoSeats::TooFew { free })?;
+            let place = self.best(columns, 1).ok_or(SeatRefusal::TooFew { free })?;
             self.taken[usize::from(place.column)] |= 1 << place.bit;
             places.push(place);
         }

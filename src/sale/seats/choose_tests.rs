@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::block::{Block, Letters};
-use super::super::seat::Seats;
+use super::super::seat::{Seat, Seats};
 use super::super::stop::StopName;
 use super::*;
 use crate::sale::types::TypeName;
@@ -125,18 +125,18 @@ impl Naive<'_> {
         class: usize,
         quantity: usize,
         asked: &Asked,
-    ) -> Result<Vec<Seat>, NoSeats> {
+    ) -> Result<Vec<Seat>, SeatRefusal> {
         let of: Vec<Known> = self.seats.iter().copied().filter(|k| k.class == class).collect();
         let free = of.iter().filter(|known| self.is_free(known, legs)).count() as u32;
-        let few = NoSeats::TooFew { free };
+        let few = SeatRefusal::TooFew { free };
         let mut chosen = match &asked.kind {
             Kind::Named(seats) => {
                 for seat in seats.iter() {
                     let Some(known) = of.iter().find(|known| known.seat == seat) else {
-                        return Err(NoSeats::Unknown(seat));
+                        return Err(SeatRefusal::UnknownSeat(seat));
                     };
                     if !self.is_free(known, legs) {
-                        return Err(NoSeats::Taken(seat));
+                        return Err(SeatRefusal::Taken(seat));
                     }
                 }
                 seats.iter().collect()
@@ -147,7 +147,7 @@ impl Naive<'_> {
                 match (run, kind) {
                     (Some(run), _) => run,
                     (None, Kind::TogetherOrNone) if free < quantity as u32 => return Err(few),
-                    (None, Kind::TogetherOrNone) => return Err(NoSeats::Apart),
+                    (None, Kind::TogetherOrNone) => return Err(SeatRefusal::Apart),
                     (None, _) => {
                         let coaches = of.iter().map(|known| known.seat.coach);
                         let in_coach = |coach| -> Vec<Known> {

@@ -91,6 +91,11 @@ impl Columns {
         self.columns.is_empty()
     }
 
+    /// The block of a place.
+    pub fn block_at(&self, place: Place) -> u8 {
+        self.get(place.column).block
+    }
+
     pub(super) fn get(&self, number: u16) -> &Column {
         &self.columns[usize::from(number)]
     }
@@ -105,7 +110,7 @@ impl Columns {
     }
 
     /// Where a seat of these blocks is kept. `None`: there is no such seat.
-    pub(super) fn place_of(&self, blocks: &[Block], seat: Seat) -> Option<Place> {
+    pub fn place_of(&self, blocks: &[Block], seat: Seat) -> Option<Place> {
         let after =
             self.rows.partition_point(|&(coach, row, _)| (coach, row) <= (seat.coach, seat.row));
         let &(coach, _, number) = self.rows.get(after.checked_sub(1)?)?;
@@ -120,7 +125,7 @@ impl Columns {
     }
 
     /// The seat that is kept here.
-    pub(super) fn seat_at(&self, blocks: &[Block], place: Place) -> Seat {
+    pub fn seat_at(&self, blocks: &[Block], place: Place) -> Seat {
         let column = self.get(place.column);
         let block = &blocks[usize::from(column.block)];
         let (row, at) = (place.bit / column.width, place.bit % column.width);

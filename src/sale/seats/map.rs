@@ -129,6 +129,30 @@ impl SeatMap {
         Ok(())
     }
 
+    /// Sells the seats of a reservation that is known to have them, also in a withdrawn coach. Returns
+    /// false if one of them is sold already.
+    pub fn try_sell(&mut self, plan: &Plan, places: &[Place], legs: Legs) -> bool {
+        let is_withdrawn = |place: &Place| {
+            plan.blocks()[usize::from(plan.columns().block_at(*place))].is_withdrawn
+        };
+        let is_free = |place: &&Place| is_withdrawn(place) || self.has(Pool::Unsold, **place, legs);
+        let all = places.iter().filter(is_free).count() == places.len();
+        if all {
+            let there: Vec<Place> = places.iter().copied().filter(|p| !is_withdrawn(p)).collect();
+            self.sell(&there, legs);
+        }
+        all
+    }
+
+    /// Whether two maps of a plan have the same sold seats.
+    pub fn has_sold_the_same(&self, other: &Self) -> bool {
+        let words = |map: &Self| -> Vec<u32> {
+            let aside = |at: usize| map.aside.get(at).copied().unwrap_or(0);
+            map.busy.iter().enumerate().map(|(at, busy)| busy & !aside(at)).collect()
+        };
+        words(self) == words(other)
+    }
+
     /// Seat-legs that are set aside.
     pub fn aside_units(&self) -> u64 {
         self.aside_units

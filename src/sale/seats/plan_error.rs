@@ -68,7 +68,7 @@ pub enum PlanError {
     /// Too many rows for the words in which a ledger keeps them.
     #[error(
         "the rows of this plan take {0} columns of 30 seats, and a sale has at most {COLUMNS_MAX}: \
-         use fewer blocks"
+         longer blocks take fewer"
     )]
     Columns(usize),
 }

@@ -104,6 +104,24 @@ pub struct Ride {
     pub seats: Option<Seats>,
 }
 
+impl Ride {
+    /// Whether it is the other one after some of its seats, or none, were given back.
+    pub fn is_reduced_from(&self, other: &Self) -> bool {
+        let has = |seats: &Seats, seat| seats.has(seat);
+        let are_within = match (&self.seats, &other.seats) {
+            (None, None) => true,
+            (Some(seats), Some(others)) => seats.iter().all(|seat| has(others, seat)),
+            _ => false,
+        };
+        are_within && self.journey == other.journey && self.asked == other.asked
+    }
+
+    /// Whether a request like the other one made it.
+    pub fn was_asked_as(&self, other: &Self) -> bool {
+        self.journey == other.journey && self.asked == other.asked
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

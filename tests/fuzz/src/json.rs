@@ -51,6 +51,7 @@ pub fn purchase(body: &[u8]) {
         Ok(Some(Remaining::Lines(lines))) => {
             check_lines(&lines, &member(body, "remaining").expect("a member"));
         }
+        Ok(Some(Remaining::Seats(_))) => unreachable!("no body names seats"),
     }
 }
 

@@ -100,6 +100,9 @@ impl From<PurchaseOutcome> for Purchase {
             PurchaseOutcome::Replayed(reservation) => Self::Replayed(reservation),
             PurchaseOutcome::Rejected(reason) => Self::Rejected(reason),
             PurchaseOutcome::Lines(reason) => Self::Lines(reason),
+            PurchaseOutcome::NoSeats(refusal) => {
+                unreachable!("no sale here has seats, and no request asks for any: {refusal:?}")
+            }
             PurchaseOutcome::Failed(failure) => Self::Failed(failure),
         }
     }

@@ -155,6 +155,7 @@ impl Snapshot {
                 reservations_per_user_max: read(8, "reservations_per_user_max", 0, u32_max) as u32,
             },
             types: types.clone().unwrap_or_default(),
+            plan: None,
         };
         if types.is_none() {
             bad.push("types");

@@ -83,6 +83,7 @@ impl Draw {
             quantity_max: self.chance.between(2, 8) as u32,
             rules: self.may(2, Self::rules).unwrap_or_default(),
             types,
+            plan: None,
             split: self.split,
         }
     }

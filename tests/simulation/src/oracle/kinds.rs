@@ -10,6 +10,8 @@ use crate::call::{Purchase, Told};
 pub fn of_outcome(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Granted { .. } => "granted",
+        Outcome::Seated(_) => "seated",
+        Outcome::NoSeats(_) => "no_seats",
         Outcome::Replayed(_) => "replayed",
         Outcome::KeyReused => "key_reused",
         Outcome::Claimed(_) => "claimed",

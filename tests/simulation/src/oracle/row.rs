@@ -86,6 +86,7 @@ impl Row {
             first_expires_at_ms: self.first_expires_at_ms,
             lines: self.lines.clone(),
             asked_lines: if self.is_reduced { request.lines.clone() } else { None },
+            ride: None,
             note: request.note.clone(),
         };
         Reservation {

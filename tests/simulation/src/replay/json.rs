@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stampede::ledger::Group;
+use stampede::sale::seats::Seats;
 use stampede::sale::{
     Command, Creation, Details, Key, Lines, Remaining, ReservationId, Reserve, Rules, SaleId,
     SaleSpec, Split, Terms, Types, User,
@@ -129,6 +130,7 @@ fn of_command(command: &Command) -> Value {
             object
         }
         Command::Confirm(id) => of_one("confirm", *id),
+        Command::ConfirmElsewhere(id) => of_one("confirm_elsewhere", *id),
         Command::Cancel(id) => of_one("cancel", *id),
         Command::Refund(id) => of_one("refund", *id),
         Command::ShowReservation(id) => of_one("show_reservation", *id),
@@ -176,6 +178,7 @@ fn to_command(object: &Object) -> Option<Command> {
     Some(match text(object, "do")? {
         "reserve" => Command::Reserve(to_reserve(object)?),
         "find_claim" => Command::FindClaim(to_reserve(object)?, creation()?),
+        "confirm_elsewhere" => Command::ConfirmElsewhere(id()?),
         "confirm" => Command::Confirm(id()?),
         "cancel" => Command::Cancel(id()?),
         "refund" => Command::Refund(id()?),
@@ -253,11 +256,15 @@ fn of_remaining(name: &str, id: ReservationId, remaining: &Remaining) -> Value {
     match remaining {
         Remaining::Units(units) => object["units"] = (*units).into(),
         Remaining::Lines(lines) => object["lines"] = lines.to_text().into(),
+        Remaining::Seats(seats) => object["seats"] = seats.to_text().into(),
     }
     object
 }
 
 fn to_remaining(object: &Object) -> Option<Remaining> {
+    if let Some(seats) = text(object, "seats") {
+        return Seats::from_text(seats).map(Remaining::Seats);
+    }
     match text(object, "lines") {
         // There are no lines without units: 0 units of each type have no text.
         Some("") => Some(Remaining::Lines(Lines::default())),
@@ -397,6 +404,7 @@ mod tests {
             Command::Reserve(plain),
             Command::FindClaim(reserve, Creation(u64::MAX >> 12)),
             Command::Confirm(id),
+            Command::ConfirmElsewhere(id),
             Command::Cancel(id),
             Command::Refund(id),
             Command::Extend(id, None),

@@ -1,6 +1,7 @@
 //! What may happen to a reservation: it is paid, given back as a whole or in part, extended.
 
 use stampede::limits::TIME_MS_MAX;
+use stampede::sale::seats::SeatRefusal;
 use stampede::sale::{Lines, Outcome, Remaining, ReservationId, Status};
 
 use super::{Verdict, limits, types};
@@ -108,6 +109,9 @@ fn reduce(row: &Row, remaining: &Remaining, as_a_whole: fn(&Row) -> Verdict) -> 
     let request = &row.request;
     let too_large = || Verdict::only(Outcome::RemainingTooLarge { quantity: row.quantity });
     let (quantity, lines) = match (remaining, &row.lines) {
+        (Remaining::Seats(_), _) => {
+            return Verdict::only(Outcome::NoSeats(SeatRefusal::Unexpected));
+        }
         (Remaining::Units(_), Some(_)) => return Verdict::only(Outcome::LinesRequired),
         (Remaining::Lines(_), None) => return Verdict::only(Outcome::LinesUnexpected),
         (Remaining::Units(units), None) if *units > request.quantity => return too_large(),

@@ -133,7 +133,10 @@ pub fn decide(situation: &Situation<'_>, command: &Command) -> Verdict {
         Command::FindClaim(reserve, creation) => {
             plain::find_claim(place, now_ms, reserve, *creation)
         }
-        Command::Confirm(id) => changes::of(place, *id, |row| changes::confirm(place, row)),
+        // No sale here has seats.
+        Command::Confirm(id) | Command::ConfirmElsewhere(id) => {
+            changes::of(place, *id, |row| changes::confirm(place, row))
+        }
         Command::Cancel(id) => changes::of(place, *id, changes::cancel),
         Command::Refund(id) => changes::of(place, *id, changes::refund),
         Command::Extend(id, hold_ms) => {
